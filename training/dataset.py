@@ -1,0 +1,335 @@
+"""The training images: a prepared folder as an endless, exactly repeatable stream.
+
+Which image stands at place n of the stream is a function of (seed, n): epoch ``n // num_images``
+goes through all images in the order of a permutation of (seed, epoch). So a run goes on after a
+break just where it was, and several readers share one stream by taking different places of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.tfrecord import DamagedRecordError, RecordFile
+
+# Datasets that prepare_data.py makes with a flag of their own name.
+CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")
+
+_SHARD = re.compile(r"-r(\d\d)\.tfrecords(?:(\d+)of(\d+))?$")
+_ORDER, _MIRROR, _GRID = 0, 1, 2  # sites of randomness
+
+
+def _random_state(seed, site, counter=0):
+    """A generator that depends on all three numbers; the same on every NumPy version."""
+    words = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, site, counter & 0xFFFFFFFF, counter >> 32]
+    return np.random.RandomState(words)
+
+
+def _hash_bits(seed, n):
+    """A fair bit for each place of the stream (splitmix64 of seed and place), bool like ``n``."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(n).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x += np.uint64((seed * 4 + _MIRROR) * 0xD1B54A32D192ED03 & 0xFFFFFFFFFFFFFFFF)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(63)).astype(bool)
+
+
+def _how_to_prepare(path):
+    """The command that makes the dataset at ``path``."""
+    root, name = os.path.split(os.path.abspath(path))
+    what = f"--{name}" if name in CATALOGUE else f"--task {name} --images-dir DIR"
+    root = min(root, os.path.relpath(root), key=len)
+    where = "" if root == "datasets" else f" --data-dir {root}"
+    return f"python prepare_data.py {what}{where}"
+
+
+def _find_shards(path):
+    """{resolution log2: list of shard paths in order} of the dataset folder ``path``."""
+    if not os.path.isdir(path):
+        raise UserError(f"{path}: there is no such dataset; prepare it: {_how_to_prepare(path)}")
+    levels = {}
+    for name in sorted(os.listdir(path)):
+        match = _SHARD.search(name)
+        if match:
+            level, index, count = (int(group or 0) for group in match.groups())
+            sets = levels.setdefault(level, {})
+            sets.setdefault(count, {})[index] = os.path.join(path, name)
+    if not levels:
+        raise UserError(
+            f"{path}: holds no TFRecords (*-rNN.tfrecords*); prepare them: {_how_to_prepare(path)}"
+        )
+    return {level: _one_set(path, level, sets) for level, sets in levels.items()}
+
+
+def _one_set(path, level, sets):
+    """Order the shards of one resolution; refuse gaps and shards of different sets."""
+    if len(sets) > 1:
+        kinds = ", ".join(f"...of{count}" if count else "unnumbered" for count in sorted(sets))
+        raise UserError(
+            f"{path}: the r{level:02d} shards belong to different sets ({kinds}); keep those of one"
+        )
+    ((count, shards),) = sets.items()
+    missing = [index for index in range(1, count + 1) if index not in shards]
+    if missing:
+        raise UserError(
+            f"{path}: shards {missing[:5]} of {count} are missing at r{level:02d}; "
+            f"prepare the set again: {_how_to_prepare(path)}"
+        )
+    return [shards[index] for index in sorted(shards)]
+
+
+class Dataset:
+    """Images and labels of a prepared folder (our tool's, StyleGAN2's or GANsformer's).
+
+    Args:
+        path: the folder, ``<data-dir>/<name>``.
+        resolution: side of the images; the largest in the folder by default.
+        max_images: use only the first images of the set.
+        seed: decides the order and the mirroring.
+        mirror: flip half of the images horizontally, another half in each epoch.
+        labels: read the labels, if the set has any.
+
+    Attributes:
+        name, resolution, num_channels, num_images, label_size.
+        shape: (C, H, W) of the images as handed out; H = W = resolution.
+        ratio: height / width of the picture inside the square (the rest is black bars).
+    """
+
+    def __init__(
+        self, path, resolution=None, max_images=None, *, seed=0, mirror=False, labels=True
+    ):
+        path = os.fspath(path)
+        self.path, self.name = path, os.path.basename(os.path.abspath(path))
+        self.seed, self.mirror = int(seed), bool(mirror)
+        self._files = [RecordFile(shard) for shard in self._choose(_find_shards(path), resolution)]
+        total = sum(len(file) for file in self._files)
+        if total == 0:
+            raise UserError(f"{path}: the shards are empty; prepare: {_how_to_prepare(path)}")
+        self._check_balance(total)
+        if max_images is not None and max_images < 1:
+            raise UserError(f"train-images-num must be at least 1, got {max_images}")
+        self.num_images = min(total, max_images or total)
+        channels, height, width = self._files[0].image(0).shape
+        self.num_channels, self.resolution = channels, max(height, width)
+        self.shape = (channels, self.resolution, self.resolution)
+        if self.resolution != (resolution or self.resolution):
+            found = f"images of {height}x{width} under the name of {resolution}"
+            raise DamagedRecordError(self._files[0].path, 0, found)
+        self._labels = self._load_labels(total) if labels else None
+        self.label_size = 0 if self._labels is None else self._labels.shape[1]
+        self.info = self._load_info()
+        self.ratio = float(self.info.get("ratio", height / width))
+        self._orders = {}  # epoch => permutation; the last two
+
+    # Opening
+
+    def _choose(self, levels, resolution):
+        """The shards of the wanted resolution."""
+        if resolution is None:
+            return levels[max(levels)]
+        level = int(resolution).bit_length() - 1
+        if resolution != 1 << level or level not in levels:
+            have = ", ".join(str(1 << level) for level in sorted(levels))
+            raise UserError(
+                f"{self.path}: holds images of resolution {have}, not {resolution}; "
+                f"prepare it with: {_how_to_prepare(self.path)} --resolution {resolution}"
+            )
+        return levels[level]
+
+    def _check_balance(self, total):
+        """Image j of a set stands in shard j mod S, so the shards' lengths are known."""
+        count = len(self._files)
+        for index, file in enumerate(self._files):
+            expected = (total - index + count - 1) // count
+            if count > 1 and len(file) != expected:
+                # Labels could not be matched; without labels the order does not matter.
+                self._balanced = False
+                return
+        self._balanced = True
+
+    def _load_labels(self, total):
+        """Memory-mapped labels, float32 [n, label_size]; None if the folder has none."""
+        names = sorted(name for name in os.listdir(self.path) if name.endswith(".labels"))
+        if not names:
+            return None
+        path = os.path.join(self.path, names[0])
+        try:
+            labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read as labels: {error}") from error
+        if labels.ndim != 2 or len(labels) != total:
+            raise UserError(
+                f"{path}: labels of shape {list(labels.shape)} do not fit {total} images; "
+                f"prepare the set again: {_how_to_prepare(self.path)}"
+            )
+        if labels.shape[1] and not self._balanced:
+            raise UserError(
+                f"{self.path}: the shards differ in length, so labels cannot be matched to images; "
+                f"prepare the set again: {_how_to_prepare(self.path)}"
+            )
+        return labels
+
+    def _load_info(self):
+        """What dataset.json says; {} for sets of other tools."""
+        path = os.path.join(self.path, "dataset.json")
+        if not os.path.isfile(path):
+            return {}
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                return json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON: {error}; delete it or prepare again") from error
+
+    # Single images, in stored order
+
+    def image(self, index):
+        """Image ``index`` of the set in stored order, uint8 [C, H, W], read-only."""
+        shard, row = self._place(index)
+        image = self._files[shard].image(row)
+        if image.shape != self.shape:
+            image = self._square(image, shard, row)
+        return image
+
+    def _place(self, index):
+        """Shard and row of image ``index``."""
+        if self._balanced:
+            return index % len(self._files), index // len(self._files)
+        for shard, file in enumerate(self._files):
+            if index < len(file):
+                return shard, index
+            index -= len(file)
+        raise IndexError(index)
+
+    def _square(self, image, shard, row):
+        """Centre a non-square image on a black square, as the published tool stores them."""
+        channels, height, width = image.shape
+        if channels != self.num_channels or max(height, width) != self.resolution:
+            file = self._files[shard]
+            what = f"image of shape {list(image.shape)} in a set of {list(self.shape)}"
+            raise DamagedRecordError(file.path, int(file.offsets[row]), what)
+        out = np.zeros(self.shape, np.uint8)
+        top, left = (self.resolution - height) // 2, (self.resolution - width) // 2
+        out[:, top : top + height, left : left + width] = image
+        return out
+
+    def label(self, index):
+        """Label of image ``index`` in stored order, float32 [label_size]."""
+        if self._labels is None:
+            return np.zeros([0], np.float32)
+        return np.asarray(self._labels[index], np.float32)
+
+    # The stream
+
+    def _order(self, epoch):
+        """The permutation of one epoch, int [num_images]."""
+        order = self._orders.get(epoch)
+        if order is None:
+            order = _random_state(self.seed, _ORDER, epoch).permutation(self.num_images)
+            order = order.astype(np.uint32 if self.num_images < 1 << 32 else np.int64)
+            kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
+            self._orders = {**dict(list(kept.items())[:1]), epoch: order}
+        return order
+
+    def indices(self, start_nimg, batch_size, part=0, parts=1):
+        """Which images stand at the places start_nimg ... start_nimg + batch_size - 1, int64 [N].
+
+        With ``parts`` readers, each gets every parts-th place from ``part`` on.
+        """
+        places = np.arange(start_nimg + part, start_nimg + batch_size, parts, dtype=np.int64)
+        out = np.empty(len(places), np.int64)
+        epochs, rows = places // self.num_images, places % self.num_images
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            out[here] = self._order(int(epoch))[rows[here]]
+        return out
+
+    def batch(self, start_nimg, batch_size, part=0, parts=1):
+        """The images at the places start_nimg ... of the stream; always the same for the same call.
+
+        Args:
+            start_nimg: first place, the number of images shown before.
+            batch_size: number of places (over all readers).
+            part: number of this reader; it takes the places ``start_nimg + part`` and so on.
+            parts: number of readers; each takes every parts-th place.
+
+        Returns:
+            images uint8 [N, C, H, W] and labels float32 [N, label_size].
+        """
+        indices = self.indices(start_nimg, batch_size, part, parts)
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        labels = np.zeros([len(indices), self.label_size], np.float32)
+        for row, index in enumerate(indices.tolist()):
+            images[row] = self.image(index)
+            if self.label_size:
+                labels[row] = self._labels[index]
+        if self.mirror:
+            places = np.arange(start_nimg + part, start_nimg + batch_size, parts, dtype=np.int64)
+            flipped = _hash_bits(self.seed, places)
+            images[flipped] = images[flipped, :, :, ::-1]
+        return images, labels
+
+    def iterate(self, start_nimg, batch_size, prefetch=4, part=0, parts=1):
+        """Batches from ``start_nimg`` on without end, read ahead by a thread.
+
+        At most ``prefetch`` batches wait in memory. Close the generator to stop the thread. A
+        damaged record raises where its batch is due.
+        """
+        ready = queue.Queue(maxsize=max(1, prefetch))
+        stop = threading.Event()
+
+        def put(item):
+            while not stop.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+            return None
+
+        def read_ahead():
+            nimg = start_nimg
+            while not stop.is_set():
+                try:
+                    item = self.batch(nimg, batch_size, part, parts)
+                except Exception as error:  # noqa: BLE001 - handed to the reader, which raises it
+                    put(error)
+                    return
+                put(item)
+                nimg += batch_size
+
+        thread = threading.Thread(target=read_ahead, name="dataset", daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+    def sample_grid(self, num):
+        """``num`` images to look at: the same for a seed, different ones if the set has as many.
+
+        Returns:
+            images uint8 [N, C, H, W] and labels float32 [N, label_size]; never mirrored.
+        """
+        order = _random_state(self.seed, _GRID).permutation(self.num_images)
+        chosen = np.resize(order, num).tolist()
+        labels = np.zeros([num, self.label_size], np.float32)
+        for row, index in enumerate(chosen):
+            labels[row] = self.label(index)
+        return np.stack([self.image(index) for index in chosen]), labels
+
+    def close(self):
+        """Close the files."""
+        for file in self._files:
+            file.close()
