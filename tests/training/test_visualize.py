@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib.errors import UserError
+from training import images as im
+from training import visualize as vis
+from training.palette import component_colors
+
+N, K, LAYERS, M, SIZE = 5, 3, 4, 2, 16
+
+
+def _softmax(logits, axis=1):
+    e = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return (e / e.sum(axis=axis, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def images():
+    return np.random.RandomState(0).uniform(-1, 1, [N, 3, SIZE, SIZE]).astype(np.float32)
+
+
+@pytest.fixture
+def layers():
+    """Per-layer maps at 4x4, 8x8, 8x8, 16x16."""
+    rng = np.random.RandomState(1)
+    return [_softmax(3 * rng.randn(N, K, M, size, size)) for size in (4, 8, 8, 16)]
+
+
+def _published(layers):
+    """Every layer at image resolution: [N, K, LAYERS, M, H, W]."""
+    return np.stack([vis.resize_maps(layer, SIZE, SIZE) for layer in layers], axis=2)
+
+
+def test_resizing_maps_repeats_and_picks_pixels():
+    maps = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(vis.resize_maps(maps, 6, 8), maps.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(vis.resize_maps(maps, 3, 2), maps[:, ::2])
+
+
+def test_both_forms_of_maps_mean_the_same(layers):
+    for choice in ({}, {"layer": 1}, {"layer": -1, "head": 1}, {"head": 0}):
+        a = vis.join_maps(layers, SIZE, SIZE, **choice)
+        b = vis.join_maps(_published(layers), SIZE, SIZE, **choice)
+        assert a.shape == (N, K, SIZE, SIZE)
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_joined_maps_are_the_mean_and_sum_to_one(layers):
+    joined = vis.join_maps(layers, SIZE, SIZE)
+    want = _published(layers)[3, 2, :, :, 9, 5].mean()
+    assert joined[3, 2, 9, 5] == pytest.approx(want, abs=1e-6)
+    np.testing.assert_allclose(joined.sum(axis=1), 1, atol=1e-5)
+
+
+def test_one_layer_and_head_are_taken_as_they_are(layers):
+    got = vis.join_maps(layers, 8, 8, layer=2, head=1)
+    np.testing.assert_array_equal(got, layers[2][:, :, 1])
+
+
+@pytest.mark.parametrize("choice, text", [({"layer": 4}, "layers 0 to 3"), ({"head": -3}, "heads")])
+def test_a_layer_or_head_that_is_not_there(layers, choice, text):
+    with pytest.raises(UserError, match=text):
+        vis.join_maps(layers, SIZE, SIZE, **choice)
+
+
+@pytest.mark.parametrize("nothing", [None, [], np.zeros([4])])
+def test_a_network_without_attention_says_so(images, nothing):
+    with pytest.raises(UserError, match="no attention"):
+        vis.attention_overlay(images, nothing)
+
+
+def test_maps_of_another_form_are_refused():
+    with pytest.raises(ValueError, match=r"\[N, K, M, H, W\], got \[2, 3, 4\]"):
+        vis.split_layers(np.zeros([2, 3, 4]))
+
+
+def test_segmentations_follow_the_attention():
+    maps = np.zeros([1, K, 2, 2], np.float32)
+    maps[0, :, 0, 0] = [0, 0, 1]  # sure
+    maps[0, :, 0, 1] = [0.25, 0.75, 0]
+    maps[0, :, 1, 0] = [0.1, 0, 0]  # gated: does not sum to one
+    colors = component_colors(K).astype(int)
+    hard, soft = vis.hard_segmentation(maps), vis.soft_segmentation(maps)
+    np.testing.assert_array_equal(hard[0, 0], colors[[2, 1]])
+    np.testing.assert_array_equal(soft[0, 0, 0], colors[2])
+    np.testing.assert_allclose(soft[0, 0, 1], (colors[0] + 3 * colors[1]) / 4, atol=0.5)
+    np.testing.assert_array_equal(soft[0, 1, 0], colors[0])
+
+
+def test_blending_weighs_the_image_by_alpha():
+    white, black = np.full([2, 2, 3], 255, np.uint8), np.zeros([2, 2, 3], np.uint8)
+    assert (vis.blend(white, black, 0.3) == 76).all()  # rint(76.5) is even
+    assert (vis.blend(black, white, 1.0) == 0).all()
+
+
+def test_the_overlay_is_image_blend_and_segmentation(images, layers):
+    got = vis.attention_overlay(images, layers, layer=3, alpha=0.5)
+    assert got.shape == (N, 3, SIZE, SIZE, 3) and got.dtype == np.uint8
+    maps = layers[3].mean(axis=2)
+    np.testing.assert_array_equal(got[:, 0], im.to_pictures(images))
+    np.testing.assert_array_equal(got[:, 2], component_colors(K)[maps.argmax(axis=1)])
+    middle = (got[:, 0].astype(int) + vis.soft_segmentation(maps)) / 2
+    assert np.abs(got[:, 1] - middle).max() <= 0.5
+
+
+def _cells_of(sheet, titles, num_columns):
+    """Undo the layout of a sheet of 128-pixel cells: [rows, num_columns, titles, 128, 128, 3]."""
+    cell, block = 128, titles * 130 - 2
+    inside = sheet[8 + im.TEXT_HEIGHT :, 8:]
+    rows = []
+    while len(rows) * 142 + cell <= len(inside):
+        top = len(rows) * 142
+        lefts = [c * (block + 14) + t * 130 for c in range(num_columns) for t in range(titles)]
+        cells = [inside[top : top + cell, left : left + cell] for left in lefts]
+        rows.append(np.reshape(cells, [num_columns, titles, cell, cell, 3]))
+    return np.stack(rows)
+
+
+def test_the_overlay_file_shows_every_sample_and_its_colours(tmp_path, images, layers):
+    vis.save_attention_overlay(tmp_path / "a.png", images, layers)
+    with Image.open(tmp_path / "a.png") as picture:
+        sheet = np.asarray(picture)
+    columns = im.grid_shape(N, aspect=0.5)[0]
+    cells = _cells_of(sheet, titles=3, num_columns=columns)
+    want = vis.attention_overlay(images, layers)
+    for i in range(N):
+        np.testing.assert_array_equal(cells[i // columns, i % columns, :, ::8, ::8], want[i])
+    legend = sheet[-8 - im.TEXT_HEIGHT : -8]
+    for color in component_colors(K):
+        assert (legend == color).all(axis=-1).any()
+
+
+def test_layer_strips_go_from_coarse_to_fine(tmp_path, images, layers):
+    vis.save_layer_strips(tmp_path / "a.png", images, layers, head=1)
+    with Image.open(tmp_path / "a.png") as picture:
+        cells = _cells_of(np.asarray(picture), titles=1 + LAYERS, num_columns=1)[:N, 0]
+    assert len(cells) == N
+    np.testing.assert_array_equal(cells[:, 0, ::8, ::8], im.to_pictures(images))
+    for idx, probs in enumerate(layers):
+        step = 128 // probs.shape[-1]
+        want = component_colors(K)[probs[:, :, 1].argmax(axis=1)]
+        np.testing.assert_array_equal(cells[:, 1 + idx, ::step, ::step], want)
