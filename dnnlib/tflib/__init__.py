@@ -1,0 +1,43 @@
+"""Networks, optimizers and snapshots in TensorFlow's graph mode, with StyleGAN2's interface."""
+
+from dnnlib.tflib import compat
+from dnnlib.tflib.builders import register_builder
+from dnnlib.tflib.random import StepRandom
+from dnnlib.tflib.tfutil import (
+    absolute_name_scope,
+    absolute_variable_scope,
+    assert_tf_initialized,
+    convert_images_from_uint8,
+    convert_images_to_uint8,
+    create_session,
+    flatten,
+    init_tf,
+    init_uninitialized_vars,
+    is_tf_expression,
+    lerp,
+    lerp_clip,
+    run,
+    set_vars,
+    shape_to_list,
+)
+
+__all__ = [
+    "StepRandom",
+    "absolute_name_scope",
+    "absolute_variable_scope",
+    "assert_tf_initialized",
+    "compat",
+    "convert_images_from_uint8",
+    "convert_images_to_uint8",
+    "create_session",
+    "flatten",
+    "init_tf",
+    "init_uninitialized_vars",
+    "is_tf_expression",
+    "lerp",
+    "lerp_clip",
+    "register_builder",
+    "run",
+    "set_vars",
+    "shape_to_list",
+]

@@ -1,0 +1,136 @@
+"""Small helpers that need nothing but the standard library."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import sys
+import tempfile
+from typing import IO, Any, Iterator
+
+from dnnlib.errors import UserError
+
+_log_file: IO[str] | None = None
+
+
+class EasyDict(dict):
+    """A dict whose string keys can also be read, set and deleted as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def log(text: str = "") -> None:
+    """Write one line to standard output, and to the file chosen with :func:`log_to`, if any."""
+    line = f"{text}\n"
+    sys.stdout.write(line)
+    sys.stdout.flush()
+    if _log_file is not None:
+        _log_file.write(line)
+        _log_file.flush()
+
+
+@contextlib.contextmanager
+def log_to(path: str | os.PathLike) -> Iterator[None]:
+    """Within this context, append everything that is logged to the file at ``path``.
+
+    Contexts nest: the innermost file gets the lines.
+    """
+    global _log_file  # noqa: PLW0603 - one log per process is the point
+    outer = _log_file
+    with pathlib.Path(path).open("a", encoding="utf-8") as file:
+        _log_file = file
+        try:
+            yield
+        finally:
+            _log_file = outer
+
+
+def _current_umask() -> int:
+    """Permission bits that new files of this process do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under its name only once it is complete.
+
+    The contents go to a temporary file in the same folder, which is synced to disk and renamed at
+    the end. If anything fails, the temporary file is removed and an earlier file stays as it was.
+
+    Args:
+      path: final name.
+      mode: "wb" or "w" (UTF-8).
+
+    Yields:
+      The open temporary file.
+
+    Raises:
+      UserError: the disk is full.
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
+    path = os.path.abspath(os.fspath(path))
+    folder, name = os.path.split(path)
+    encoding = None if "b" in mode else "utf-8"
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp makes it private
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        kept = "; the earlier file is kept" if os.path.exists(path) else ""
+        raise UserError(f"{path}: not saved, the disk is full{kept}; free some space") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename in ``folder`` survive a power cut, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def format_time(seconds: float) -> str:
+    """Write a duration for people: ``45s``, ``2m 05s``, ``3h 07m 09s``, ``1d 02h 00m``."""
+    total = round(seconds)
+    minutes, secs = divmod(total, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if total < 60:
+        return f"{secs}s"
+    if total < 60 * 60:
+        return f"{minutes}m {secs:02d}s"
+    if total < 24 * 60 * 60:
+        return f"{hours}h {minutes:02d}m {secs:02d}s"
+    return f"{days}d {hours:02d}h {minutes:02d}m"
