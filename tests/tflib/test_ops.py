@@ -167,9 +167,7 @@ def _activation(name, x, alpha):
         "tanh": lambda: np.tanh(x),
         "sigmoid": lambda: 1 / (1 + np.exp(-x)),
         "elu": lambda: np.where(x > 0, x, np.expm1(x)),
-        "selu": lambda: (
-            1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))
-        ),
+        "selu": lambda: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
         "softplus": lambda: np.log1p(np.exp(x)),
         "swish": lambda: x / (1 + np.exp(-x)),
     }[name]()

@@ -11,7 +11,7 @@ Activation = namedtuple("Activation", "fn alpha gain")  # gain: keeps the second
 ACTIVATIONS = {
     "linear":   Activation(lambda x, alpha: x,                       alpha=0.0, gain=1.0),
     "relu":     Activation(lambda x, alpha: tf.nn.relu(x),           alpha=0.0, gain=np.sqrt(2)),
-    "lrelu":    Activation(lambda x, alpha: tf.nn.leaky_relu(x, alpha), alpha=0.2, gain=np.sqrt(2)),
+    "lrelu":    Activation(tf.nn.leaky_relu,                        alpha=0.2, gain=np.sqrt(2)),
     "tanh":     Activation(lambda x, alpha: tf.nn.tanh(x),           alpha=0.0, gain=1.0),
     "sigmoid":  Activation(lambda x, alpha: tf.nn.sigmoid(x),        alpha=0.0, gain=1.0),
     "elu":      Activation(lambda x, alpha: tf.nn.elu(x),            alpha=0.0, gain=1.0),
