@@ -1,0 +1,77 @@
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from dnnlib.errors import UserError
+from training import animation
+
+
+def _frames(num=5):
+    """Pictures of a white bar that moves over a blue ground."""
+    for i in range(num):
+        frame = np.full([16, 24, 3], [0, 0, 200], np.uint8)
+        frame[:, 4 * i : 4 * i + 4] = 255
+        yield frame
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".png"])
+def test_animations_hold_every_frame_and_loop(tmp_path, ending):
+    animation.save_animation(tmp_path / f"a{ending}", _frames(), frame_ms=80)
+    with Image.open(tmp_path / f"a{ending}") as file:
+        assert file.n_frames == 5
+        assert file.info.get("loop") == 0  # for ever
+        for got, want in zip(ImageSequence.Iterator(file), _frames()):
+            error = np.abs(np.asarray(got.convert("RGB")).astype(int) - want)
+            assert error.max() <= (60 if ending == ".webp" else 0)  # WebP shares colours
+            got.load()
+            assert got.info["duration"] == 80
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_one_frame_is_an_animation_too(tmp_path):
+    animation.save_animation(tmp_path / "a.gif", _frames(1))
+    with Image.open(tmp_path / "a.gif") as file:
+        assert file.n_frames == 1
+
+
+def test_an_unknown_format_names_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match=r"animations are \.gif.*not '\.avi'"):
+        animation.save_animation(tmp_path / "a.avi", _frames())
+
+
+def test_mp4_without_ffmpeg_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"needs ffmpeg, which is not installed; write \.webp"):
+        animation.save_animation(tmp_path / "a.mp4", _frames())
+    assert not list(tmp_path.iterdir())
+
+
+def test_mp4_is_what_ffmpeg_makes_of_the_frames(tmp_path, monkeypatch):
+    # A stand-in that stores its input: shows what is piped and that the file arrives.
+    fake = tmp_path / "ffmpeg"
+    fake.write_text('#!/bin/sh\nfor last; do :; done\ncat > "$last"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    animation.save_animation(tmp_path / "a.mp4", _frames())
+    piped = np.frombuffer((tmp_path / "a.mp4").read_bytes(), np.uint8)
+    np.testing.assert_array_equal(piped.reshape(5, 16, 24, 3), list(_frames()))
+
+
+def test_a_failing_ffmpeg_leaves_no_file(tmp_path, monkeypatch):
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(UserError, match="ffmpeg failed with status 3"):
+        animation.save_animation(tmp_path / "a.mp4", _frames())
+    assert [p.name for p in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_real_mp4(tmp_path):
+    animation.save_animation(tmp_path / "a.mp4", _frames())
+    probe = ["ffmpeg", "-i", str(tmp_path / "a.mp4"), "-f", "null", "-"]
+    assert subprocess.run(probe, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from training import latents as lat
+
+
+def _rng():
+    return np.random.RandomState(5)
+
+
+@pytest.mark.parametrize(
+    "text, want",
+    [("7", [7]), ("0-3", [0, 1, 2, 3]), ("2-4,40, 3", [2, 3, 4, 40]), ("4294967295", [2**32 - 1])],
+)
+def test_seeds_are_numbers_and_ranges(text, want):
+    assert lat.parse_seeds(text) == want
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "no seed or range"),
+        ("1,,2", "no seed or range"),
+        ("x", "'x' is no seed or range"),
+        ("-3", "'-3' is no seed"),
+        ("1-", "'1-' is no seed"),
+        ("1-2-3", "no seed or range"),
+        ("5-3", "runs backwards; write 3-5"),
+        ("4294967296", "from 0 to 4294967295"),
+        ("0-4294967295", "at most 1000000"),
+    ],
+)
+def test_bad_seeds_say_what_is_wrong(text, message):
+    with pytest.raises(UserError, match=message):
+        lat.parse_seeds(text)
+
+
+def test_latents_depend_on_their_seed_alone():
+    z = lat.draw_z([3, 9, 4], [5, 7])
+    assert z.shape == (3, 5, 7) and z.dtype == np.float32
+    np.testing.assert_array_equal(z[1:2], lat.draw_z([9], [5, 7]))
+    np.testing.assert_array_equal(z[2], np.random.RandomState(4).randn(5, 7).astype(np.float32))
+    assert lat.draw_z([], [5, 7]).shape == (0, 5, 7)
+
+
+def test_truncation_draws_the_first_layers_to_the_average():
+    ws, average = _rng().randn(2, 3, 4, 5).astype(np.float32), np.ones(5, np.float32)
+    np.testing.assert_allclose(lat.truncate(ws, average, 0.5), 0.5 + 0.5 * ws, atol=1e-6)
+    np.testing.assert_allclose(lat.truncate(ws, average, 0), np.ones_like(ws))
+    cut = lat.truncate(ws, average, 0, cutoff=1)
+    assert (cut[:, :, 0] == 1).all()
+    np.testing.assert_array_equal(cut[:, :, 1:], ws[:, :, 1:])
+    assert lat.truncate(ws, average, None) is ws and lat.truncate(ws, average, 1) is ws
+
+
+def test_slerp_walks_along_the_arc_at_constant_speed():
+    a, b = np.float32([[2, 0], [0, 3]]), np.float32([[0, 2], [3, 0]])
+    half, third = np.sqrt(0.5), np.pi / 6
+    np.testing.assert_allclose(lat.slerp(a, b, 0.5), [[2 * half] * 2, [3 * half] * 2], rtol=1e-6)
+    want = [2 * np.cos(third), 2 * np.sin(third)]
+    np.testing.assert_allclose(lat.slerp(a, b, 1 / 3)[0], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("between", [lat.lerp, lat.slerp])
+def test_interpolations_keep_their_ends_exactly(between):
+    a, b = _rng().randn(2, 6, 8).astype(np.float32)
+    assert between(a, b, 0) is a and between(a, b, 1) is b
+    assert between(a, b, 0.3).dtype == np.float32
+
+
+def test_slerp_survives_equal_opposite_and_zero_vectors():
+    a = np.float32([1, 2])
+    np.testing.assert_allclose(lat.slerp(a, a, 0.4), a, rtol=1e-6)
+    np.testing.assert_allclose(lat.slerp(a, -a, 0.25), 0.5 * a, rtol=1e-6)
+    assert np.isfinite(lat.slerp(a, 0 * a, 0.25)).all()
+
+
+def test_a_loop_passes_all_keys_and_closes():
+    keys = _rng().randn(3, 2, 5).astype(np.float32)
+    frames = lat.interpolate(keys, steps=4)
+    assert frames.shape == (12, 2, 5)
+    np.testing.assert_array_equal(frames[::4], keys)
+    np.testing.assert_array_equal(frames[11], lat.slerp(keys[2], keys[0], 0.75))
+
+
+def test_an_open_path_ends_at_the_last_key():
+    keys = _rng().randn(3, 5).astype(np.float32)
+    frames = lat.interpolate(keys, steps=4, between=lat.lerp, is_loop=False)
+    assert frames.shape == (9, 5)
+    np.testing.assert_array_equal(frames[::4], keys)
+    np.testing.assert_allclose(frames[6], (keys[1] + keys[2]) / 2, atol=1e-6)
+
+
+def test_edits_leave_the_rest_bit_equal():
+    a, b = _rng().randn(2, 3, 4, 6, 5).astype(np.float32)
+    before = a.copy()
+    edited = lat.replace_components(a, b, [1, 3])
+    np.testing.assert_array_equal(edited[:, [1, 3]], b[:, [1, 3]])
+    np.testing.assert_array_equal(edited[:, [0, 2]], a[:, [0, 2]])
+    mixed = lat.replace_layers(a, b, 2)
+    np.testing.assert_array_equal(mixed[..., :2, :], b[..., :2, :])
+    np.testing.assert_array_equal(mixed[..., 2:, :], a[..., 2:, :])
+    np.testing.assert_array_equal(a, before)
+
+
+def test_saved_latents_come_back_equal(tmp_path):
+    z, ws = _rng().randn(2, 3, 4), _rng().randn(2, 3, 6, 4).astype(np.float32)
+    lat.save_latents(tmp_path / "a.npz", z, ws, seeds=[1, 2])
+    np.testing.assert_array_equal(lat.load_ws(tmp_path / "a.npz", [3, 6, 4]), ws)
+    with np.load(str(tmp_path / "a.npz")) as arrays:
+        assert sorted(arrays) == ["seeds", "ws", "z"]
+
+
+def test_latents_that_do_not_fit_say_why(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        lat.load_ws(tmp_path / "a.npz", [3])
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"not an \.npz file"):
+        lat.load_ws(tmp_path / "a.npz", [3])
+    np.savez(str(tmp_path / "b.npz"), z=np.zeros([2, 3]))
+    with pytest.raises(UserError, match="holds z, but no array 'ws'"):
+        lat.load_ws(tmp_path / "b.npz", [3])
+    np.savez(str(tmp_path / "c.npz"), ws=np.zeros([2, 4, 5, 6]))
+    with pytest.raises(UserError, match=r"\[2, 4, 5, 6\], this network takes \[N, 4, 5, 8\]"):
+        lat.load_ws(tmp_path / "c.npz", [4, 5, 8])

@@ -1,0 +1,202 @@
+"""Latents as plain arrays: draw, truncate, interpolate, edit, store. NumPy only.
+
+z is [N, K, D] (or [N, D] for a StyleGAN2 network), ws is [N, K, L, D] (or [N, L, D]); the last
+of a GANsformer's K latents is the global one.
+"""
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.util import atomic_write
+
+MAX_SEED = 2**32 - 1
+MAX_SEEDS_NUM = 1000000
+
+
+def parse_seeds(text):
+    """A list of seeds from text like "0-31,40".
+
+    Args:
+      text: numbers and ranges, separated by commas; ranges include both ends.
+
+    Returns:
+      list of int in the order given, each once.
+
+    Raises:
+      UserError: not such a list, or numbers out of range.
+    """
+    seeds = {}
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UserError(f"--seeds={text}: {part!r} is no seed or range; write e.g. 0-31,40")
+        first, last = int(first), int(last or first)
+        if last < first:
+            raise UserError(
+                f"--seeds={text}: the range {part} runs backwards; write {last}-{first}"
+            )
+        if last > MAX_SEED:
+            raise UserError(f"--seeds={text}: seeds go from 0 to {MAX_SEED}, got {last}")
+        if last - first + len(seeds) >= MAX_SEEDS_NUM:
+            raise UserError(f"--seeds={text}: at most {MAX_SEEDS_NUM} seeds in one run")
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    return list(seeds)
+
+
+def draw_z(seeds, shape):
+    """Standard normal latents, each a function of its seed alone.
+
+    Args:
+      seeds: N ints.
+      shape: of one sample, [K, D] or [D].
+
+    Returns:
+      [N, *shape] float32.
+    """
+    draws = [np.random.RandomState(seed).randn(*shape) for seed in seeds]
+    return np.asarray(draws, np.float32).reshape(len(draws), *shape)
+
+
+def truncate(ws, average, psi, cutoff=None):
+    """The truncation trick, average + psi * (ws - average) (StyleGAN, Karras et al. 2019, Sec. B).
+
+    Args:
+      ws: [..., L, D].
+      average: [D].
+      psi: a number; None or 1 leaves ws as they are.
+      cutoff: the number of layers truncated, from 4x4 upwards; None for all.
+
+    Returns:
+      Array like ws, float32.
+    """
+    if psi is None or psi == 1:
+        return ws
+    truncated = (average + (ws - average) * np.float32(psi)).astype(np.float32)
+    if cutoff is not None:
+        truncated[..., cutoff:, :] = ws[..., cutoff:, :]
+    return truncated
+
+
+def lerp(a, b, t):
+    """Straight line from a (t = 0) to b (t = 1); both ends are exact."""
+    if t in {0, 1}:
+        return (a, b)[int(t)]
+    return a + (b - a) * np.float32(t)
+
+
+def slerp(a, b, t):
+    """Arc from a (t = 0) to b (t = 1), for every vector of the last axis on its own.
+
+    sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, with w the angle between a and b (Shoemake
+    1985). The ends are a and b themselves, so lengths are kept: normal latents far from each other
+    stay typical all along the way.
+
+    Args:
+      a: [..., D].
+      b: [..., D].
+      t: in [0, 1].
+
+    Returns:
+      [..., D], of a's type.
+    """
+    if t in {0, 1}:
+        return (a, b)[int(t)]
+    lengths = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
+    cosine = np.sum(a * b, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    sine = np.sin(angle)
+    # Vectors along one line define no arc.
+    on_line = sine < 1e-4
+    safe = np.where(on_line, 1, sine)
+    arc = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / safe
+    return np.where(on_line, lerp(a, b, t), arc).astype(a.dtype)
+
+
+def interpolate(keys, steps, between=slerp, is_loop=True):
+    """Frames that pass through the key latents at equal distances.
+
+    Args:
+      keys: [F, ...] latents to pass through; frame i * steps is exactly keys[i].
+      steps: frames from one key to the next.
+      between: :func:`slerp` for z, :func:`lerp` for ws.
+      is_loop: whether the last key leads back to the first, so that the frame after the last one is
+        the first again. Else the last frame is the last key.
+
+    Returns:
+      [F * steps, ...] if is_loop, else [(F - 1) * steps + 1, ...].
+    """
+    ends = np.concatenate([keys, keys[:1]]) if is_loop else keys
+    frames = [
+        between(start, end, step / steps)
+        for start, end in zip(ends[:-1], ends[1:])
+        for step in range(steps)
+    ]
+    return np.stack(frames if is_loop else [*frames, keys[-1]])
+
+
+def replace_components(latents, others, components):
+    """Latents with the named components taken from others; the rest stays bit-equal.
+
+    Args:
+      latents: [N, K, ...].
+      others: [N, K, ...].
+      components: list of indices into K.
+
+    Returns:
+      [N, K, ...] copy.
+    """
+    edited = latents.copy()
+    edited[:, components] = others[:, components]
+    return edited
+
+
+def replace_layers(ws, others, num_layers):
+    """ws with the first ``num_layers`` layers (coarse ones) taken from others.
+
+    Args:
+      ws: [..., L, D].
+      others: [..., L, D].
+      num_layers: from 4x4 upwards.
+
+    Returns:
+      [..., L, D] copy.
+    """
+    mixed = ws.copy()
+    mixed[..., :num_layers, :] = others[..., :num_layers, :]
+    return mixed
+
+
+def save_latents(path, z, ws, **arrays):
+    """Write latents to an .npz file: z, ws and what else describes them (seeds, psi, labels)."""
+    with atomic_write(path) as file:
+        np.savez(file, z=z, ws=ws, **arrays)
+
+
+def load_ws(path, shape):
+    """Read the ws of :func:`save_latents`.
+
+    Args:
+      path: .npz file with an array ``ws``.
+      shape: of one sample as the network takes it, [K, L, D] or [L, D].
+
+    Returns:
+      [N, *shape] float32.
+
+    Raises:
+      UserError: no such file, no such array, or latents of another network.
+    """
+    try:
+        with np.load(str(path), allow_pickle=False) as arrays:
+            if "ws" not in arrays:
+                raise UserError(f"{path}: holds {', '.join(arrays)}, but no array 'ws'")
+            ws = arrays["ws"]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError) as err:
+        raise UserError(f"{path}: not an .npz file of latents ({err})") from None
+    if ws.ndim != len(shape) + 1 or list(ws.shape[1:]) != list(shape):
+        want = ["N", *shape]
+        raise UserError(
+            f"{path}: ws are {list(ws.shape)}, this network takes [{', '.join(map(str, want))}]"
+        )
+    return ws.astype(np.float32)
