@@ -1,0 +1,94 @@
+"""What the command-line scripts share: one-line errors, hints at misspelt flags, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Callable, Sequence
+
+from dnnlib.errors import UserError, closest
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line each, raised as UserError."""
+
+    def error(self, message: str) -> None:  # noqa: D102 - see argparse
+        start = "argument "
+        raise UserError(message[len(start) :] if message.startswith(start) else message)
+
+    def parse_args(  # noqa: D102 - see argparse
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            hint = closest(flag, self._option_string_actions) or f"see {self.prog} --help"
+            raise UserError(f"{flag}: no such flag; {hint}")
+        return known
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Name the closest choice, and all of them."""
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            hint = closest(str(value), names)
+            known = "choose from " + ", ".join(names)
+            text = f"unknown value {str(value)!r}; " + (f"{hint} {known}" if hint else known)
+            raise argparse.ArgumentError(action, text)
+
+
+def positive_int(text: str) -> int:
+    """Argparse type: an integer from 1 up."""
+    return _number(text, int, 1)
+
+
+def positive_float(text: str) -> float:
+    """Argparse type: a finite number above 0."""
+    value = _number(text, float, 0)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be above 0, got 0")
+    return value
+
+
+def float_list(text: str) -> list[float]:
+    """Argparse type: finite numbers, separated by commas."""
+    return [_number(part, float, -float("inf")) for part in text.split(",")]
+
+
+def _number(text: str, kind: Callable, least: float):
+    """A finite number that is not below ``least``."""
+    try:
+        value = kind(text)
+    except ValueError:
+        what = "an integer" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}") from None
+    if not least <= value < float("inf") or value == -float("inf"):
+        rule = f"at least {least}" if least > -float("inf") else "finite"
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
+    return value
+
+
+def run_script(function: Callable[[Sequence[str] | None], None], argv=None) -> int:
+    """Call a script's function with its arguments and turn what happens into an exit status.
+
+    Args:
+      function: takes the list of arguments (None: those of the process).
+      argv: passed on.
+
+    Returns:
+      0; or 2 after a UserError, which is written to standard error as one line; or 130 if the
+      user pressed Ctrl-C.
+    """
+    try:
+        function(argv)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    return 0

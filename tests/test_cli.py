@@ -1,0 +1,56 @@
+import pytest
+
+from dnnlib import cli
+from dnnlib.errors import UserError
+
+
+@pytest.fixture
+def parser():
+    parser = cli.Parser(prog="paint.py")
+    parser.add_argument("--colour", choices=("red", "green"), default="red")
+    parser.add_argument("--size", type=cli.positive_int, default=1)
+    parser.add_argument("--psi", type=cli.float_list, default=[1.0])
+    parser.add_argument("--scale", type=cli.positive_float)
+    return parser
+
+
+def test_good_arguments_pass(parser):
+    args = parser.parse_args(["--colour=green", "--size", "3", "--psi", "0.5,-1", "--scale", ".5"])
+    assert (args.colour, args.size, args.psi, args.scale) == ("green", 3, [0.5, -1.0], 0.5)
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--color=green"], "--color: no such flag; did you mean '--colour'?"),
+        (["--zzz"], "--zzz: no such flag; see paint.py --help"),
+        (["stray"], "stray: no such flag; see paint.py --help"),
+        (["--colour", "gren"], "did you mean 'green'? choose from red, green"),
+        (["--colour", "x"], "--colour: unknown value 'x'; choose from red, green"),
+        (["--size", "0"], "--size: must be at least 1, got 0"),
+        (["--size", "1.5"], "--size: must be an integer, got '1.5'"),
+        (["--psi", "0.5,"], "--psi: must be a number, got ''"),
+        (["--psi", "nan"], "--psi: must be finite, got nan"),
+        (["--psi=-inf"], "--psi: must be finite, got -inf"),
+        (["--scale", "0"], "--scale: must be above 0, got 0"),
+        (["--scale", "inf"], "--scale: must be at least 0, got inf"),
+        (["--size"], "--size: expected one argument"),
+    ],
+)
+def test_bad_arguments_get_one_line(parser, argv, message):
+    with pytest.raises(UserError) as error:
+        parser.parse_args(argv)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def _raise(error):
+    raise error
+
+
+def test_scripts_turn_errors_into_exit_statuses(capsys):
+    assert cli.run_script(lambda argv: None) == 0
+    assert cli.run_script(lambda argv: _raise(UserError("no such thing"))) == 2
+    assert capsys.readouterr().err == "no such thing\n"
+    assert cli.run_script(lambda argv: _raise(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):  # a mistake of ours keeps its traceback
+        cli.run_script(lambda argv: 1 // 0)
