@@ -18,8 +18,10 @@ DATA = ROOT / "tests" / "data"
 @pytest.fixture
 def session():
     """A fresh graph and session with fixed seeds; two logical CPU devices; nothing leaks between tests."""
+    from dnnlib.tflib import compat
     from dnnlib.tflib.compat import tf
 
+    compat.configure()
     config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
     with tf.Graph().as_default():
         tf.set_random_seed(0)

@@ -2,6 +2,7 @@
 
 from dnnlib.tflib import compat
 from dnnlib.tflib.builders import register_builder
+from dnnlib.tflib.network import Network
 from dnnlib.tflib.random import StepRandom
 from dnnlib.tflib.tfutil import (
     absolute_name_scope,
@@ -22,6 +23,7 @@ from dnnlib.tflib.tfutil import (
 )
 
 __all__ = [
+    "Network",
     "StepRandom",
     "absolute_name_scope",
     "absolute_variable_scope",

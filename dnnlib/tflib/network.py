@@ -1,0 +1,361 @@
+"""A network: a builder, its options, its variables and its sub-networks, as one object."""
+
+import copy
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import util
+from dnnlib.tflib import builders, describe, published, running, tfutil
+
+STATE_VERSION = 6  # 2 to 5 are the published formats
+
+
+class Network:
+    """A function of tensors with variables of its own, in the manner of StyleGAN2's ``Network``.
+
+    The constructor builds the *template graph* once, with placeholders as inputs; that creates the
+    variables. :meth:`get_output_for` applies the network to any tensors, :meth:`run` to arrays.
+    Variables are float32 and live in a scope of their own; their local names are those of the
+    published code.
+
+    Args:
+      name: the network's name, for instance "G". Need not be unique.
+      func_name: a registered builder, for instance "generator", or the name of a published one.
+      **static_kwargs: options of the builder. They are saved with the network.
+
+    Attributes:
+      name, scope: given name; unique variable and name scope in the graph.
+      builder, static_kwargs: name of the build function; its options.
+      components: EasyDict of sub-networks by role, for instance ``G.components.synthesis``.
+      num_inputs, input_names, input_shapes, input_templates: the inputs; axis 0 is the batch.
+      num_outputs, output_names, output_shapes, output_templates: the outputs.
+      own_vars, vars, trainables: {local name: variable}; ``vars`` and ``trainables`` include those
+        of sub-networks, with the sub-network's name in front.
+      var_global_to_local: {name in the graph: local name}.
+
+    Raises:
+      TypeError: an option that the builder does not take, or a missing one.
+    """
+
+    def __init__(self, name=None, func_name=None, **static_kwargs):
+        self.builder, self.static_kwargs = published.resolve(func_name, static_kwargs)
+        self.name = name or self.builder
+        self.components = util.EasyDict()
+        self._build_template()
+        if _has_session():
+            self.reset_own_vars()
+
+    # ------------------------------------------------------------------------------- building
+
+    def _build_template(self):
+        """Call the builder with placeholders; creates the variables and missing sub-networks."""
+        func = builders.find_builder(self.builder)
+        builders.check_options(self.builder, func, self.static_kwargs)
+        builders.check_required(self.builder, func, self.static_kwargs)
+        self._bound = {}
+        self._run_cache = {}
+        self.input_names = builders.input_names(func)
+        with tf.name_scope(None), tf.control_dependencies(None):
+            name = self.name.replace("/", "_")
+            self.scope = tf.get_default_graph().unique_name(name)
+            variable_scope = tfutil.absolute_variable_scope(self.scope, reuse=False)
+            with variable_scope, tfutil.absolute_name_scope(self.scope):
+                templates = [tf.placeholder(tf.float32, name=name) for name in self.input_names]
+                outputs = self._call_builder(templates, is_template_graph=True)
+        self.input_templates = templates
+        self.output_templates = outputs
+        self.output_names = [tensor.op.name.split("/")[-1] for tensor in outputs]
+        self.num_inputs, self.num_outputs = len(templates), len(outputs)
+        self.input_shapes = [_batch_shape(tensor) for tensor in templates]
+        self.output_shapes = [_batch_shape(tensor) for tensor in outputs]
+        self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
+        self._list_variables()
+
+    def _list_variables(self):
+        """Find the variables that the template graph created."""
+        start = len(self.scope) + 1
+        self.own_vars = {
+            variable.op.name[start:]: variable
+            for variable in tf.global_variables()
+            if variable.op.name.startswith(self.scope + "/")
+        }
+        self.vars = dict(self.own_vars)
+        for component in self.components.values():
+            self.vars.update({f"{component.name}/{k}": v for k, v in component.vars.items()})
+        trainable = {variable.name for variable in tf.trainable_variables()}
+        self.trainables = {k: v for k, v in self.vars.items() if v.name in trainable}
+        self.var_global_to_local = {v.op.name: k for k, v in self.vars.items()}
+
+    def _call_builder(self, inputs, is_template_graph, **dynamic_kwargs):
+        """Build the graph once more; returns the list of outputs."""
+        func = builders.find_builder(self.builder)
+        options = builders.merge_options(self._bound, self.static_kwargs, dynamic_kwargs)
+        framework = builders.framework_arguments(
+            func,
+            components=self.components,
+            is_template_graph=is_template_graph,
+            is_training=options.pop("is_training", False),
+        )
+        outputs = func(*inputs, **dict(options, **framework))
+        return [outputs] if tfutil.is_tf_expression(outputs) else list(outputs)
+
+    def bind(self, **tensors):
+        """Give keyword tensors that are used whenever the caller does not give them.
+
+        An outer network uses it for what its sub-networks need when they are run on their own.
+        Bound tensors are not saved.
+        """
+        func = builders.find_builder(self.builder)
+        builders.check_options(self.builder, func, tensors)
+        self._bound.update(tensors)
+
+    def get_output_for(self, *in_expr, return_as_list=False, **dynamic_kwargs):
+        """Apply the network to tensors.
+
+        Args:
+          *in_expr: the inputs, in order. Missing ones and None become zeros.
+          return_as_list: return a list even if there is only one output.
+          **dynamic_kwargs: options of the builder that replace the static ones in this call.
+
+        Returns:
+          The output, or a tuple of outputs.
+        """
+        func = builders.find_builder(self.builder)
+        builders.check_options(self.builder, func, dynamic_kwargs)
+        given = running.pad_inputs(self, in_expr)
+        with tfutil.absolute_variable_scope(self.scope, reuse=True), tf.name_scope(self.name):
+            first = next(tf.convert_to_tensor(x) for x in given if x is not None)
+            inputs = []
+            for x, name, shape in zip(given, self.input_names, self.input_shapes):
+                filled = tf.zeros([tf.shape(first)[0], *shape[1:]]) if x is None else x
+                inputs.append(tf.identity(filled, name=name))
+            outputs = self._call_builder(inputs, is_template_graph=False, **dynamic_kwargs)
+        if return_as_list:
+            return outputs
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(
+        self,
+        *in_arrays,
+        input_transform=None,
+        output_transform=None,
+        return_as_list=False,
+        print_progress=False,
+        verbose=False,
+        batch_size=None,
+        minibatch_size=None,
+        num_gpus=1,
+        assume_frozen=False,
+        **dynamic_kwargs,
+    ):
+        """Apply the network to arrays, batch by batch.
+
+        Args:
+          *in_arrays: the inputs, [N, ...] each. Missing ones and None become zeros.
+          input_transform: dict(func=..., **options): ``func(*inputs, **options)`` gives the
+            network's inputs, as tensors.
+          output_transform: the same for the outputs. A function with fewer positional parameters
+            without default than there are outputs gets the first ones; the others stay as they are.
+          return_as_list: return a list even if there is only one output.
+          print_progress: show how far it is.
+          verbose: another name of ``print_progress``.
+          batch_size: samples at a time; default all.
+          minibatch_size: another name of ``batch_size``.
+          num_gpus: split each batch over this many GPUs.
+          assume_frozen: give each GPU a copy of the variables, made once.
+          **dynamic_kwargs: options of the builder that replace the static ones in this call.
+
+        Returns:
+          The output array, [N, ...], or a tuple of arrays.
+        """
+        spec = running.RunSpec(
+            input_transform, output_transform, num_gpus, assume_frozen, dynamic_kwargs
+        )
+        outputs = running.run_batches(
+            self, spec, in_arrays, batch_size or minibatch_size, print_progress or verbose
+        )
+        if return_as_list:
+            return outputs
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    # ------------------------------------------------------------------------------ variables
+
+    def reset_own_vars(self):
+        """Initialize the variables of this network, without its sub-networks."""
+        tfutil.run([variable.initializer for variable in self.own_vars.values()])
+
+    def reset_vars(self):
+        """Initialize all variables, those of sub-networks too."""
+        tfutil.run([variable.initializer for variable in self.vars.values()])
+
+    def reset_trainables(self):
+        """Initialize all trainable variables."""
+        tfutil.run([variable.initializer for variable in self.trainables.values()])
+
+    def find_var(self, var_or_local_name):
+        """The variable with a local name; a variable is returned as it is."""
+        if isinstance(var_or_local_name, str):
+            return self.vars[var_or_local_name]
+        return var_or_local_name
+
+    def get_var(self, var_or_local_name):
+        """Value of a variable as an array."""
+        return tfutil.run(self.find_var(var_or_local_name))
+
+    def set_var(self, var_or_local_name, new_value):
+        """Give a variable a new value: an array-like, or a tensor to be evaluated."""
+        if tfutil.is_tf_expression(new_value):
+            new_value = tfutil.run(new_value)
+        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
+
+    def copy_own_vars_from(self, src_net):
+        """Copy the variables that both networks have themselves, without sub-networks."""
+        _copy_vars(src_net.own_vars, self.own_vars)
+
+    def copy_vars_from(self, src_net):
+        """Copy the variables that both networks have, those of sub-networks too."""
+        _copy_vars(src_net.vars, self.vars)
+
+    def copy_trainables_from(self, src_net):
+        """Copy the trainable variables that both networks have."""
+        _copy_vars(src_net.trainables, self.trainables)
+
+    def clone(self, name=None, **new_static_kwargs):
+        """A new network with the same builder, options and values.
+
+        Args:
+          name: the clone's name; default the same.
+          **new_static_kwargs: options that differ.
+        """
+        tfutil.assert_tf_initialized()  # values are copied
+        options = builders.merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
+        return self.convert(name, self.builder, **options)
+
+    def convert(self, new_name=None, new_func_name=None, **new_static_kwargs):
+        """A new network with another builder or other options, and our values where they fit."""
+        tfutil.assert_tf_initialized()
+        options = new_static_kwargs if new_func_name else self.static_kwargs
+        net = Network(new_name or self.name, new_func_name or self.builder, **options)
+        net.copy_vars_from(self)
+        return net
+
+    def setup_as_moving_average_of(self, src_net, beta=0.99, beta_nontrainable=0.0):
+        """Build the operation that moves our variables towards those of another network.
+
+        Every variable that both have becomes ``src + (own - src) * beta``.
+
+        Args:
+          src_net: network with the same variables.
+          beta: number or scalar tensor for trainable variables.
+          beta_nontrainable: the same for the others; 0 copies them, None leaves them alone.
+
+        Returns:
+          tf.Operation.
+        """
+        updates = []
+        with tf.name_scope(self.name + "_MovingAvg"):
+            for name, variable in self.vars.items():
+                weight = beta if name in self.trainables else beta_nontrainable
+                if name not in src_net.vars or weight is None:
+                    continue
+                with tf.device(variable.device):
+                    source = src_net.vars[name]
+                    is_copy = not tfutil.is_tf_expression(weight) and weight == 0
+                    value = source if is_copy else tfutil.lerp(source, variable, weight)
+                    updates.append(variable.assign(value).op)
+        return tf.group(*updates)
+
+    # ------------------------------------------------------------------- describing and saving
+
+    def list_layers(self):
+        """Layers of the template graph: list of (name, output tensor or None, its variables)."""
+        return describe.list_layers(self)
+
+    def print_layers(self, title=None, hide_layers_with_no_params=False):
+        """Log a table of the layers with parameter counts and output shapes."""
+        for line in describe.layer_table(self, title, hide_layers_with_no_params):
+            util.log(line)
+
+    def setup_weight_histograms(self, title=None):
+        """Add a histogram summary of every trainable variable; returns the list of summaries."""
+        title = title or self.name
+        with tf.name_scope(None), tf.device(None), tf.control_dependencies(None):
+            return [tf.summary.histogram(f"{title}/{k}", v) for k, v in self.trainables.items()]
+
+    def __getstate__(self):
+        values = tfutil.run(self.own_vars)
+        return {
+            "version": STATE_VERSION,
+            "name": self.name,
+            "builder": self.builder,
+            "static_kwargs": self.static_kwargs,
+            "components": dict(self.components),
+            "variables": [(name, np.asarray(value)) for name, value in values.items()],
+        }
+
+    def __setstate__(self, state):
+        # Sub-networks are unpickled before the network that knows what they are, so nothing is
+        # built before it is used; see __getattr__.
+        self._pending_state = state
+
+    def __getattr__(self, name):
+        if name.startswith("__") or "_pending_state" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.restore(published.read_state(self.__dict__.pop("_pending_state")))
+        return getattr(self, name)
+
+    @classmethod
+    def from_stored(cls, stored):
+        """Build the network that a :class:`published.StoredNetwork` describes, with its values."""
+        net = cls.__new__(cls)
+        net.restore(stored)
+        return net
+
+    def restore(self, stored):
+        """Become what a :class:`published.StoredNetwork` describes.
+
+        Raises:
+          UserError: the variables do not fit; lists all that are missing, unexpected or misshapen.
+        """
+        if not _has_session():
+            tfutil.init_tf()
+        self.name, self.builder = stored.name, stored.builder
+        self.static_kwargs = stored.static_kwargs
+        self.components = util.EasyDict()
+        before = {variable.name for variable in tf.global_variables()}
+        try:
+            self._build_template()
+            values = published.match_variables(self, stored)
+        except BaseException:
+            _forget_variables(before)
+            raise
+        tfutil.set_vars(values)
+
+
+def _has_session():
+    """Whether the default session belongs to the default graph."""
+    session = tf.get_default_session()
+    return session is not None and session.graph is tf.get_default_graph()
+
+
+def _batch_shape(tensor):
+    """Static shape, [None, ...]; the builder has to say all but the batch axis."""
+    if tensor.shape.ndims is None:
+        raise ValueError(f"the builder does not set the shape of {tensor.op.name}; use set_shape()")
+    shape = tensor.shape.as_list()
+    return [None, *shape[1:]] if shape else []
+
+
+def _copy_vars(source, target):
+    """Copy values between {name: variable} dicts where both have the name."""
+    names = [name for name in target if name in source]
+    values = tfutil.run([source[name] for name in names])
+    tfutil.set_vars({target[name]: value for name, value in zip(names, values)})
+
+
+def _forget_variables(before):
+    """Take the variables of a failed build out of the graph's lists, so nobody initializes them."""
+    for key in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
+        collection = tf.get_collection_ref(key)
+        collection[:] = [variable for variable in collection if variable.name in before]
