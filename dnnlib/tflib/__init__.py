@@ -1,8 +1,10 @@
 """Networks, optimizers and snapshots in TensorFlow's graph mode, with StyleGAN2's interface."""
 
 from dnnlib.tflib import compat
+from dnnlib.tflib.autosummary import autosummary, collect_autosummaries, save_autosummaries
 from dnnlib.tflib.builders import register_builder
 from dnnlib.tflib.network import Network
+from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.tflib.random import StepRandom
 from dnnlib.tflib.tfutil import (
     absolute_name_scope,
@@ -24,10 +26,13 @@ from dnnlib.tflib.tfutil import (
 
 __all__ = [
     "Network",
+    "Optimizer",
     "StepRandom",
     "absolute_name_scope",
     "absolute_variable_scope",
     "assert_tf_initialized",
+    "autosummary",
+    "collect_autosummaries",
     "compat",
     "convert_images_from_uint8",
     "convert_images_to_uint8",
@@ -40,6 +45,7 @@ __all__ = [
     "lerp_clip",
     "register_builder",
     "run",
+    "save_autosummaries",
     "set_vars",
     "shape_to_list",
 ]

@@ -1,0 +1,1 @@
+"""Where runs keep their files."""

@@ -1,0 +1,100 @@
+"""Run directories: ``results/<expname>-NNN/`` with ``config.json`` and ``log.txt``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import re
+from typing import Any, Iterator
+
+from dnnlib import util
+from dnnlib.errors import UserError
+
+CONFIG_NAME = "config.json"
+LOG_NAME = "log.txt"
+
+
+def check_name(expname: str) -> None:
+    """Raise UserError unless the name can be a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", expname):
+        rule = "use letters, digits, '_', '-' and '.', not beginning with '-' or '.'"
+        raise UserError(f"--expname={expname} cannot name a folder; {rule}")
+
+
+def find_runs(result_dir: str, expname: str) -> list[pathlib.Path]:
+    """Run directories of an experiment, oldest first.
+
+    The name has to match exactly: ``exp-foo-000`` is no run of ``exp``.
+    """
+    folder = pathlib.Path(result_dir)
+    pattern = re.compile(re.escape(expname) + r"-(\d{3,})")
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match and path.is_dir():
+            found.append((int(match.group(1)), path))
+    return [path for _, path in sorted(found)]
+
+
+def latest_run(result_dir: str, expname: str) -> pathlib.Path | None:
+    """The newest run directory of an experiment; None if there is none."""
+    check_name(expname)
+    runs = find_runs(result_dir, expname)
+    return runs[-1] if runs else None
+
+
+def create_run(result_dir: str, expname: str) -> pathlib.Path:
+    """Make the next run directory of an experiment.
+
+    Safe against others that do the same at the same time: each gets a number of its own.
+    """
+    check_name(expname)
+    folder = pathlib.Path(result_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            latest = latest_run(result_dir, expname)
+            number = 0 if latest is None else int(latest.name[len(expname) + 1 :]) + 1
+            path = folder / f"{expname}-{number:03d}"
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                if not path.is_dir():
+                    raise  # a file has this name
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"--result-dir={result_dir}: cannot make a folder: {reason}") from error
+
+
+def save_config(run_dir: str | pathlib.Path, config: dict[str, Any]) -> None:
+    """Write config.json, as a whole or not at all."""
+    with util.atomic_write(pathlib.Path(run_dir) / CONFIG_NAME, "w") as file:
+        file.write(json.dumps(config, indent=2) + "\n")
+
+
+def load_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    path = pathlib.Path(run_dir) / CONFIG_NAME
+    way_out = "use another --expname, or put the file back"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {way_out}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {way_out}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is damaged (no JSON object); {way_out}")
+    return config
+
+
+@contextlib.contextmanager
+def open_log(run_dir: str | pathlib.Path) -> Iterator[None]:
+    """Within this context, whatever is logged is appended to the run's log.txt as well."""
+    with util.log_to(pathlib.Path(run_dir) / LOG_NAME):
+        yield

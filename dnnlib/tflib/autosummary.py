@@ -1,0 +1,96 @@
+"""Running averages of named scalars, gathered wherever they arise and reported once a tick.
+
+A scalar may be a tensor, which is then averaged inside the graph over all its evaluations, or a
+plain number. Reading a summary starts a new average.
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib import tfutil
+
+_plain = {}  # name => [count, sum] of plain numbers
+
+
+def _accumulators():
+    """{name: list of [2] variables (count, sum)} of the default graph; one for each place."""
+    return tfutil.graph_cache().setdefault("autosummary", {})
+
+
+def autosummary(name, value):
+    """Add to the running average of a scalar.
+
+    NaN and infinity are averaged like other values, so they show.
+
+    Args:
+      name: "Loss/G" becomes a group "Loss" in TensorBoard.
+      value: a number or array, recorded now; or a tensor of any shape, recorded by its mean every
+        time the returned tensor is evaluated.
+
+    Returns:
+      The value. If it is a tensor, the returned one has to be used in its place.
+    """
+    if not tfutil.is_tf_expression(value):
+        count_and_sum = _plain.setdefault(name, [0, 0.0])
+        count_and_sum[0] += np.size(value)
+        count_and_sum[1] += float(np.sum(np.asarray(value, dtype=np.float64)))
+        return value
+    places = _accumulators().setdefault(name, [])
+    scope = f"Autosummary/{name.replace(' ', '_')}/{len(places)}"
+    # The accumulator is made outside of any condition or loop that we are called in.
+    with tf.init_scope(), tfutil.absolute_variable_scope(scope, reuse=False), tf.device("/cpu:0"):
+        zeros = tf.initializers.zeros()
+        total = tf.get_variable("total", [2], tf.float64, zeros, trainable=False)
+    places.append(total)
+    with tf.name_scope(None), tf.name_scope("Autosummary"), tf.device("/cpu:0"):
+        tensor = tf.convert_to_tensor(value)
+        number = tf.cast(tensor, tf.float64)
+        add = total.assign_add([tf.cast(tf.size(tensor), tf.float64), tf.reduce_sum(number)])
+    with tf.control_dependencies([add.op]):
+        return tf.identity(value)
+
+
+def collect_autosummaries():
+    """Averages since the last call: {name: float}. Scalars without new values are left out."""
+    totals = {name: np.array(pair, np.float64) for name, pair in _plain.items()}
+    _plain.clear()
+    places = _accumulators()
+    variables = [variable for found in places.values() for variable in found]
+    if variables and tf.get_default_session() is not None:
+        tfutil.init_uninitialized_vars(variables)
+        for name, values in tfutil.run(places).items():
+            totals[name] = totals.get(name, 0) + np.sum(values, axis=0)
+        tfutil.run([variable.initializer for variable in variables])
+    return {name: float(total / count) for name, (count, total) in totals.items() if count}
+
+
+class SummaryWriter:
+    """Writes scalars to a TensorBoard event file.
+
+    Args:
+      folder: where the file goes; made if it is not there.
+    """
+
+    def __init__(self, folder):
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        self._writer = tf.summary.FileWriter(str(folder))
+
+    def write(self, scalars, step):
+        """Append {name: number} at a step, which may be any int."""
+        values = [tf.Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
+        self._writer.add_summary(tf.Summary(value=values), step)
+        self._writer.flush()
+
+    def close(self):
+        """Finish the file."""
+        self._writer.close()
+
+
+def save_autosummaries(writer, step):
+    """Collect all averages, write them with a SummaryWriter (or None), and return them."""
+    scalars = collect_autosummaries()
+    if writer is not None:
+        writer.write(scalars, step)
+    return scalars

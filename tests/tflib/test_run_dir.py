@@ -1,0 +1,127 @@
+"""Run directories, the configuration file, the log."""
+
+import errno
+import os
+
+import pytest
+
+from dnnlib import UserError, util
+from dnnlib.submission import run_dir
+
+
+def test_numbers_and_exact_names(tmp_path):
+    results = str(tmp_path / "results")
+    assert run_dir.latest_run(results, "exp") is None
+    assert [run_dir.create_run(results, "exp").name for _ in range(2)] == ["exp-000", "exp-001"]
+    assert run_dir.create_run(results, "exp-foo").name == "exp-foo-000"
+    (tmp_path / "results" / "exp-abc").mkdir()
+    (tmp_path / "results" / "exp-007").write_text("a file")
+    assert run_dir.latest_run(results, "exp").name == "exp-001"
+    assert run_dir.latest_run(results, "exp-foo").name == "exp-foo-000"
+
+
+def test_more_than_a_thousand_runs(tmp_path):
+    for name in ("exp-999", "exp-1000"):
+        (tmp_path / name).mkdir()
+    assert run_dir.latest_run(str(tmp_path), "exp").name == "exp-1000"
+    assert run_dir.create_run(str(tmp_path), "exp").name == "exp-1001"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "a b"])
+def test_bad_names(tmp_path, name):
+    with pytest.raises(UserError, match="--expname=.* cannot name a folder"):
+        run_dir.create_run(str(tmp_path), name)
+
+
+def test_unwritable_result_dir(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--result-dir=.*cannot make a folder"):
+        run_dir.create_run(str(tmp_path / "file"), "exp")
+
+
+def test_config_round_trip_and_damage(tmp_path):
+    config = {"G": {"components_num": 8, "kmeans": True, "psi": None}, "gamma": 0.5}
+    run_dir.save_config(tmp_path, config)
+    assert run_dir.load_config(tmp_path) == config
+    (tmp_path / "config.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match="damaged"):
+        run_dir.load_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"G": ')
+    with pytest.raises(UserError, match="damaged"):
+        run_dir.load_config(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match="is missing"):
+        run_dir.load_config(tmp_path)
+
+
+def test_log_goes_to_both_places(tmp_path, capsys):
+    util.log("before")
+    with run_dir.open_log(tmp_path):
+        util.log("tick 0")
+    with run_dir.open_log(tmp_path):
+        util.log("tick 1")
+    util.log("after")
+    assert capsys.readouterr().out == "before\ntick 0\ntick 1\nafter\n"
+    assert (tmp_path / "log.txt").read_text() == "tick 0\ntick 1\n"
+
+
+def test_atomic_write_keeps_the_earlier_file_on_any_error(tmp_path):
+    path = tmp_path / "file"
+    with util.atomic_write(path) as file:
+        file.write(b"good")
+    with pytest.raises(RuntimeError), util.atomic_write(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_full_disk_is_one_clear_line(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"good")
+    with pytest.raises(UserError, match=r"file: not saved, the disk is full; the earlier file"):
+        with util.atomic_write(path) as file:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_for_real(tmp_path, monkeypatch):
+    """A write that the kernel refuses: the temporary file is /dev/full."""
+    monkeypatch.setattr(
+        util.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), "none")
+    )
+    with pytest.raises(UserError, match="the disk is full"):
+        with util.atomic_write(tmp_path / "file") as file:
+            file.write(b"x" * 100)
+
+
+def test_file_mode_follows_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with util.atomic_write(tmp_path / "file", "w") as file:
+            file.write("text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(0.4, "0s"), (59.4, "59s"), (59.6, "1m 00s"), (125, "2m 05s"), (11229, "3h 07m 09s")]
+    + [(86399.7, "1d 00h 00m"), (93600, "1d 02h 00m")],
+)
+def test_format_time(seconds, text):
+    assert util.format_time(seconds) == text
+
+
+def test_easy_dict():
+    options = util.EasyDict(a=1)
+    options.b = 2
+    assert options == {"a": 1, "b": 2}
+    del options.a
+    assert not hasattr(options, "a")
+    with pytest.raises(AttributeError):
+        del options.a
