@@ -29,13 +29,13 @@ def test_more_than_a_thousand_runs(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "a b"])
 def test_bad_names(tmp_path, name):
-    with pytest.raises(UserError, match="--expname=.* cannot name a folder"):
+    with pytest.raises(UserError, match=r"--expname=.* cannot name a folder"):
         run_dir.create_run(str(tmp_path), name)
 
 
 def test_unwritable_result_dir(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--result-dir=.*cannot make a folder"):
+    with pytest.raises(UserError, match=r"--result-dir=.*cannot make a folder"):
         run_dir.create_run(str(tmp_path / "file"), "exp")
 
 
@@ -79,10 +79,10 @@ def test_atomic_write_keeps_the_earlier_file_on_any_error(tmp_path):
 def test_full_disk_is_one_clear_line(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"good")
-    with pytest.raises(UserError, match=r"file: not saved, the disk is full; the earlier file"):
-        with util.atomic_write(path) as file:
-            file.write(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    message = r"file: not saved, the disk is full; the earlier file is kept"
+    with pytest.raises(UserError, match=message), util.atomic_write(path) as file:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -93,9 +93,9 @@ def test_full_disk_for_real(tmp_path, monkeypatch):
     monkeypatch.setattr(
         util.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), "none")
     )
-    with pytest.raises(UserError, match="the disk is full"):
-        with util.atomic_write(tmp_path / "file") as file:
-            file.write(b"x" * 100)
+    path = tmp_path / "file"
+    with pytest.raises(UserError, match="the disk is full"), util.atomic_write(path) as file:
+        file.write(b"x" * 100)
 
 
 def test_file_mode_follows_umask(tmp_path):
@@ -110,8 +110,15 @@ def test_file_mode_follows_umask(tmp_path):
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(0.4, "0s"), (59.4, "59s"), (59.6, "1m 00s"), (125, "2m 05s"), (11229, "3h 07m 09s")]
-    + [(86399.7, "1d 00h 00m"), (93600, "1d 02h 00m")],
+    [
+        (0.4, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m 00s"),
+        (125, "2m 05s"),
+        (11229, "3h 07m 09s"),
+        (86399.7, "1d 00h 00m"),
+        (93600, "1d 02h 00m"),
+    ],
 )
 def test_format_time(seconds, text):
     assert util.format_time(seconds) == text
