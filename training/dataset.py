@@ -86,6 +86,30 @@ def _one_set(path, level, sets):
     return [shards[index] for index in sorted(shards)]
 
 
+def _load_info(path):
+    """What dataset.json says, compared with the files; {} for sets of other tools."""
+    info_path = Path(path, "dataset.json")
+    if not info_path.is_file():
+        if Path(path, ".partial").is_dir():
+            raise UserError(
+                f"{path}: its preparation was interrupted; run the same command again to finish it"
+            )
+        return {}
+    try:
+        info = json.loads(info_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{info_path}: is not JSON: {error}; prepare the set again") from error
+    for name, expected in info.get("files", {}).items():
+        file = Path(path, name)
+        size = file.stat().st_size if file.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
+            raise UserError(
+                f"{file}: {found}; prepare the set again: {_how_to_prepare(path)} --overwrite"
+            )
+    return info
+
+
 class Dataset:
     """Images and labels of a prepared folder (our tool's, StyleGAN2's or GANsformer's).
 
@@ -109,6 +133,7 @@ class Dataset:
         path = os.fspath(path)
         self.path, self.name = path, os.path.basename(os.path.abspath(path))
         self.seed, self.mirror = int(seed), bool(mirror)
+        self.info = _load_info(path)
         self._files = [RecordFile(shard) for shard in self._choose(_find_shards(path), resolution)]
         total = sum(len(file) for file in self._files)
         if total == 0:
@@ -125,7 +150,6 @@ class Dataset:
             raise DamagedRecordError(self._files[0].path, 0, found)
         self._labels = self._load_labels(total) if labels else None
         self.label_size = 0 if self._labels is None else self._labels.shape[1]
-        self.info = self._load_info()
         self.ratio = float(self.info.get("ratio", height / width))
         self._orders = {}  # epoch => permutation; the last two
 
@@ -176,17 +200,6 @@ class Dataset:
                 f"prepare the set again: {_how_to_prepare(self.path)}"
             )
         return labels
-
-    def _load_info(self):
-        """What dataset.json says; {} for sets of other tools."""
-        path = os.path.join(self.path, "dataset.json")
-        if not os.path.isfile(path):
-            return {}
-        try:
-            with Path(path).open(encoding="utf-8") as file:
-                return json.load(file)
-        except ValueError as error:
-            raise UserError(f"{path}: is not JSON: {error}; delete it or prepare again") from error
 
     # Single images, in stored order
 

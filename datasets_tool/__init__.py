@@ -1,0 +1,1 @@
+"""Preparation of datasets: sources of pictures, and the writer of TFRecord sets."""

@@ -1,0 +1,231 @@
+"""The conversion: pictures of a source, in parallel, into the files of a set."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets_tool.images import UnreadableImageError, check_resolution, natural_resolution
+from datasets_tool.pool import Recipe, convert_all
+from datasets_tool.writer import SetWriter
+from dnnlib.errors import UserError
+from dnnlib.util import log
+
+_NAMED_SKIPS = 10  # unreadable pictures that are named one by one
+_PROBES = 100  # pictures tried when the resolution is to be guessed
+
+
+# The set as a whole
+
+
+def _choose_resolution(source, recipe, strict):
+    """The recipe with its resolution filled in: given, the source's, or the first picture's."""
+    if recipe.resolution is None:
+        resolution = source.resolution_of_set()
+        probes = () if resolution else itertools.islice(source.keys(), _PROBES)
+        reason = ""
+        for key in probes:
+            try:
+                picture, _, _ = source.load(key)
+            except UnreadableImageError as error:
+                reason = f"{source.name_of(key)}: {error}"
+                if strict:
+                    raise UserError(f"unreadable image {reason} (--strict)") from error
+                continue
+            resolution = natural_resolution(picture.size, recipe.ratio, recipe.crop)
+            break
+        if not resolution:
+            what = f"; the last one tried: {reason}" if reason else ""
+            raise UserError(f"{source.description}: no readable image found{what}")
+        recipe = Recipe(**dict(asdict(recipe), resolution=resolution))
+    check_resolution(recipe.resolution)
+    return recipe
+
+
+def _check_room(folder, source, recipe, done):
+    """Refuse before the work what would fill the disk."""
+    count = min(len(source), recipe.max_images or len(source)) - done
+    size = 3 * recipe.resolution**2 * (4 / 3 if recipe.multi_resolution else 1) + 100
+    size += sum(
+        int(np.prod(layout[1])) if layout else 1000
+        for layout in source.side_files(recipe.resolution).values()
+    )
+    free = shutil.disk_usage(folder).free
+    if count * size > free:
+        raise UserError(
+            f"{folder}: {count} images need {count * size / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
+            "are free; free some space, or use a smaller --resolution or --max-images"
+        )
+
+
+def load_info(folder):
+    """What the folder's dataset.json says; None if there is none."""
+    path = os.path.join(folder, "dataset.json")
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            return json.load(file)
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON: {error}; delete it or use --overwrite") from error
+
+
+def _is_ready(folder, full_recipe, overwrite):
+    """Whether the set exists with this very recipe; refuses to replace another one unasked."""
+    if overwrite:
+        return False
+    info = load_info(folder)
+    if info is None:
+        if os.path.isdir(folder) and any(".tfrecords" in name for name in os.listdir(folder)):
+            raise UserError(
+                f"{folder}: holds TFRecords of another tool; choose another name, or --overwrite"
+            )
+        return False
+    before = info.get("recipe", {})
+    now = json.loads(json.dumps(full_recipe))
+    if before == now:
+        return True
+    differing = sorted(key for key in set(before) | set(now) if before.get(key) != now.get(key))
+    raise UserError(
+        f"{folder}: exists already, made with another {', '.join(differing)}; choose another "
+        "name, or replace it with --overwrite"
+    )
+
+
+def prepare(source, folder, recipe, strict=False, overwrite=False, workers=None):
+    """Make a dataset folder out of a source, or go on where an interrupted run stopped.
+
+    Args:
+        source: a Source.
+        folder: the set's folder.
+        recipe: a Recipe.
+        strict: refuse unreadable pictures rather than skip them.
+        overwrite: replace an existing set.
+        workers: processes; all cores by default.
+
+    Returns:
+        What dataset.json holds.
+    """
+    recipe = _choose_resolution(source, recipe, strict)
+    full_recipe = dict(asdict(recipe), source=source.fingerprint(), labels=source.label_size)
+    if _is_ready(folder, full_recipe, overwrite):
+        info = load_info(folder)
+        log(f"{folder}: is ready already, {info['num_images']} images of {info['resolution']}")
+        return info
+    sides = [recipe.resolution]
+    if recipe.multi_resolution:
+        while sides[-1] > 4:
+            sides.append(sides[-1] // 2)
+    side_files = dict(source.side_files(recipe.resolution))
+    if source.label_size:
+        side_files["-rxx.labels"] = ("<f4", (source.label_size,))
+    writer = SetWriter(folder, full_recipe, sides, recipe.shards_num, side_files)
+    try:
+        if writer.is_resumed:
+            log(f"{folder}: goes on after {writer.written} images")
+        if not writer.is_finished:
+            _check_room(folder, source, recipe, writer.written)
+            _write_images(source, recipe, writer, strict, workers or os.cpu_count() or 1)
+        info = writer.finish(_describe(source, recipe, full_recipe, writer))
+    finally:
+        writer.close()
+    _report(folder, info)
+    return info
+
+
+def _write_images(source, recipe, writer, strict, workers):
+    """Convert what is left and write it."""
+    tally = writer.tally
+    tally.setdefault("sums", [0, 0, 0])
+    tally.setdefault("notes", {})
+    tally.setdefault("skipped", [])
+    tally.setdefault("skipped_num", 0)
+    limit = recipe.max_images or len(source)
+    done = writer.written >= limit
+    results = convert_all(source, recipe, writer.consumed, workers)
+    with contextlib.closing(results), tqdm(
+        total=min(limit, len(source)), initial=writer.written, unit=" images", disable=None
+    ) as bar:
+        for converted in results if not done else ():
+            if converted.error is not None:
+                _skip(converted, tally, strict, bar)
+            else:
+                writer.add(converted.records, converted.side_data)
+                tally["sums"] = [a + b for a, b in zip(tally["sums"], converted.sums)]
+                for note in converted.notes:
+                    tally["notes"][note] = tally["notes"].get(note, 0) + 1
+                bar.update()
+            writer.consumed += 1
+            writer.sync()
+            if writer.written >= limit:
+                break
+    if writer.written == 0:
+        raise UserError(
+            f"{source.description}: none of {writer.consumed} images could be read; the first: "
+            f"{tally['skipped'][0] if tally['skipped'] else 'none found'}"
+        )
+
+
+def _skip(converted, tally, strict, bar):
+    """Count and name an unreadable picture; refuse it with ``strict``."""
+    text = f"{converted.name}: {converted.error}"
+    if strict:
+        raise UserError(f"unreadable image {text} (--strict refuses it; without, it is skipped)")
+    tally["skipped_num"] += 1
+    if tally["skipped_num"] <= _NAMED_SKIPS:
+        bar.clear()
+        log(f"skipped, unreadable: {text}")
+    if len(tally["skipped"]) < 1000:
+        tally["skipped"].append(text)
+
+
+def _describe(source, recipe, full_recipe, writer):
+    """The contents of dataset.json, without the files."""
+    if writer.is_finished:
+        return {}
+    tally = writer.tally
+    pixels = writer.written * recipe.resolution**2
+    return {
+        "name": writer.name,
+        "num_images": writer.written,
+        "resolution": recipe.resolution,
+        "channels": 3,
+        "ratio": recipe.ratio,
+        "shards": recipe.shards_num,
+        "multi_resolution": recipe.multi_resolution,
+        "label_size": source.label_size,
+        "label_names": source.label_names,
+        "channel_means": [round(total / pixels, 4) for total in tally["sums"]],
+        "source": source.description,
+        "skipped_num": tally["skipped_num"],
+        "skipped": tally["skipped"],
+        "notes": tally["notes"],
+        "recipe": full_recipe,
+    }
+
+
+def _report(folder, info):
+    """Say what was made, and by which rules pictures were converted."""
+    rules = {
+        "grey": "three equal channels",
+        "palette": "looked up",
+        "16-bit": "rounded to 8",
+        "transparent": "laid on white",
+    }
+    for note, count in sorted(info["notes"].items()):
+        log(f"{count} images: {note}{f', {rules[note]}' if note in rules else ''}")
+    if info["skipped_num"]:
+        log(f"{info['skipped_num']} unreadable images were skipped (named in dataset.json)")
+    size = sum(entry["bytes"] for entry in info["files"].values())
+    labels = f", labels of size {info['label_size']}" if info["label_size"] else ""
+    log(
+        f"{folder}: {info['num_images']} images of "
+        f"{info['resolution']}x{info['resolution']}{labels}, {size / 1e6:.1f} MB"
+    )
