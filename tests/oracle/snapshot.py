@@ -70,6 +70,16 @@ def read(path):
         return _Reader(f, encoding="latin1").load()
 
 
+# All names that occur in a published file.
+GLOBALS = (
+    ("dnnlib.tflib.network", "Network"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+)
+
+
 class _Writer(pickle._Pickler):
     """Names classes as a published file does, whatever they are called here."""
 
@@ -78,9 +88,8 @@ class _Writer(pickle._Pickler):
         name = name or obj.__qualname__
         if obj is PublishedNetwork:
             module, name = "dnnlib.tflib.network", "Network"
-        elif module.startswith("numpy._core"):
-            module = module.replace("numpy._core", "numpy.core")
-        elif (module, name) not in (("numpy", "ndarray"), ("numpy", "dtype")):
+        module = module.replace("numpy._core", "numpy.core")  # NumPy 2 moved it
+        if (module, name) not in GLOBALS:
             raise pickle.PicklingError(f"{module}.{name} has no place in a snapshot")
         self.save(module)
         self.save(name)
