@@ -229,6 +229,47 @@ def legend(colors, width, names=None):
     return np.asarray(image)
 
 
+def titled(pictures, titles, columns, gap=4):
+    """Pictures in rows, each under its title.
+
+    Args:
+      pictures: [N, H, W, 3] uint8.
+      titles: N strings.
+      columns: pictures in a row.
+      gap: pixels between pictures.
+
+    Returns:
+      [height, width, 3] uint8.
+    """
+    lines = [text_line([title], pictures.shape[2]) for title in titles]
+    cells = [np.concatenate([line, picture]) for line, picture in zip(lines, pictures)]
+    return tile(cells, columns, gap)
+
+
+class Sheet:
+    """A grid that is filled piece by piece and never holds more than what it will show.
+
+    Args:
+      num: pictures it has place for.
+      height: of each picture.
+      width: of each picture.
+      columns: pictures in a row; chosen for a sheet of about 3:2 by default.
+    """
+
+    def __init__(self, num, height, width, columns=None):
+        self.columns = columns or grid_shape(num)[0]
+        self.cell = cell_size(height, width, self.columns, -(-num // self.columns))
+        self.cells = np.full([num, *self.cell, 3], 255, np.uint8)
+
+    def put(self, places, pictures):
+        """Put [N, H, W, 3] uint8 pictures into N places, counted row by row."""
+        self.cells[places] = resize(pictures, *self.cell)
+
+    def picture(self, gap=0):
+        """[height, width, 3] uint8; places not yet filled are white."""
+        return tile(self.cells, self.columns, gap)
+
+
 def sample_grid(images, columns=None):
     """Images side by side, enlarged by an integer factor where they are small.
 
@@ -240,8 +281,9 @@ def sample_grid(images, columns=None):
       [height, width, 3] uint8, neither side longer than MAX_SHEET_SIZE.
     """
     pictures = to_pictures(images)
-    columns = columns or grid_shape(len(pictures))[0]
-    return tile(fit_cells(pictures, columns), columns)
+    sheet = Sheet(*pictures.shape[:3], columns=columns)
+    sheet.put(slice(None), pictures)
+    return sheet.picture()
 
 
 def save_sample_grid(path, images, columns=None):

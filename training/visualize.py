@@ -2,6 +2,7 @@
 
 For the training loop: :func:`save_attention_overlay` writes one sheet of image | attention |
 strongest latent, :func:`save_layer_strips` shows how the regions form from layer to layer.
+:func:`attention_sheet` shows all about one sample.
 
 Attention maps come as the generator gives them, in any of three forms:
   [N, K, H, W]           one layer, heads already joined;
@@ -128,7 +129,7 @@ def blend(pictures, overlay, alpha=BLENDING_ALPHA):
     return np.rint(mixed).astype(np.uint8)
 
 
-def attention_overlay(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA):
+def attention_overlay(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
     """The pictures that show the attention of each sample.
 
     Args:
@@ -137,57 +138,125 @@ def attention_overlay(images, maps, *, layer=None, head=None, alpha=BLENDING_ALP
       layer: index of a layer; None for the mean over all.
       head: index of a head; None for the mean over all.
       alpha: weight of the image in the blend.
+      ratio: height over width to keep of square images with black bars.
 
     Returns:
-      [N, 3, H, W, 3] uint8: image, blend with the soft segmentation, hard segmentation.
+      [N, 3, H * ratio, W, 3] uint8: image, blend with the soft segmentation, hard segmentation.
     """
-    pictures = im.to_pictures(images)
-    joined = join_maps(maps, *pictures.shape[1:3], layer=layer, head=head)
+    joined = im.crop_to_ratio(join_maps(maps, *images.shape[2:], layer=layer, head=head), ratio)
+    pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
     blended = blend(pictures, soft_segmentation(joined), alpha)
     return np.stack([pictures, blended, hard_segmentation(joined)], axis=1)
 
 
-def overlay_sheet(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA):
+def overlay_sheet(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
     """A sheet with :func:`attention_overlay` of each sample, titles and a legend of the colours.
 
     Args and returns as there; the sheet is one [height, width, 3] uint8 picture.
     """
-    cells = attention_overlay(images, maps, layer=layer, head=head, alpha=alpha)
+    cells = attention_overlay(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
     columns = im.grid_shape(len(cells), aspect=0.5)[0]
     body = _sheet_of_rows(cells, columns, ["image", "attention", "strongest latent"])
     return _with_legend(body, split_layers(maps)[0].shape[1])
 
 
-def save_attention_overlay(path, images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA):
+def save_attention_overlay(
+    path, images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0
+):
     """Write :func:`overlay_sheet` to a file."""
-    im.save_picture(path, overlay_sheet(images, maps, layer=layer, head=head, alpha=alpha))
+    sheet = overlay_sheet(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
+    im.save_picture(path, sheet)
 
 
-def layer_strips(images, maps, head=None):
-    """A sheet with a row per sample: the image, then each layer's strongest latents, from 4x4 up.
+def layer_regions(maps, height, width, *, head=None, ratio=1.0):
+    """Where each layer divides the image among the components, from 4x4 upwards.
+
+    Args:
+      maps: see the module's docstring; the per-layer form keeps each layer's resolution visible.
+      height: H of the image.
+      width: W of the image.
+      head: index of a head; None for the mean over all.
+      ratio: see :func:`attention_overlay`.
+
+    Returns:
+      [N, layers, H * ratio, W, 3] uint8 hard segmentations, and the layers' titles.
+    """
+    layers = split_layers(maps)
+    joined = [join_maps([layer], height, width, head=head) for layer in layers]
+    regions = [hard_segmentation(im.crop_to_ratio(one, ratio)) for one in joined]
+    titles = [f"layer {i}: {m.shape[-2]}x{m.shape[-1]}" for i, m in enumerate(layers)]
+    return np.stack(regions, axis=1), titles
+
+
+def layer_strips(images, maps, *, head=None, ratio=1.0):
+    """A sheet with a row per sample: the image, then :func:`layer_regions`.
 
     Args:
       images: [N, C, H, W] float in [-1, 1] or uint8.
-      maps: see the module's docstring; the per-layer form keeps each layer's resolution visible.
+      maps: see the module's docstring.
       head: index of a head; None for the mean over all.
+      ratio: see :func:`attention_overlay`.
 
     Returns:
       [height, width, 3] uint8.
     """
-    pictures = im.to_pictures(images)
-    height, width = pictures.shape[1:3]
-    cells, titles = [pictures], ["image"]
-    for idx, probs in enumerate(split_layers(maps)):
-        joined = join_maps([probs], height, width, head=head)
-        cells.append(hard_segmentation(joined))
-        titles.append(f"{idx}: {probs.shape[-2]}x{probs.shape[-1]}")
-    body = _sheet_of_rows(np.stack(cells, axis=1), 1, titles)
-    return _with_legend(body, probs.shape[1])
+    regions, titles = layer_regions(maps, *images.shape[2:], head=head, ratio=ratio)
+    pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
+    cells = np.concatenate([pictures[:, np.newaxis], regions], axis=1)
+    body = _sheet_of_rows(cells, 1, ["image", *titles])
+    return _with_legend(body, split_layers(maps)[0].shape[1])
 
 
-def save_layer_strips(path, images, maps, head=None):
+def save_layer_strips(path, images, maps, *, head=None, ratio=1.0):
     """Write :func:`layer_strips` to a file."""
-    im.save_picture(path, layer_strips(images, maps, head))
+    im.save_picture(path, layer_strips(images, maps, head=head, ratio=ratio))
+
+
+def spotlights(images, maps):
+    """What each component attends to: the image, dark where the component does not look.
+
+    Args:
+      images: [N, C, H, W] float in [-1, 1] or uint8.
+      maps: [N, K, H, W] as from :func:`join_maps`.
+
+    Returns:
+      [N, K, H, W, 3] uint8; a component's strongest pixel keeps its full colour.
+    """
+    peak = np.maximum(maps.max(axis=(2, 3), keepdims=True), 1e-8)
+    light = (maps / peak)[..., np.newaxis]  # [N, K, H, W, 1]
+    pictures = im.to_pictures(images)[:, np.newaxis].astype(np.float32)
+    return np.rint(pictures * light).astype(np.uint8)
+
+
+def attention_sheet(image, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
+    """All about one sample: overlays, what each component looks at, and the layers from 4x4 up.
+
+    Args:
+      image: [1, C, H, W] float in [-1, 1] or uint8.
+      maps: see the module's docstring, with N = 1.
+      layer: index of a layer for overlays and components; None for the mean over all.
+      head: index of a head; None for the mean over all.
+      alpha: weight of the image in the blend.
+      ratio: see :func:`attention_overlay`.
+
+    Returns:
+      [height, width, 3] uint8.
+    """
+    choice = dict(layer=layer, head=head)
+    overlays = attention_overlay(image, maps, alpha=alpha, ratio=ratio, **choice)[0]
+    joined = im.crop_to_ratio(join_maps(maps, *image.shape[2:], **choice), ratio)
+    lights = spotlights(im.crop_to_ratio(image, ratio), joined)[0]
+    regions, region_titles = layer_regions(maps, *image.shape[2:], head=head, ratio=ratio)
+    groups = [
+        (overlays, ["image", "attention", "strongest latent"]),
+        (lights, [f"latent {i}" for i in range(len(lights))]),
+        (regions[0], region_titles),
+    ]
+    num = sum(len(titles) for _, titles in groups)
+    columns = im.grid_shape(num)[0]
+    size = im.cell_size(*overlays.shape[1:3], columns, -(-num // columns) + len(groups))
+    body = [im.titled(im.resize(cells, *size), titles, columns) for cells, titles in groups]
+    return _with_legend(im.stack(body), len(lights))
 
 
 def _sheet_of_rows(cells, columns, titles):

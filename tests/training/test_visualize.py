@@ -141,3 +141,36 @@ def test_layer_strips_go_from_coarse_to_fine(tmp_path, images, layers):
         step = 128 // probs.shape[-1]
         want = component_colors(K)[probs[:, :, 1].argmax(axis=1)]
         np.testing.assert_array_equal(cells[:, 1 + idx, ::step, ::step], want)
+
+
+def test_a_sheet_crops_images_and_maps_alike(images, layers):
+    whole = vis.attention_overlay(images, layers)
+    cut = vis.attention_overlay(images, layers, ratio=0.75)
+    np.testing.assert_array_equal(cut, whole[:, :, 2:14])
+    regions = vis.layer_regions(layers, SIZE, SIZE)[0]
+    cut = vis.layer_regions(layers, SIZE, SIZE, ratio=0.5)[0]
+    np.testing.assert_array_equal(cut, regions[:, :, 4:12])
+
+
+def test_spotlights_darken_what_a_component_does_not_see():
+    images = np.full([1, 3, 2, 2], 200, np.uint8)
+    maps = np.float32([[[[0.4, 0.2], [0.1, 0]], [[0.6, 0.8], [0.9, 1]]]])
+    got = vis.spotlights(images, maps)
+    assert got.shape == (1, 2, 2, 2, 3)
+    np.testing.assert_array_equal(got[0, 0, :, :, 0], [[200, 100], [50, 0]])
+    assert got[0, 1, 1, 1, 2] == 200
+
+
+def test_the_sheet_of_one_sample_shows_everything(images, layers):
+    sheet = vis.attention_sheet(images[1:2], [layer[1:2] for layer in layers], ratio=0.75)
+    blocks = [vis.attention_overlay(images, layers, ratio=0.75)[1]]
+    maps = im.crop_to_ratio(vis.join_maps(layers, SIZE, SIZE), 0.75)
+    blocks.append(vis.spotlights(im.crop_to_ratio(images, 0.75), maps)[1])
+    blocks.append(vis.layer_regions(layers, SIZE, SIZE, ratio=0.75)[0][1])
+    top, columns = 8, im.grid_shape(3 + K + LAYERS)[0]
+    for cells in blocks:
+        for i, cell in enumerate(cells):
+            y = top + i // columns * (im.TEXT_HEIGHT + 96 + 4) + im.TEXT_HEIGHT
+            x = 8 + i % columns * (128 + 4)
+            np.testing.assert_array_equal(sheet[y : y + 96 : 8, x : x + 128 : 8], cell)
+        top = y + 96

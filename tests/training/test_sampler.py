@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network
+
+from dnnlib.errors import UserError
+from training import latents as lat
+from training import vis_latents
+from training.sampler import Sampler
+
+SEEDS = [5, 0, 7, 2, 9]
+
+
+@pytest.fixture
+def sampler(session):
+    return Sampler(painter_network(), batch_size=2)
+
+
+def test_facts_come_from_the_network(sampler):
+    assert sampler.z_shape == [K + 1, Z] and sampler.ws_shape == [K + 1, L, D]
+    assert sampler.image_shape == [3, SIZE, SIZE]
+    assert sampler.num_classes == 0 and sampler.has_attention
+
+
+def test_images_are_those_of_the_network(sampler):
+    z = lat.draw_z(SEEDS, sampler.z_shape)
+    want = sampler.Gs.components.synthesis.run(sampler.map(z), noise_mode="const", maps="none")
+    got = sampler.images(sampler.ws_of_seeds(SEEDS))
+    assert got.shape == (5, 3, SIZE, SIZE)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+def test_a_seed_gives_the_same_image_in_any_company(sampler, noise_mode):
+    def images(seeds, batch_size):
+        sampler.batch_size = batch_size
+        return sampler.images(sampler.ws_of_seeds(seeds, 0.7), noise_mode, seeds)
+
+    together, reversed_ = images(SEEDS, 3), images(SEEDS[::-1], 4)
+    np.testing.assert_allclose(reversed_[::-1], together, atol=1e-6)
+    np.testing.assert_allclose(images([7], 1)[0], together[2], atol=1e-6)
+
+
+def test_noise_modes_differ(sampler):
+    ws = sampler.ws_of_seeds([1, 1])
+    const, none = sampler.images(ws), sampler.images(ws, "none")
+    noise = sampler.images(ws, "random", [3, 4]) - none
+    np.testing.assert_allclose(
+        const - none, np.tile(sampler.Gs.get_var("G_synthesis/noise0"), [2, 3, 1, 1]), atol=1e-6
+    )
+    assert np.abs(noise[0] - noise[1]).mean() > 0.5  # every seed its own
+    np.testing.assert_allclose(noise[:, 0], noise[:, 1], atol=1e-6)  # one value for all channels
+    many = sampler.images(np.repeat(ws[:1], 64, axis=0), "random") - none[0]
+    assert abs(many.mean()) < 0.05 and abs(many.std() - 1) < 0.05
+
+
+def test_truncation_uses_the_networks_average_and_cutoff(session):
+    sampler = Sampler(painter_network(truncation_cutoff=1))
+    average = sampler.Gs.get_var("dlatent_avg")
+    full, ws = sampler.ws_of_seeds(SEEDS), sampler.ws_of_seeds(SEEDS, psi=0)
+    np.testing.assert_allclose(ws[:, :, 0], np.broadcast_to(average, [5, K + 1, D]), atol=1e-6)
+    np.testing.assert_array_equal(ws[:, :, 1:], full[:, :, 1:])
+
+
+def test_maps_come_layer_by_layer_and_sum_to_one(sampler):
+    images, maps = sampler.images_and_maps(sampler.ws_of_seeds(SEEDS))
+    np.testing.assert_allclose(images, sampler.images(sampler.ws_of_seeds(SEEDS)), atol=1e-6)
+    assert [m.shape for m in maps] == [(5, K, 1, 4, 4), (5, K, 1, SIZE, SIZE)]
+    for layer in maps:
+        np.testing.assert_allclose(layer.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_network_without_attention_says_so(session):
+    sampler = Sampler(painter_network(attention=False))
+    assert not sampler.has_attention
+    assert sampler.images(sampler.ws_of_seeds(SEEDS)).shape == (5, 3, SIZE, SIZE)
+    with pytest.raises(UserError, match="no attention"):
+        sampler.images_and_maps(sampler.ws_of_seeds(SEEDS))
+
+
+def test_no_latents_give_no_images(sampler):
+    ws = np.zeros([0, *sampler.ws_shape], np.float32)
+    assert sampler.images(ws).shape == (0, 3, SIZE, SIZE)
+
+
+def test_classes_change_the_image_and_are_checked(session):
+    sampler = Sampler(painter_network(c_dim=CLASSES))
+    a, b = sampler.ws_of_seeds([3], class_idx=1), sampler.ws_of_seeds([3], class_idx=2)
+    assert np.abs(a - b).max() > 0.01
+    np.testing.assert_array_equal(sampler.labels(2, 4), [[0, 0, 0, 0, 1, 0]] * 2)
+    sampler.check_class(5)
+    with pytest.raises(UserError, match="--class=6: this model has the classes 0 to 5"):
+        sampler.check_class(6)
+    with pytest.raises(UserError, match="choose one of 0 to 5 with --class"):
+        sampler.check_class(None)
+
+
+def test_a_class_for_a_model_without_classes_is_an_error(sampler):
+    sampler.check_class(None)
+    with pytest.raises(UserError, match="--class=0: this model has no classes"):
+        sampler.check_class(0)
+
+
+@pytest.mark.parametrize("space", ["z", "w"])
+def test_interpolations_pass_through_the_pictures_of_their_seeds(sampler, space):
+    ws = vis_latents.interpolate_ws(sampler, SEEDS, 4, space=space, psi=0.7)
+    assert ws.shape == (20, K + 1, L, D)
+    keys = sampler.ws_of_seeds(SEEDS, psi=0.7)
+    np.testing.assert_allclose(ws[::4], keys, atol=1e-6)
+    between = np.linalg.norm(ws - np.roll(ws, -1, axis=0), axis=(2, 3)).max(axis=1)
+    direct = np.linalg.norm(keys - np.roll(keys, -1, axis=0), axis=(2, 3)).max(axis=1)
+    assert between[-1] < direct[-1]  # the last frame is on its way back to the first
+
+
+def test_a_walk_through_w_is_straight(sampler):
+    ws = vis_latents.interpolate_ws(sampler, [1, 2], 2, space="w", is_loop=False)
+    np.testing.assert_allclose(ws[1], (ws[0] + ws[2]) / 2, atol=1e-6)
+
+
+def test_frames_are_readable_pictures(sampler):
+    ws = sampler.ws_of_seeds([1, 2, 3])
+    frames = list(vis_latents.frames_of(sampler, ws, ratio=0.5))
+    assert len(frames) == 3 and frames[0].shape == (64, 128, 3)

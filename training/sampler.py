@@ -1,0 +1,187 @@
+"""A trained generator as a tool: latents in, images and attention out, in batches of any size.
+
+Every picture takes the same way, z => ws => truncation => image, so an interpolation's first frame
+or an edit of nothing is the very picture of its seed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from dnnlib.errors import UserError
+from training import latents as lat
+
+NOISE_MODES = ("const", "random", "none")
+
+
+class SeedRandom:
+    """Stands in for StepRandom when sampling: what a sample draws depends on its own seed alone.
+
+    Args:
+      seeds: [N] int64 tensor, one seed per sample.
+      prefix: put before the name of every site.
+    """
+
+    def __init__(self, seeds, prefix=""):
+        self.seeds = seeds
+        self.prefix = prefix
+
+    def child(self, prefix):
+        """The same randomness under another name space."""
+        return SeedRandom(self.seeds, f"{self.prefix}{prefix}/")
+
+    def normal(self, site, shape):
+        """Standard normal numbers, [N, *shape]."""
+        return self._draw_each(lambda rng: rng.normal(site, shape))
+
+    def uniform(self, site, shape):
+        """Numbers uniform over [0, 1), [N, *shape]."""
+        return self._draw_each(lambda rng: rng.uniform(site, shape))
+
+    def _draw_each(self, draw):
+        def of_one(seed):
+            return draw(tflib.StepRandom(0, seed, batch_size=1, prefix=self.prefix))[0]
+
+        return tf.map_fn(of_one, self.seeds, dtype=tf.float32)
+
+
+class Sampler:
+    """Makes images from latents with a generator network.
+
+    Args:
+      Gs: generator Network with the sub-networks "mapping" and "synthesis".
+      batch_size: samples at a time; bounds the memory and changes nothing else.
+
+    Attributes:
+      z_shape: of one sample's z, [K, D] or [D].
+      ws_shape: of one sample's ws, [K, L, D] or [L, D].
+      image_shape: [C, H, W].
+      num_classes: 0 for an unconditional network.
+      has_attention: whether the network gives attention maps.
+    """
+
+    def __init__(self, Gs, batch_size=8):
+        self.Gs = Gs
+        self.batch_size = batch_size
+        self.z_shape = Gs.input_shapes[0][1:]
+        self.num_classes = Gs.input_shapes[1][1]
+        self.image_shape = Gs.output_shapes[0][1:]
+        self.ws_shape = Gs.components.synthesis.input_shapes[0][1:]
+        self.has_attention = "maps_out" in Gs.output_names
+        self._average = Gs.get_var("dlatent_avg")
+        self._graphs = {}
+
+    def check_class(self, class_idx):
+        """Raise UserError unless the network makes pictures of this class (None: of no class)."""
+        last = self.num_classes - 1
+        if self.num_classes == 0:
+            if class_idx is not None:
+                raise UserError(f"--class={class_idx}: this model has no classes; leave it out")
+        elif class_idx is None:
+            raise UserError(f"this model has classes; choose one of 0 to {last} with --class")
+        elif not 0 <= class_idx <= last:
+            raise UserError(f"--class={class_idx}: this model has the classes 0 to {last}")
+
+    def labels(self, num, class_idx=None):
+        """One-hot rows of a class, [num, num_classes]; zeros for None."""
+        rows = np.zeros([num, self.num_classes], np.float32)
+        if class_idx is not None:
+            rows[:, class_idx] = 1
+        return rows
+
+    def require_attention(self):
+        """Raise UserError if the network has no attention to show."""
+        if not self.has_attention:
+            raise UserError("this model has no attention between latents and image to show")
+
+    def map(self, z, labels=None):
+        """Latents z [N, *z_shape] => ws [N, *ws_shape], not truncated."""
+        mapping = self.Gs.components.mapping
+        return mapping.run(z, labels, batch_size=self.batch_size)
+
+    def truncate(self, ws, psi):
+        """Draw ws towards the network's average latent; psi 1 is no truncation."""
+        cutoff = self.Gs.static_kwargs.get("truncation_cutoff")
+        return lat.truncate(ws, self._average, psi, cutoff)
+
+    def ws_of_seeds(self, seeds, psi=1, class_idx=None):
+        """Seeds => truncated ws [N, *ws_shape]."""
+        z = lat.draw_z(seeds, self.z_shape)
+        return self.truncate(self.map(z, self.labels(len(z), class_idx)), psi)
+
+    def images(self, ws, noise_mode="const", noise_seeds=None):
+        """Truncated ws => images.
+
+        Args:
+          ws: [N, *ws_shape].
+          noise_mode: "const" is the network's own noise, the same for all images; "random" is drawn
+            for each image from its noise seed; "none".
+          noise_seeds: N ints for "random"; 0, 1, ... by default.
+
+        Returns:
+          [N, C, H, W] float32, about [-1, 1].
+        """
+        parts = [images for images, _ in self.batches(ws, noise_mode, noise_seeds)]
+        return np.concatenate(parts) if parts else np.zeros([0, *self.image_shape], np.float32)
+
+    def images_and_maps(self, ws, noise_mode="const", noise_seeds=None):
+        """Like :meth:`images`, with the attention maps as a list of [N, K, M, H, W], one per layer.
+
+        Raises:
+          UserError: the network has no attention.
+        """
+        parts = list(self.batches(ws, noise_mode, noise_seeds, with_maps=True))
+        layers = zip(*[maps for _, maps in parts])
+        images = np.concatenate([images for images, _ in parts])
+        return images, [np.concatenate(layer) for layer in layers]
+
+    def batches(self, ws, noise_mode="const", noise_seeds=None, with_maps=False):
+        """Yield (images, maps) for batch after batch of ws; maps is None unless asked for."""
+        if with_maps:
+            self.require_attention()
+        seeds = np.arange(len(ws)) if noise_seeds is None else np.asarray(noise_seeds)
+        feeds, outputs = self._graph(noise_mode, with_maps)
+        for begin in range(0, len(ws), self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            images, *maps = tflib.run(outputs, dict(zip(feeds, (ws[rows], seeds[rows]))))
+            yield images, (maps if with_maps else None)
+
+    def _graph(self, noise_mode, with_maps):
+        """Placeholders for ws and seeds, and the outputs; built once for each kind of request."""
+        key = (noise_mode, with_maps)
+        if key not in self._graphs:
+            with tf.name_scope(None), tf.control_dependencies(None), tf.name_scope("Sampler"):
+                ws = tf.placeholder(tf.float32, [None, *self.ws_shape])
+                seeds = tf.placeholder(tf.int64, [None])
+                options = dict(noise_mode=noise_mode, rng=SeedRandom(seeds))
+                if self.has_attention:
+                    options["maps"] = "layers" if with_maps else "none"
+                synthesis = self.Gs.components.synthesis
+                outputs = synthesis.get_output_for(ws, return_as_list=True, **options)
+            self._graphs[key] = (ws, seeds), outputs
+        return self._graphs[key]
+
+
+def load_sampler(path, batch_size=8):
+    """Open a snapshot for sampling; takes the moving average Gs of a (G, D, Gs) file.
+
+    Args:
+      path: file or URL, see dnnlib.tflib.load_networks.
+      batch_size: see Sampler.
+
+    Raises:
+      UserError: no such file, or no generator in it.
+    """
+    tflib.init_tf()
+    networks = tflib.load_networks(path)
+    Gs = networks[-1] if isinstance(networks, (list, tuple)) else networks
+    if not {"mapping", "synthesis"} <= set(Gs.components):
+        raise UserError(f"{path}: holds no generator, but {Gs.name!r} built by {Gs.builder!r}")
+    return Sampler(Gs, batch_size)
+
+
+def describe_model(path):
+    """Short name of a model file for titles and headers."""
+    return Path(str(path)).name
