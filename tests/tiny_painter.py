@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 
-K, Z, D, L, SIZE, CLASSES = 3, 4, 5, 2, 8, 6
+K, Z, D, L, SIZE, CLASSES = 3, 4, 5, 6, 8, 7
 
 
 @tflib.register_builder("painter_mapping")
@@ -23,7 +23,7 @@ def painter_synthesis(ws, *, attention=True, noise_mode="random", rng=None, maps
     ws.set_shape([None, K + 1, L, D])
     num = tf.shape(ws)[0]
     layers, x = [], tf.zeros([num, SIZE, SIZE, 3])
-    for layer, size in enumerate((4, SIZE)):
+    for layer, size in zip((1, L - 1), (4, SIZE)):
         with tf.variable_scope(f"{size}x{size}"):
             grid = tf.get_variable(
                 "grid", [size * size, D], initializer=tf.random_normal_initializer()

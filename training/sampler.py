@@ -96,6 +96,17 @@ class Sampler:
         if not self.has_attention:
             raise UserError("this model has no attention between latents and image to show")
 
+    @property
+    def num_latents(self):
+        """K: components and, with attention, the global latent; 1 for a StyleGAN2 network."""
+        return self.ws_shape[0] if len(self.ws_shape) == 3 else 1
+
+    def require_components(self, num=2):
+        """Raise UserError if the network has fewer than ``num`` latents."""
+        if self.num_latents < num:
+            found = f"this model has {self.num_latents}"
+            raise UserError(f"that takes at least {num} latent components, {found}")
+
     def map(self, z, labels=None):
         """Latents z [N, *z_shape] => ws [N, *ws_shape], not truncated."""
         mapping = self.Gs.components.mapping
