@@ -1,5 +1,6 @@
 """Moving pictures: GIF, WebP and APNG through Pillow, MP4 through ffmpeg where it is installed."""
 
+import contextlib
 import itertools
 import shutil
 import subprocess
@@ -15,6 +16,15 @@ FRAME_MS = 50  # milliseconds a frame, as in the published animations
 FORMATS = (".gif", ".webp", ".png", ".mp4")
 
 
+def check_format(path):
+    """Raise UserError unless an animation can be written under this name."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"{path}: animations are {', '.join(FORMATS)}, not {ending!r}")
+    if ending == ".mp4" and shutil.which("ffmpeg") is None:
+        raise UserError(f"{path}: MP4 needs ffmpeg, which is not installed; write .webp or .gif")
+
+
 def save_animation(path, frames, frame_ms=FRAME_MS):
     """Write an animation that repeats for ever, complete or not at all.
 
@@ -26,10 +36,8 @@ def save_animation(path, frames, frame_ms=FRAME_MS):
     Raises:
       UserError: unknown format, or MP4 without ffmpeg.
     """
-    ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
-        raise UserError(f"{path}: animations are {', '.join(FORMATS)}, not {ending!r}")
-    writer = _write_mp4 if ending == ".mp4" else _write_pillow
+    check_format(path)
+    writer = _write_mp4 if Path(path).suffix.lower() == ".mp4" else _write_pillow
     with atomic_write(path) as file:
         writer(file, path, iter(frames), frame_ms)
 
@@ -51,9 +59,6 @@ def _write_pillow(file, path, frames, frame_ms):
 
 def _write_mp4(file, path, frames, frame_ms):
     """H.264, raw pictures piped to ffmpeg; it needs a file it can seek in."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UserError(f"{path}: MP4 needs ffmpeg, which is not installed; write .webp or .gif")
     first = next(frames)
     height, width = first.shape[:2]
     source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {1000 / frame_ms} -i -".split()
@@ -62,12 +67,13 @@ def _write_mp4(file, path, frames, frame_ms):
     target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-vf", even]
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
-        command = [program, "-loglevel", "error", "-y", *source, *target, str(video)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        with process.stdin:
-            for frame in itertools.chain([first], frames):
-                process.stdin.write(frame.tobytes())
-        if process.wait() != 0:
+        command = ["ffmpeg", "-loglevel", "error", "-y", *source, *target, str(video)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            with contextlib.suppress(BrokenPipeError):  # it has failed and says so by its status
+                for frame in itertools.chain([first], frames):
+                    process.stdin.write(frame.tobytes())
+                process.stdin.close()
+        if process.returncode != 0:
             raise UserError(f"{path}: ffmpeg failed with status {process.returncode}")
         with video.open("rb") as source_file:
             shutil.copyfileobj(source_file, file)

@@ -4,8 +4,6 @@ Every picture takes the same way, z => ws => truncation => image, so an interpol
 or an edit of nothing is the very picture of its seed.
 """
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -185,14 +183,7 @@ def load_sampler(path, batch_size=8):
     Raises:
       UserError: no such file, or no generator in it.
     """
-    tflib.init_tf()
-    networks = tflib.load_networks(path)
-    Gs = networks[-1] if isinstance(networks, (list, tuple)) else networks
+    Gs = tflib.load_networks(path, only=-1)
     if not {"mapping", "synthesis"} <= set(Gs.components):
         raise UserError(f"{path}: holds no generator, but {Gs.name!r} built by {Gs.builder!r}")
     return Sampler(Gs, batch_size)
-
-
-def describe_model(path):
-    """Short name of a model file for titles and headers."""
-    return Path(str(path)).name

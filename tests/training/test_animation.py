@@ -60,13 +60,14 @@ def test_mp4_is_what_ffmpeg_makes_of_the_frames(tmp_path, monkeypatch):
     np.testing.assert_array_equal(piped.reshape(5, 16, 24, 3), list(_frames()))
 
 
-def test_a_failing_ffmpeg_leaves_no_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", ["cat > /dev/null", ":"])
+def test_a_failing_ffmpeg_leaves_no_file(tmp_path, monkeypatch, before):
     fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 3\n")
+    fake.write_text(f"#!/bin/sh\n{before}\nexit 3\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UserError, match="ffmpeg failed with status 3"):
-        animation.save_animation(tmp_path / "a.mp4", _frames())
+        animation.save_animation(tmp_path / "a.mp4", list(_frames()) * 40)
     assert [p.name for p in tmp_path.iterdir()] == ["ffmpeg"]
 
 

@@ -1,0 +1,263 @@
+"""Make pictures with a trained model: python generate.py --model FILE.
+
+A picture's name carries its seed: the same model, seed and options give the same picture, whatever
+else is made with it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dnnlib import cli
+from dnnlib.errors import UserError
+from training import images as im
+from training import latents as lat
+from training import visualize as vis
+from training.animation import check_format, save_animation
+from training.vis_latents import frames_of, interpolate_ws
+
+DEFAULT_PSI = 0.7
+DEFAULT_IMAGES_NUM = 32
+
+
+def build_parser():
+    """The command line."""
+    parser = cli.Parser(
+        prog="generate.py",
+        description="Make pictures with a trained model. A picture's name carries its seed.",
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="FILE", help="snapshot: a path or URL")
+    add("--seeds", help="a picture for each, e.g. 0-31,40")
+    add(
+        "--images-num",
+        type=cli.positive_int,
+        metavar="N",
+        help=f"instead of --seeds: pictures of the seeds 0 to N-1 (default: {DEFAULT_IMAGES_NUM})",
+    )
+    add("--latents", metavar="FILE", help="instead of seeds: ws of an .npz file, as they are")
+    add("--class", type=int, dest="class_idx", metavar="IDX", help="class, if the model has some")
+    add(
+        "--truncation-psi",
+        type=cli.float_list,
+        metavar="PSI",
+        help=f"0: the average picture, 1: full variety; or a list (default: {DEFAULT_PSI})",
+    )
+    add(
+        "--noise-mode",
+        choices=("const", "random", "none"),
+        default="const",
+        help="noise in the layers: the model's own, drawn from the seed, or none (default: const)",
+    )
+    add("--ratio", type=float, default=1.0, help="height / width to keep of a picture")
+    add("--output-dir", default="images", metavar="DIR", help="(default: images)")
+    add("--format", choices=("png", "jpg", "webp"), default="png", help="(default: png)")
+    add("--grid", action="store_true", help="also one sheet of all pictures, grid.png")
+    add("--attention", action="store_true", help="also what the latents attend to")
+    add("--save-latents", action="store_true", help="also the latents, latents.npz")
+    add(
+        "--interpolate",
+        nargs="?",
+        const="z",
+        choices=("z", "w"),
+        help="also an animation through all seeds and back, along arcs in z or straight lines in w",
+    )
+    add(
+        "--interpolation-density",
+        type=cli.positive_int,
+        default=8,
+        metavar="N",
+        help="frames from one seed to the next (default: 8)",
+    )
+    add("--animation", choices=("gif", "webp", "png", "mp4"), default="gif", help="(default: gif)")
+    add("--batch-size", type=cli.positive_int, default=8, metavar="N", help="pictures at a time")
+    add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
+    return parser
+
+
+def parse_args(argv):
+    """The command line, checked as far as that goes without the model.
+
+    Returns:
+      Namespace; ``seeds`` is a list of int, ``psis`` a list of float.
+
+    Raises:
+      UserError: an impossible or unknown flag, or flags that exclude each other.
+    """
+    args = build_parser().parse_args(argv)
+    _exclude(args, "latents", "seeds", "images_num", "class_idx", "truncation_psi", "interpolate")
+    _exclude(args, "seeds", "images_num")
+    num = args.images_num or DEFAULT_IMAGES_NUM
+    args.seeds = lat.parse_seeds(f"0-{num - 1}" if args.seeds is None else args.seeds)
+    args.psis = args.truncation_psi or [DEFAULT_PSI]
+    if not 0 < args.ratio <= 1:
+        raise UserError(f"--ratio={args.ratio:g}: must be above 0 and at most 1")
+    if args.interpolate and len(args.seeds) < 2:
+        raise UserError("--interpolate needs at least two seeds; give e.g. --seeds 0-7")
+    if args.interpolate:
+        check_format(f"{args.output_dir}/interpolation.{args.animation}")
+    return args
+
+
+def _exclude(args, first, *others):
+    """Refuse flags that cannot go with ``first``."""
+    given = [name for name in (first, *others) if getattr(args, name) is not None]
+    if first in given and len(given) > 1:
+        names = [f"--{name.replace('_idx', '').replace('_', '-')}" for name in given]
+        raise UserError(f"{names[0]} and {names[1]} exclude each other; leave out one of them")
+
+
+def make_folder(path):
+    """Create the output folder, or say why that is impossible."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output-dir={path}: {error.strerror}") from None
+    return folder
+
+
+class Writer:
+    """Puts pictures into the output folder as they are made, and the sheet of all at the end.
+
+    Args:
+      args: result of :func:`parse_args`.
+      image_shape: [C, H, W] of the network.
+      num: pictures that will come.
+    """
+
+    def __init__(self, args, image_shape, num):
+        self.args = args
+        self.folder = make_folder(args.output_dir)
+        self.num = num
+        self.bar = tqdm(total=num, unit="picture", disable=None)
+        self.sheet = None
+        if args.grid:
+            height, width = im.crop_to_ratio(np.zeros(image_shape), args.ratio).shape[1:]
+            columns = len(args.psis) if len(args.psis) > 1 else None
+            self.sheet = im.Sheet(num, height, width, columns)
+
+    def path(self, name, ending=None):
+        """Where a file goes."""
+        return self.folder / f"{name}.{ending or self.args.format}"
+
+    def add(self, names, places, images, maps):
+        """Write a batch: its pictures, and their attention if there are maps.
+
+        Args:
+          names: N names, see :func:`picture_name`.
+          places: N places in the sheet.
+          images: [N, C, H, W].
+          maps: list of [N, K, M, H, W], or None.
+        """
+        args = self.args
+        pictures = im.to_pictures(im.crop_to_ratio(images, args.ratio))
+        for i, (name, picture) in enumerate(zip(names, pictures)):
+            text = {"model": Path(args.model).name, "picture": name}
+            im.save_picture(self.path(name), picture, text)
+            if maps is not None:
+                one = [layer[i : i + 1] for layer in maps]
+                sheet = vis.attention_sheet(images[i : i + 1], one, ratio=args.ratio)
+                im.save_picture(self.path(f"{name}_attention"), sheet, text)
+            self.bar.update()
+        if self.sheet:
+            self.sheet.put(places, pictures)
+
+    def close(self):
+        """Write the sheet of all pictures and say where everything is."""
+        self.bar.close()
+        if self.sheet:
+            im.save_picture(self.path("grid"), self.sheet.picture())
+        print(f"{self.num} pictures in {self.folder}")
+
+
+def picture_name(args, start, psi=None):
+    """``start`` and the options that are not the default: what a picture depends on."""
+    parts = [start]
+    if args.class_idx is not None:
+        parts.append(f"class{args.class_idx}")
+    if psi is not None and args.psis != [DEFAULT_PSI]:
+        parts.append(f"psi{psi:g}")
+    if args.noise_mode != "const":
+        parts.append(f"noise-{args.noise_mode}")
+    return "_".join(parts)
+
+
+def make_pictures(args, sampler):
+    """The pictures of all seeds at all truncations, and their latents if asked for."""
+    writer = Writer(args, sampler.image_shape, len(args.seeds) * len(args.psis))
+    latents = []
+    for begin in range(0, len(args.seeds), args.batch_size):
+        seeds = args.seeds[begin : begin + args.batch_size]
+        z = lat.draw_z(seeds, sampler.z_shape)
+        full = sampler.map(z, sampler.labels(len(z), args.class_idx))
+        for column, psi in enumerate(args.psis):
+            ws = sampler.truncate(full, psi)
+            names = [picture_name(args, f"seed{seed:04d}", psi) for seed in seeds]
+            places = (begin + np.arange(len(seeds))) * len(args.psis) + column
+            for images, maps in sampler.batches(ws, args.noise_mode, seeds, args.attention):
+                writer.add(names, places, images, maps)
+            if args.save_latents:
+                latents.append((z, ws, seeds, [psi] * len(seeds)))
+    writer.close()
+    if args.save_latents:
+        z, ws, seeds, psis = [np.concatenate(column) for column in zip(*latents)]
+        lat.save_latents(writer.path("latents", "npz"), z, ws, seeds=seeds, psi=psis)
+
+
+def make_pictures_of_latents(args, sampler):
+    """The pictures of ws that a file holds."""
+    ws = lat.load_ws(args.latents, sampler.ws_shape)
+    writer = Writer(args, sampler.image_shape, len(ws))
+    begin = 0
+    for images, maps in sampler.batches(ws, args.noise_mode, range(len(ws)), args.attention):
+        places = np.arange(begin, begin + len(images))
+        names = [picture_name(args, f"latent{place:04d}") for place in places]
+        writer.add(names, places, images, maps)
+        begin += len(images)
+    writer.close()
+
+
+def make_animation(args, sampler):
+    """A closed tour of all seeds, for each truncation."""
+    for psi in args.psis:
+        ws = interpolate_ws(
+            sampler,
+            args.seeds,
+            args.interpolation_density,
+            space=args.interpolate,
+            psi=psi,
+            class_idx=args.class_idx,
+        )
+        frames = frames_of(sampler, ws, args.noise_mode, args.ratio)
+        name = picture_name(args, f"interpolation-{args.interpolate}", psi)
+        path = make_folder(args.output_dir) / f"{name}.{args.animation}"
+        save_animation(path, tqdm(frames, total=len(ws), unit="frame", disable=None))
+        print(f"{len(ws)} frames in {path}")
+
+
+def run(argv):
+    """Parse the arguments, open the model, make the pictures."""
+    args = parse_args(argv)
+    if args.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "" if args.gpus == "none" else args.gpus
+    # TensorFlow reads the environment when it is imported.
+    from training.sampler import load_sampler  # noqa: PLC0415
+
+    sampler = load_sampler(args.model, args.batch_size)
+    if args.attention:
+        sampler.require_attention()
+    if args.latents:
+        make_pictures_of_latents(args, sampler)
+        return
+    sampler.check_class(args.class_idx)
+    make_pictures(args, sampler)
+    if args.interpolate:
+        make_animation(args, sampler)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_script(run))
