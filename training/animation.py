@@ -68,11 +68,11 @@ def _write_mp4(file, path, frames, frame_ms):
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
         command = ["ffmpeg", "-loglevel", "error", "-y", *source, *target, str(video)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-            with contextlib.suppress(BrokenPipeError):  # it has failed and says so by its status
-                for frame in itertools.chain([first], frames):
-                    process.stdin.write(frame.tobytes())
-                process.stdin.close()
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        # A program that stops early says so by its status.
+        with contextlib.suppress(BrokenPipeError), process:
+            for frame in itertools.chain([first], frames):
+                process.stdin.write(frame.tobytes())
         if process.returncode != 0:
             raise UserError(f"{path}: ffmpeg failed with status {process.returncode}")
         with video.open("rb") as source_file:
