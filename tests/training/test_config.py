@@ -1,0 +1,271 @@
+import inspect
+import json
+
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from training import config, flags, presets
+
+
+def resolve(*argv, **kwargs):
+    return config.resolve(config.parse(["--dataset", "custom", *argv]), **kwargs)
+
+
+# The table
+
+
+@pytest.mark.parametrize("flag", flags.FLAGS.values(), ids=lambda flag: flag.name)
+def test_every_flag_lands_on_a_real_parameter(flag):
+    defaults = set()
+    for consumer, parameter in flag.destinations():
+        parameters = inspect.signature(config.consumer(consumer)).parameters
+        assert parameter in parameters, f"{consumer}.{parameter}"
+        defaults.add(parameters[parameter].default)
+    assert len(defaults) == 1, "one flag, two defaults"
+    assert inspect.Parameter.empty not in defaults
+
+
+@pytest.mark.parametrize("name", flags.CONSUMERS)
+def test_no_consumer_swallows_unknown_arguments(name):
+    parameters = inspect.signature(config.consumer(name)).parameters.values()
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
+@pytest.mark.parametrize("flag", flags.FLAGS.values(), ids=lambda flag: flag.name)
+def test_a_value_reaches_all_its_destinations(flag):
+    samples = {"latent-size": "768", "gpus": "none", "kgan": "False", "resolution": "16"}
+    choices = getattr(flag.type, "choices", None)
+    text = samples.get(flag.name)
+    if text is None:
+        default = config.default_of(flag)
+        candidates = choices or (["True", "False"] if flag.is_boolean else ["3", "0.5", "7"])
+        values = [(word, flag.type(word)) for word in candidates if _parses(flag, word)]
+        text = next(word for word, value in values if value != default)
+    argv = [f"--{flag.name}={text}"]
+    needs = flag.needs.split()
+    if needs:
+        on = {"g-reg": "path_length"}
+        argv += [f"--{needs[0]}={on.get(needs[0], 'True')}"]
+        argv += ["--transformer"] if needs[0] == "kmeans" else []
+    if flag.name == "components-num":
+        argv += ["--latent-size=768"]
+    if flag.name.endswith("-start-res"):
+        argv += [f"--{flag.name[0]}-end-res=9"]
+    if flag.name == "batch-gpu":
+        argv += ["--batch-size=21"]
+    result = resolve(*argv)
+    for consumer, parameter in flag.destinations():
+        if parameter in ("z_dim", "w_dim", "a_dim"):
+            continue
+        outer = config.NESTED.get(consumer)
+        section = result[outer][consumer] if outer else result[consumer]
+        assert section[parameter] == flag.type(text)
+
+
+def _parses(flag, word):
+    try:
+        flag.type(word)
+    except Exception:  # noqa: BLE001 - argparse.ArgumentTypeError and ValueError
+        return False
+    return True
+
+
+def test_names_in_the_table_are_consistent():
+    for flag in flags.FLAGS.values():
+        assert set(flag.needs.split()) <= set(flags.FLAGS), flag.name
+    assert set(flags.FREE) <= set(flags.FLAGS)
+    assert set(config.MODES) <= set(flags.FREE)
+
+
+def test_choices_are_the_registered_losses():
+    from training import loss
+
+    tables = {
+        "g-loss": loss.GENERATOR_LOSSES,
+        "d-loss": loss.DISCRIMINATOR_LOSSES,
+        "d-reg": {**loss.DISCRIMINATOR_REGULARIZERS, "none": None},
+    }
+    for name, table in tables.items():
+        assert set(flags.FLAGS[name].type.choices) == set(table)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [presets.GANSFORMER, *presets.DATASETS.values(), *presets.BASELINES.values(), presets.SMALL],
+)
+def test_presets_use_known_flags_and_possible_values(values):
+    for name, value in values.items():
+        parsed = flags.FLAGS[name].type(str(value))
+        choices = getattr(flags.FLAGS[name].type, "choices", None)
+        assert parsed == value and (choices is None or value in choices)
+
+
+# Precedence
+
+
+@pytest.mark.parametrize("spelling", [["--gamma", "7"], ["--gamma=7"], ["--gam", "7"]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_explicit_flag_beats_the_preset_in_every_spelling(spelling, is_first):
+    preset = ["--gansformer-default", "--dataset", "clevr"]
+    argv = spelling + preset if is_first else preset + spelling
+    assert config.resolve(config.parse(argv))["D_reg"]["gamma"] == 7
+
+
+def test_a_boolean_of_the_preset_can_be_switched_off():
+    result = resolve("--ganformer-default", "--kmeans", "False", "--style=no")
+    assert result["G"]["synthesis"]["kmeans"] is False
+    assert result["G"]["synthesis"]["style"] is False
+    assert result["G"]["transformer"] is True
+
+
+def test_defaults_come_from_the_signatures():
+    result = resolve()
+    assert result["D_reg"] == {"name": "r1", "gamma": 10.0}
+    assert result["G"]["z_dim"] == result["G"]["w_dim"] == result["D"]["a_dim"] == 512
+    assert result["loop"]["batch_size"] == 32 and result["loop"]["total_kimg"] == 25000
+
+
+def test_resolve_is_pure_and_plain():
+    argv = ["--ganformer-default", "--g-reg", "path_length"]
+    assert resolve(*argv) == resolve(*argv)
+    assert json.loads(json.dumps(resolve(*argv))) == resolve(*argv)
+
+
+# Presets, as published
+
+PUBLISHED = {
+    #            components latent gamma mirror  ltnt2ltnt style
+    "clevr": (8, 128, 40, False, False, False),
+    "ffhq": (16, 512, 10, True, True, True),
+    "cityscapes": (16, 512, 20, True, True, True),
+    "bedrooms": (16, 512, 100, False, True, True),
+    "cats": (16, 512, 10, False, True, True),
+}
+
+
+@pytest.mark.parametrize("name", ["--gansformer-default", "--ganformer-default"])
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_the_published_preset(dataset, name):
+    components, latent, gamma, mirror, ltnt2ltnt, style = PUBLISHED[dataset]
+    result = config.resolve(config.parse(["--train", name, "--dataset", dataset]))
+    G, D, synthesis = result["G"], result["D"], result["G"]["synthesis"]
+    assert G["components_num"] == D["components_num"] == components
+    assert G["z_dim"] == G["w_dim"] == D["a_dim"] == latent // components
+    assert result["D_reg"] == {"name": "r1", "gamma": gamma}
+    assert result["data"]["mirror_augment"] is mirror
+    assert G["mapping"]["mapping_ltnt2ltnt"] is ltnt2ltnt and synthesis["style"] is style
+    assert G["transformer"] and G["use_pos"] and D["use_pos"] and G["mapping"]["mapping_resnet"]
+    assert synthesis["norm"] == "layer" and synthesis["integration"] == "mul"
+    assert synthesis["kmeans"] and synthesis["architecture"] == "resnet"
+    assert not D["transformer"] and D["architecture"] == "resnet"
+    assert result["G_opt"]["learning_rate"] == result["D_opt"]["learning_rate"] == 0.002
+
+
+def test_the_published_ratios():
+    def ratio(dataset):
+        return config.resolve(config.parse(["--dataset", dataset]))["data"]["ratio"]
+
+    assert ratio("clevr") == 0.75 and ratio("bedrooms") == 188 / 256 and ratio("cats") is None
+
+
+def test_baselines():
+    gan, sagan = resolve("--baseline", "GAN"), resolve("--baseline=SAGAN")
+    for result in (gan, sagan):
+        synthesis = result["G"]["synthesis"]
+        assert synthesis["style"] is False and synthesis["latent_stem"] is True
+    assert gan["G"]["synthesis"]["img2img"] == 0 and sagan["G"]["synthesis"]["img2img"] == 5
+    kgan = resolve("--baseline=kGAN")["G"]
+    assert kgan["merge"] and kgan["components_num"] == 8 and kgan["z_dim"] == 64
+    assert kgan["synthesis"]["merge_layer"] == 5 and kgan["synthesis"]["merge_type"] == "softmax"
+    assert {**resolve("--baseline=StyleGAN2")["flags"], "baseline": None} == resolve()["flags"]
+
+
+def test_small_scenes_are_trained_with_a_small_gamma_by_every_model():
+    for argv in (["--gansformer-default"], ["--baseline=StyleGAN2"]):
+        result = config.resolve(config.parse([*argv, "--dataset=scenes"]))
+        assert result["D_reg"]["gamma"] < 1
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--gama=7"], "--gama: no such flag; did you mean '--gamma'?"),
+        (["--gansformer-defualt"], "did you mean '--gansformer-default'?"),
+        (["--g-arch", "resnt"], "--g-arch: unknown value 'resnt'; did you mean 'resnet'?"),
+        (["--g-loss=hings"], "did you mean 'hinge'?"),
+        (["--baseline=StyleGAN"], "did you mean 'StyleGAN2'?"),
+        (["--gamma=-1"], "--gamma: must be at least 0, got -1"),
+        (["--gamma=nan"], "--gamma: must be at least 0, got nan"),
+        (["--g-lr=0"], "--g-lr: must be greater than 0, got 0"),
+        (["--g-lr=inf"], "--g-lr: must be finite, got inf"),
+        (["--batch-size=2.5"], "--batch-size: must be a whole number, got '2.5'"),
+        (["--batch-size=0"], "--batch-size: must be at least 1, got 0"),
+        (["--style-mixing=1.1"], "--style-mixing: must be at most 1, got 1.1"),
+        (["--kmeans=maybe"], "--kmeans: must be True or False, got 'maybe'"),
+        (
+            ["--latent-size=500", "--components-num=16"],
+            "--latent-size=500 is not divisible by --components-num=16; nearest: 496 or 512",
+        ),
+        (["--latent-size=5", "--components-num=16"], "nearest: 16"),
+        (["--resolution=100"], "--resolution=100 is not a power of two; nearest: 64 or 128"),
+        (["--kgan", "--transformer"], "--kgan and --transformer exclude each other"),
+        (["--baseline=GAN", "--ganformer-default"], "exclude each other"),
+        (["--batch-size=30", "--batch-gpu=4"], "--batch-size=30 is not divisible by --batch-gpu=4"),
+        (["--transformer", "--g-start-res=8"], "--g-start-res=8 must be less than --g-end-res=8"),
+        (["--kmeans"], "--kmeans has no effect without --transformer"),
+        (["--pos-type=linear"], "has no effect without --transformer or --d-transformer"),
+        (["--merge-type=max"], "--merge-type has no effect without --kgan"),
+        (["--g-reg-weight=3"], "--g-reg-weight has no effect without --g-reg"),
+    ],
+)
+def test_bad_flags_are_explained(argv, message):
+    with pytest.raises(UserError) as error:
+        resolve(*argv)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_dataset_has_to_be_named():
+    with pytest.raises(UserError, match="--dataset is missing"):
+        config.dataset_path({})
+
+
+def test_layers_beyond_the_resolution_are_refused():
+    result = resolve("--baseline=kGAN")
+    config.add_facts(result, 32, 3, 10, 0)
+    assert result["facts"]["resolution"] == 32
+    with pytest.raises(UserError, match="--merge-layer=5 is beyond 4"):
+        config.add_facts(resolve("--baseline=kGAN"), 16, 3, 10, 0)
+
+
+def test_help_shows_every_flag_with_its_default():
+    text = config.build_parser(with_defaults=True).format_help()
+    for name in flags.FLAGS:
+        assert f"--{name} " in text
+    assert "(default: 0.002)" in text and "(default: logistic_ns)" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+# Resuming
+
+
+def test_contradictions_name_the_flags_that_matter():
+    old = resolve("--gamma=40", "--total-kimg=10", "--g-lr=0.001")["flags"]
+    new = resolve("--gamma=10", "--total-kimg=20", "--g-lr=0.001", "--gpus=none")["flags"]
+    assert config.contradictions(old, new) == [("gamma", 40.0, 10.0)]
+
+
+def test_reload_takes_the_flags_of_the_latest_run(tmp_path):
+    where = [f"--result-dir={tmp_path}", "--expname=a"]
+    run = runs.create_run(str(tmp_path), "a")
+    runs.save_config(run, resolve("--gansformer-default", "--gamma=40", "--train", *where))
+    given = config.parse(["--reload", "--g-lr=0.001", *where])
+    result = config.resolve(given, config.reloaded_flags(given))
+    assert result["D_reg"]["gamma"] == 40 and result["G_opt"]["learning_rate"] == 0.001
+    assert result["data"]["dataset"] == "custom" and result["G"]["transformer"]
+    assert result["run"]["train"] is False
+    with pytest.raises(UserError, match="'b' has no run yet"):
+        config.reloaded_flags({"result-dir": str(tmp_path), "expname": "b"})

@@ -1,0 +1,62 @@
+"""Options of a run and of the training loop. The defaults of their flags live here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to do and where; nothing here changes the numbers of a training."""
+
+    train: bool = False
+    expname: str = "exp"  # runs are result_dir/expname-NNN
+    result_dir: str = "results"
+    restart: bool = False  # begin a new run even if there is an unfinished one
+    reload: bool = False  # take the options of the latest run; flags given beat them
+    gpus: str | None = None  # "0,1"; "none" = CPU; None = all that TensorFlow sees
+    dry_run: bool = False
+    gansformer_default: bool = False
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images to train on."""
+
+    dataset: str = ""  # folder below data_dir
+    data_dir: str = "datasets"
+    resolution: int | None = None  # None = the largest in the folder
+    train_images_num: int | None = None  # None = all
+    mirror_augment: bool = False
+    ratio: float | None = None  # height / width of saved pictures; None = the dataset's
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """Length, batch, intervals and outputs of the training loop."""
+
+    total_kimg: float = 25000.0  # thousands of real images shown
+    batch_size: int = 32
+    batch_gpu: int | None = None  # None = as much as suits the resolution
+    seed: int = 0
+    ema_kimg: float = 10.0  # half-life of the moving average of G
+    g_reg: str = "none"  # or "path_length"
+    g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)
+    d_reg_interval: int = 16
+    tick_kimg: float = 8.0
+    snapshot_ticks: int = 3
+    last_snapshots: int = 10  # -1 = all
+    keep_samples: bool = True
+    summarize: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980) as StyleGAN2 sets it."""
+
+    learning_rate: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    clip: float | None = None  # bound of the global norm of the gradient

@@ -1,0 +1,48 @@
+"""Named sets of flag values: the published GANsformer for each dataset, and the baselines."""
+
+GANSFORMER = {
+    "transformer": True,
+    "components-num": 16,
+    "latent-size": 512,
+    "normalize": "layer",
+    "integration": "mul",
+    "kmeans": True,
+    "use-pos": True,
+    "g-arch": "resnet",
+    "mapping-resnet": True,
+    "mapping-ltnt2ltnt": True,
+    "style": True,
+    "gamma": 10.0,
+    "mirror-augment": False,
+}
+
+# How to train on small images: a gamma that is right at 256x256 is far too strong at 32x32.
+SMALL = {"gamma": 0.5, "g-lr": 0.0025, "d-lr": 0.0025, "ema-kimg": 2.0}
+
+# Values in which a dataset differs from GANSFORMER.
+DATASETS = {
+    "clevr": {
+        "components-num": 8,
+        "latent-size": 128,
+        "gamma": 40.0,
+        "mapping-ltnt2ltnt": False,
+        "style": False,
+    },
+    "ffhq": {"gamma": 10.0, "mirror-augment": True},
+    "cityscapes": {"gamma": 20.0, "mirror-augment": True},
+    "bedrooms": {"gamma": 100.0},
+    "scenes": {"components-num": 8, "latent-size": 128, **SMALL},
+}
+
+BASELINES = {
+    "GAN": {"style": False, "latent-stem": True},
+    "SAGAN": {"style": False, "latent-stem": True, "g-img2img": 5},
+    "kGAN": {"kgan": True, "merge-layer": 5, "merge-type": "softmax", "components-num": 8},
+    "StyleGAN2": {},
+}
+
+# What the baselines take from a dataset: nothing where they are published.
+BASELINE_DATASETS = {"scenes": SMALL}
+
+# Height / width of the pictures in the published sets, which do not say so themselves.
+RATIOS = {"clevr": 0.75, "bedrooms": 188 / 256, "cityscapes": 0.5, "ffhq": 1.0}
