@@ -44,6 +44,7 @@ def build_parser():
     parser = cli.Parser(
         description="Prepare datasets for training.",
         usage="%(prog)s --scenes | --task NAME ... [flags]",
+        allow_abbrev=False,
     )
     what = parser.add_argument_group("what to prepare")
     what.add_argument("--scenes", action="store_true", help="render CLEVR-like scenes here")
