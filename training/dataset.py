@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
 import threading
 from pathlib import Path
 
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.tfrecord import DamagedRecordError, RecordFile
+from dnnlib.record_set import RecordSet
 
 # Datasets that prepare_data.py makes with a flag of their own name.
 CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")
 
-_SHARD = re.compile(r"-r(\d\d)\.tfrecords(?:(\d+)of(\d+))?$")
 _ORDER, _MIRROR, _GRID = 0, 1, 2  # sites of randomness
 
 
@@ -49,41 +47,6 @@ def _how_to_prepare(path):
     root = min(root, os.path.relpath(root), key=len)
     where = "" if root == "datasets" else f" --data-dir {root}"
     return f"python prepare_data.py {what}{where}"
-
-
-def _find_shards(path):
-    """{resolution log2: list of shard paths in order} of the dataset folder ``path``."""
-    if not os.path.isdir(path):
-        raise UserError(f"{path}: there is no such dataset; prepare it: {_how_to_prepare(path)}")
-    levels = {}
-    for name in sorted(os.listdir(path)):
-        match = _SHARD.search(name)
-        if match:
-            level, index, count = (int(group or 0) for group in match.groups())
-            sets = levels.setdefault(level, {})
-            sets.setdefault(count, {})[index] = os.path.join(path, name)
-    if not levels:
-        raise UserError(
-            f"{path}: holds no TFRecords (*-rNN.tfrecords*); prepare them: {_how_to_prepare(path)}"
-        )
-    return {level: _one_set(path, level, sets) for level, sets in levels.items()}
-
-
-def _one_set(path, level, sets):
-    """Order the shards of one resolution; refuse gaps and shards of different sets."""
-    if len(sets) > 1:
-        kinds = ", ".join(f"...of{count}" if count else "unnumbered" for count in sorted(sets))
-        raise UserError(
-            f"{path}: the r{level:02d} shards belong to different sets ({kinds}); keep those of one"
-        )
-    ((count, shards),) = sets.items()
-    missing = [index for index in range(1, count + 1) if index not in shards]
-    if missing:
-        raise UserError(
-            f"{path}: shards {missing[:5]} of {count} are missing at r{level:02d}; "
-            f"prepare the set again: {_how_to_prepare(path)}"
-        )
-    return [shards[index] for index in sorted(shards)]
 
 
 def _load_info(path):
@@ -133,101 +96,34 @@ class Dataset:
         path = os.fspath(path)
         self.path, self.name = path, os.path.basename(os.path.abspath(path))
         self.seed, self.mirror = int(seed), bool(mirror)
+        if not os.path.isdir(path):
+            raise UserError(
+                f"{path}: there is no such dataset; prepare it: {_how_to_prepare(path)}"
+            )
         self.info = _load_info(path)
-        self._files = [RecordFile(shard) for shard in self._choose(_find_shards(path), resolution)]
-        total = sum(len(file) for file in self._files)
-        if total == 0:
-            raise UserError(f"{path}: the shards are empty; prepare: {_how_to_prepare(path)}")
-        self._check_balance(total)
+        self._set = RecordSet(path, resolution, f"prepare it: {_how_to_prepare(path)}")
         if max_images is not None and max_images < 1:
             raise UserError(f"train-images-num must be at least 1, got {max_images}")
-        self.num_images = min(total, max_images or total)
-        channels, height, width = self._files[0].image(0).shape
-        self.num_channels, self.resolution = channels, max(height, width)
-        self.shape = (channels, self.resolution, self.resolution)
-        if self.resolution != (resolution or self.resolution):
-            found = f"images of {height}x{width} under the name of {resolution}"
-            raise DamagedRecordError(self._files[0].path, 0, found)
-        self._labels = self._load_labels(total) if labels else None
-        self.label_size = 0 if self._labels is None else self._labels.shape[1]
+        self.num_images = min(len(self._set), max_images or len(self._set))
+        self.num_channels, height, width = self._set.shape
+        self.resolution = max(height, width)
+        self.shape = (self.num_channels, self.resolution, self.resolution)
         self.ratio = float(self.info.get("ratio", height / width))
+        self._labels = self._set.labels() if labels else None
+        self.label_size = 0 if self._labels is None else self._labels.shape[1]
         self._orders = {}  # epoch => permutation; the last two
-
-    # Opening
-
-    def _choose(self, levels, resolution):
-        """The shards of the wanted resolution."""
-        if resolution is None:
-            return levels[max(levels)]
-        level = int(resolution).bit_length() - 1
-        if resolution != 1 << level or level not in levels:
-            have = ", ".join(str(1 << level) for level in sorted(levels))
-            raise UserError(
-                f"{self.path}: holds images of resolution {have}, not {resolution}; "
-                f"prepare it with: {_how_to_prepare(self.path)} --resolution {resolution}"
-            )
-        return levels[level]
-
-    def _check_balance(self, total):
-        """Image j of a set stands in shard j mod S, so the shards' lengths are known."""
-        count = len(self._files)
-        for index, file in enumerate(self._files):
-            expected = (total - index + count - 1) // count
-            if count > 1 and len(file) != expected:
-                # Labels could not be matched; without labels the order does not matter.
-                self._balanced = False
-                return
-        self._balanced = True
-
-    def _load_labels(self, total):
-        """Memory-mapped labels, float32 [n, label_size]; None if the folder has none."""
-        names = sorted(name for name in os.listdir(self.path) if name.endswith(".labels"))
-        if not names:
-            return None
-        path = os.path.join(self.path, names[0])
-        try:
-            labels = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read as labels: {error}") from error
-        if labels.ndim != 2 or len(labels) != total:
-            raise UserError(
-                f"{path}: labels of shape {list(labels.shape)} do not fit {total} images; "
-                f"prepare the set again: {_how_to_prepare(self.path)}"
-            )
-        if labels.shape[1] and not self._balanced:
-            raise UserError(
-                f"{self.path}: the shards differ in length, so labels cannot be matched to images; "
-                f"prepare the set again: {_how_to_prepare(self.path)}"
-            )
-        return labels
 
     # Single images, in stored order
 
     def image(self, index):
-        """Image ``index`` of the set in stored order, uint8 [C, H, W], read-only."""
-        shard, row = self._place(index)
-        image = self._files[shard].image(row)
-        if image.shape != self.shape:
-            image = self._square(image, shard, row)
-        return image
+        """Image ``index`` of the set in stored order, uint8 [C, H, W], read-only.
 
-    def _place(self, index):
-        """Shard and row of image ``index``."""
-        if self._balanced:
-            return index % len(self._files), index // len(self._files)
-        for shard, file in enumerate(self._files):
-            if index < len(file):
-                return shard, index
-            index -= len(file)
-        raise IndexError(index)
-
-    def _square(self, image, shard, row):
-        """Centre a non-square image on a black square, as the published tool stores them."""
-        channels, height, width = image.shape
-        if channels != self.num_channels or max(height, width) != self.resolution:
-            file = self._files[shard]
-            what = f"image of shape {list(image.shape)} in a set of {list(self.shape)}"
-            raise DamagedRecordError(file.path, int(file.offsets[row]), what)
+        One that is not square is centred on a black square, as the published tool stores them.
+        """
+        image = self._set.image(index)
+        if image.shape == self.shape:
+            return image
+        _, height, width = image.shape
         out = np.zeros(self.shape, np.uint8)
         top, left = (self.resolution - height) // 2, (self.resolution - width) // 2
         out[:, top : top + height, left : left + width] = image
@@ -344,5 +240,4 @@ class Dataset:
 
     def close(self):
         """Close the files."""
-        for file in self._files:
-            file.close()
+        self._set.close()

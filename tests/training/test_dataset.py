@@ -294,7 +294,7 @@ def copy(samples, tmp_path, name="gansformer_npy_labels"):
 def test_a_missing_shard_is_named(samples, tmp_path):
     folder = copy(samples, tmp_path)
     (tmp_path / "gansformer_npy_labels/gansformer_npy_labels-r05.tfrecords2of2").unlink()
-    with pytest.raises(UserError, match=r"shards \[2\] of 2 are missing at r05"):
+    with pytest.raises(UserError, match=r"shards \[2\] of 2 are missing at resolution 32"):
         Dataset(folder)
 
 
