@@ -1,0 +1,107 @@
+"""The Inception network of 2015 (Szegedy et al. 2016, arXiv:1512.00567): features of FID, KID, IS.
+
+The published figures of this field all stand on one frozen graph, ``classify_image_graph_def.pb``
+out of ``inception-2015-12-05.tgz``; other weights, or another way to resize, give other figures. So
+the graph is run as it is, its own resizing included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pathlib
+import tarfile
+
+from dnnlib import fetch, util
+from dnnlib.errors import UserError
+from dnnlib.tflib.compat import tf
+from metrics.graph_network import GraphNetwork
+
+URL = (
+    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
+    "inception-2015-12-05.tgz"
+)
+MEMBER = "classify_image_graph_def.pb"
+NAME = "inception-2015-12-05"
+
+INPUT = "ExpandDims:0"  # [1, H, W, 3] in [0, 255]; behind it the graph resizes to 299x299
+POOL = "pool_3:0"
+LOGITS = "softmax/logits/MatMul"
+HOW_TO_GET = f"get {URL} on a machine with a network and give it with --inception FILE"
+
+
+def load_inception(path=None):
+    """Open the network.
+
+    Args:
+      path: the .tgz or the .pb out of it; None downloads the .tgz into the cache, once.
+
+    Returns:
+      GraphNetwork with the heads "pool" [N, 2048] and "probs" [N, 1008].
+
+    Raises:
+      UserError: it cannot be had, or the file is another one.
+    """
+    try:
+        file = fetch.fetch(path or URL)
+    except UserError as error:
+        raise UserError(
+            f"{error}; {HOW_TO_GET}" if path is None else f"--inception: {error}"
+        ) from None
+    data = _read(file)
+    checksum = hashlib.sha256(data).hexdigest()
+    if path is None:
+        _check_unchanged(file, checksum)
+    graph_def = tf.GraphDef()
+    try:
+        graph_def.ParseFromString(data)
+        return GraphNetwork(NAME, checksum, lambda images: _build(graph_def, images))
+    except (ValueError, KeyError, tf.errors.InvalidArgumentError, _decode_error()) as error:
+        raise UserError(
+            f"{file}: is not the Inception graph of 2015 ({str(error)[:200]}); {HOW_TO_GET}"
+        ) from None
+
+
+def _decode_error():
+    """What protobuf raises for bytes that are no message."""
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with TensorFlow
+
+    return DecodeError
+
+
+def _read(file):
+    """Bytes of the graph out of the archive or the file itself."""
+    data = pathlib.Path(file).read_bytes()
+    if not data.startswith(b"\x1f\x8b"):  # gzip
+        return data
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            return archive.extractfile(MEMBER).read()
+    except (tarfile.TarError, OSError, EOFError, KeyError, AttributeError) as error:
+        raise UserError(f"{file}: holds no readable {MEMBER} ({error}); {HOW_TO_GET}") from None
+
+
+def _check_unchanged(file, checksum):
+    """Compare a file in the cache with the checksum that it had when it was downloaded."""
+    note = pathlib.Path(f"{file}.sha256")
+    if not note.exists():
+        with util.atomic_write(note, "w") as out:
+            out.write(checksum + "\n")
+    elif note.read_text(encoding="utf-8").strip() != checksum:
+        raise UserError(f"{file}: has changed since it was downloaded; delete it and {note.name}")
+
+
+def _build(graph_def, images):
+    """Import the graph behind its input: {head: tensor}."""
+    logits = tf.import_graph_def(
+        graph_def,
+        name="inception",
+        input_map={INPUT: images},
+        return_elements=[POOL, LOGITS],
+    )
+    pool, logits = logits
+    weights = logits.inputs[1]
+    features = tf.reshape(pool, [-1, weights.shape.as_list()[0]])
+    # The graph's own head takes one image at a time. Its biases are left out, as in the code of the
+    # Inception Score's authors, on which all published scores stand.
+    return {"pool": features, "probs": tf.nn.softmax(features @ weights)}

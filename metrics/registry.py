@@ -1,0 +1,148 @@
+"""The protocols: which measure, of how many images, by which features. ``--metrics`` names them.
+
+A protocol's name says all of it: ``fid50k`` is the published protocol of 50,000 images; asked for
+1,000 images it calls itself ``fid1k``; with other features than the standard ones it carries their
+name, ``fid50k-random``. So no figure is ever mistaken for one that it cannot be compared with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any, Callable
+
+from dnnlib.errors import UserError, closest
+
+# Importing these registers their protocols.
+MODULES = (
+    "frechet_inception_distance",
+    "kernel_inception_distance",
+    "inception_score",
+    "precision_recall",
+    "density_coverage",
+    "perceptual_path_length",
+    "linear_separability",
+)
+
+# Short and published names => protocols.
+ALIASES = {
+    "fid": "fid50k",
+    "kid": "kid50k",
+    "is": "is50k",
+    "pr": "pr50k3",
+    "dc": "dc50k5",
+    "ppl": "ppl2_wend",
+}
+
+RANDOM = "-random"  # ending of names whose features are the random ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """One way to measure.
+
+    Attributes:
+      name: as in results and file names.
+      measure: function(context, **options) => {ending of the result's name: float}.
+      roles: what features it needs, see ``features.ROLES``.
+      best: min or max of its first result; None if neither is better.
+      needs_generator: whether a folder of images is not enough.
+      options: keyword arguments of ``measure``; ``num_fakes`` is the number of generated images.
+      features: "standard" or "random".
+    """
+
+    name: str
+    measure: Callable[..., dict[str, float]]
+    roles: tuple
+    best: Callable | None
+    needs_generator: bool
+    options: dict[str, Any]
+    features: str = "standard"
+
+    def with_images(self, num):
+        """The same protocol for another number of images, under the name that says so."""
+        default = self.options["num_fakes"]
+        if num is None or num == default:
+            return self
+        options = dict(self.options, num_fakes=num)
+        for name in ("num_reals", "num_kept"):  # in the same proportion; None means all
+            if options.get(name) is not None:
+                options[name] = max(1, options[name] * num // default)
+        old, new = count_text(default), count_text(num)
+        name = self.name.replace(old, new, 1) if old in self.name else f"{self.name}-{new}"
+        return dataclasses.replace(self, name=name, options=options)
+
+
+_protocols: dict[str, Protocol] = {}
+
+
+def register(name, roles, best, needs_generator=False, **options):
+    """Decorator: make a protocol out of a measuring function.
+
+    Args:
+      name: of the protocol; holds the number of images as :func:`count_text` writes it, if any.
+      roles: see :class:`Protocol`.
+      best: see :class:`Protocol`.
+      needs_generator: see :class:`Protocol`.
+      **options: keyword arguments for the function.
+    """
+
+    def add(measure):
+        known = _protocols.get(name)
+        if known is not None and known.measure.__module__ != measure.__module__:
+            raise ValueError(f"metric {name!r} is registered twice")
+        _protocols[name] = Protocol(name, measure, tuple(roles), best, needs_generator, options)
+        return measure
+
+    return add
+
+
+def protocols():
+    """{name: protocol}, all of them."""
+    for module in MODULES:
+        importlib.import_module(f"metrics.{module}")
+    return _protocols
+
+
+def count_text(num):
+    """50000 => "50k", 1500 => "1500"."""
+    return f"{num // 1000}k" if num % 1000 == 0 else str(num)
+
+
+def find(text, num_images=None, features="standard"):
+    """The protocols of a comma-separated list.
+
+    Args:
+      text: names or aliases, for instance "fid,kid"; the ending ``-random`` asks for random
+        features; "none" or "" for none.
+      num_images: replaces the protocols' numbers of images.
+      features: "standard", or "random" for all of them.
+
+    Returns:
+      List of :class:`Protocol`, each once.
+
+    Raises:
+      UserError: unknown name (names the closest, and all), or a number that is too small.
+    """
+    if num_images is not None and num_images < 2:
+        raise UserError(f"--eval-images-num={num_images} is too few to measure; give 2 or more")
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["none"]:
+        return []
+    found = {}
+    for given in names:
+        is_random = given.endswith(RANDOM) or features == "random"
+        name = given[: -len(RANDOM)] if given.endswith(RANDOM) else given
+        name = ALIASES.get(name, name)
+        if name not in protocols():
+            known = [*ALIASES, *protocols()]
+            hint = closest(name, known)
+            listed = "choose from " + ", ".join(known)
+            raise UserError(
+                f"--metrics: unknown metric {given!r}; {hint} {listed}".replace("  ", " ")
+            )
+        protocol = protocols()[name].with_images(num_images)
+        if is_random:
+            protocol = dataclasses.replace(protocol, name=protocol.name + RANDOM, features="random")
+        found[protocol.name] = protocol
+    return list(found.values())
