@@ -1,0 +1,272 @@
+"""Layers shared by the generators and the discriminators. Maps are [N, H, W, C].
+
+Papers: ProGAN (Karras et al. 2018, arXiv:1710.10196), StyleGAN2 (Karras et al. 2020,
+arXiv:1912.04958).
+"""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS, fused_bias_act
+from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+
+# f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
+HOMOGENEOUS = ("linear", "relu", "lrelu")
+
+
+def num_features(log2_res, channel_base, channel_max, channel_min=1, channel_decay=1.0):
+    """Channels of the feature maps at resolution 2^log2_res: base / 2^(log2_res - 1), clipped."""
+    channels = int(channel_base / 2.0 ** ((log2_res - 1) * channel_decay))
+    return min(max(channels, channel_min), channel_max)
+
+
+def get_weight(shape, gain=1.0, lrmul=1.0, name="weight"):
+    """Create (or reuse) a weight with equalized learning rate.
+
+    It is stored with standard deviation 1 / lrmul and scaled by the He constant when used, so that
+    an Adam step changes every layer by the same relative amount (ProGAN, Sec. 4.1).
+
+    Args:
+      shape: [..., I, O]; all axes but the last count towards the fan-in.
+      gain: scale of the layer's output.
+      lrmul: learning-rate multiplier; 0.01 in the mapping network.
+      name: of the variable.
+
+    Returns:
+      Tensor of the given shape, scaled.
+    """
+    init = tf.initializers.random_normal(stddev=1.0 / lrmul)
+    scale = gain * lrmul / np.sqrt(np.prod(shape[:-1]))
+    return tf.get_variable(name, shape=shape, initializer=init) * np.float32(scale)
+
+
+def get_bias(size, gain=1.0, name="bias"):
+    """Create (or reuse) a bias, zero at first: [size]."""
+    b = tf.get_variable(name, shape=[size], initializer=tf.initializers.zeros())
+    return b if gain == 1.0 else b * np.float32(gain)
+
+
+def dense_weights(num_in, num_out, name=None, lrmul=1.0, gain=1.0):
+    """Weight [I, O] and bias [O] of a dense layer, for those who apply them themselves.
+
+    Args:
+      num_in: I.
+      num_out: O.
+      name: the variables are ``weight_<name>`` and ``bias_<name>``; None: ``weight``, ``bias``.
+      lrmul: learning-rate multiplier of both.
+      gain: scale of both.
+    """
+    suffix = f"_{name}" if name else ""
+    w = get_weight([num_in, num_out], gain, lrmul, name=f"weight{suffix}")
+    return w, get_bias(num_out, gain * lrmul, name=f"bias{suffix}")
+
+
+def matmul_last(x, w):
+    """[..., I] x [I, O] => [..., O], as one matrix product."""
+    if x.shape.ndims == 2:
+        return tf.matmul(x, w)
+    inner = x.shape.as_list()[1:-1]
+    y = tf.matmul(tf.reshape(x, [-1, w.shape.as_list()[0]]), w)
+    return tf.reshape(y, [-1, *inner, w.shape.as_list()[1]])
+
+
+def dense_layer(x, num_out, act="linear", lrmul=1.0, name=None):
+    """act(x W + b) along the last axis: [..., I] => [..., O].
+
+    Args:
+      x: [..., I]; every axis but the first known while the graph is built.
+      num_out: O.
+      act: activation, with its usual gain.
+      lrmul: learning-rate multiplier; 0.01 in the mapping network (StyleGAN2, App. B).
+      name: see :func:`dense_weights`.
+
+    Returns:
+      [..., O].
+    """
+    folded = foldable_gain(act)
+    w, b = dense_weights(x.shape.as_list()[-1], num_out, name, lrmul, folded)
+    return fused_bias_act(matmul_last(x, w), b, act=act, gain=total_gain(act) / folded)
+
+
+def total_gain(act, gain=1.0):
+    """Gain of an activation times a further one."""
+    if act not in ACTIVATIONS:
+        raise ValueError(f"no activation {act!r}; there are {', '.join(ACTIVATIONS)}")
+    return float(ACTIVATIONS[act].gain * gain)
+
+
+def foldable_gain(act, gain=1.0):
+    """How much of ``total_gain`` the weights before the activation can take over: all or 1."""
+    return total_gain(act, gain) if act in HOMOGENEOUS else 1.0
+
+
+def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias"):
+    """gain * act(x / carried + b), the activation with its usual gain as well.
+
+    Args:
+      x: [..., C], which the layers before have scaled by ``carried`` already.
+      act: activation; one of HOMOGENEOUS if ``carried`` is not 1.
+      gain: further scale of the result.
+      carried: see x.
+      name: of the variable b, [C].
+
+    Returns:
+      Tensor shaped like x.
+    """
+    b = get_bias(x.shape.as_list()[-1], carried, name)
+    return fused_bias_act(x, b, act=act, gain=_rest(total_gain(act, gain), carried))
+
+
+def _rest(total, done):
+    """What is left of a gain; exactly 1 if nothing is."""
+    rest = total / done
+    return 1.0 if abs(rest - 1.0) < 1e-6 else rest
+
+
+def conv2d_layer(x, num_out, kernel, up=False, down=False, resample_kernel=None, gain=1.0):
+    """Convolution without bias: [N, H, W, I] => [N, H', W', O].
+
+    Args:
+      x: [N, H, W, I].
+      num_out: O.
+      kernel: side of the filter.
+      up: double the resolution.
+      down: halve the resolution.
+      resample_kernel: FIR filter of ``up`` and ``down``.
+      gain: scale of the output.
+    """
+    w = get_weight([kernel, kernel, x.shape.as_list()[-1], num_out], gain)
+    return _conv2d(x, w, up, down, resample_kernel)
+
+
+def _conv2d(x, w, up=False, down=False, resample_kernel=None):
+    if up:
+        return upsample_conv_2d(x, w, k=resample_kernel)
+    if down:
+        return conv_downsample_2d(x, w, k=resample_kernel)
+    return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
+
+
+def conv2d_act_layer(x, num_out, kernel, act, down=False, resample_kernel=None, gain=1.0):
+    """act(convolution + bias): [N, H, W, I] => [N, H', W', O]."""
+    carried = foldable_gain(act, gain)
+    x = conv2d_layer(x, num_out, kernel, False, down, resample_kernel, gain=carried)
+    return bias_act_layer(x, act, gain, carried)
+
+
+def modulation(y, num_features, modulate=True):
+    """Scales of the features, computed from a latent: y W + b + 1.
+
+    The variables exist whether or not they are used, as in the published code.
+
+    Args:
+      y: [N, D].
+      num_features: I.
+      modulate: False returns None.
+
+    Returns:
+      [N, I], or None.
+    """
+    w = get_weight([y.shape.as_list()[-1], num_features], name="mod_weight")
+    b = get_bias(num_features, name="mod_bias")
+    return tf.matmul(y, w) + (b + 1.0) if modulate else None
+
+
+def demodulation(w, style):
+    """1 / norm of each sample's scaled filters (StyleGAN2, Eq. 3).
+
+    Args:
+      w: [k, k, I, O].
+      style: [N, I].
+
+    Returns:
+      [N, O].
+    """
+    energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [I, O]
+    return tf.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8)
+
+
+def modulated_conv2d_layer(
+    x, y, num_out, kernel, up=False, resample_kernel=None, modulate=True, gain=1.0
+):
+    """Convolution with filters scaled by a latent and normalised, without bias.
+
+    Scales the input, convolves all samples with one filter, scales the output: the same function
+    as a filter for each sample (StyleGAN2, Eq. 1 to 3), without a grouped convolution.
+
+    Args:
+      x: [N, H, W, I].
+      y: [N, D] the latent.
+      num_out: O.
+      kernel: side of the filter.
+      up: double the resolution.
+      resample_kernel: FIR filter of ``up``.
+      modulate: False makes it a plain convolution.
+      gain: scale of the output.
+
+    Returns:
+      [N, H', W', O].
+    """
+    num_in = x.shape.as_list()[-1]
+    if not modulate:
+        x = conv2d_layer(x, num_out, kernel, up, False, resample_kernel, gain)
+        modulation(y, num_in, modulate=False)
+        return x
+    w = get_weight([kernel, kernel, num_in, num_out])
+    style = modulation(y, num_in)
+    scale = demodulation(w, style)
+    x = _conv2d(x * style[:, tf.newaxis, tf.newaxis, :], w, up, False, resample_kernel)
+    return x * (scale if gain == 1.0 else scale * np.float32(gain))[:, tf.newaxis, tf.newaxis, :]
+
+
+def modulated_rgb_layer(x, y, num_out, modulate=True):
+    """1x1 convolution with filters scaled by a latent, not normalised, without bias.
+
+    The few filters are scaled instead of the map: [N, H, W, I] => [N, H, W, O].
+    """
+    _, height, width, num_in = x.shape.as_list()
+    w = get_weight([1, 1, num_in, num_out])[0, 0]
+    style = modulation(y, num_in, modulate)
+    if style is None:
+        return matmul_last(x, w)
+    w = style[:, :, tf.newaxis] * w  # [N, I, O]
+    rgb = tf.matmul(tf.reshape(x, [-1, height * width, num_in]), w)
+    return tf.reshape(rgb, [-1, height, width, num_out])
+
+
+def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
+    """Append how much each feature varies within small groups of samples (ProGAN, Sec. 3).
+
+    Group m of M holds the samples m, m + M, m + 2M, ...
+
+    Args:
+      x: [N, H, W, C]; N divisible by the group size (or smaller).
+      group_size: samples in a group.
+      num_new_channels: the C features are averaged in this many parts.
+
+    Returns:
+      [N, H, W, C + num_new_channels].
+    """
+    _, height, width, channels = x.shape.as_list()
+    size = x.shape.as_list()[0]
+    group = min(group_size, size) if size else tf.minimum(group_size, tf.shape(x)[0])
+    part = channels // num_new_channels
+    y = tf.reshape(x, [group, -1, height, width, num_new_channels, part])
+    y -= tf.reduce_mean(y, axis=0, keepdims=True)
+    y = tf.sqrt(tf.reduce_mean(tf.square(y), axis=0) + 1e-8)  # [M, H, W, parts, C / parts]
+    y = tf.reduce_mean(y, axis=[1, 2, 4])[:, tf.newaxis, tf.newaxis, :]  # [M, 1, 1, parts]
+    y = tf.tile(y, [group, height, width, 1])
+    y = tf.ensure_shape(y, [size, height, width, num_new_channels])
+    return tf.concat([x, y], axis=3)
+
+
+def local_noise_layer(x, noise, gain=1.0):
+    """Add one noise value for all channels of a position, times a learned strength.
+
+    Args:
+      x: [N, H, W, C].
+      noise: [N or 1, H, W, 1], or None for no noise; the variable exists all the same.
+      gain: scale of the noise beside the strength.
+    """
+    strength = tf.get_variable("noise_strength", shape=[], initializer=tf.initializers.zeros())
+    return x if noise is None else x + noise * (strength * np.float32(gain))
