@@ -11,6 +11,7 @@ from training.latent_image import AttentionOptions, LatentImageAttention
 from training.layers import (
     bias_act_layer,
     conv2d_layer,
+    extra_rgb_layer,
     foldable_gain,
     get_bias,
     get_weight,
@@ -243,12 +244,12 @@ class SynthesisGraph:
         index = 2 * r - 3 + self.first_layer
         scope = f"ToRGB_lod{self.max_log2 - r}" if self.progressive else f"{2**r}x{2**r}/ToRGB"
         with tf.variable_scope(scope):
+            style = self._style(index)
             if r == self.max_log2 and opt.transformer and r <= opt.end_res:
-                with tf.variable_scope("extraLayer"):
-                    style = self._style(index - 1)
-                    features = x.shape.as_list()[3]
-                    x = modulated_conv2d_layer(x, style, features, 3, modulate=opt.style)
-            rgb = modulated_rgb_layer(x, self._style(index), opt.num_channels, opt.style)
+                before = self._style(index - 1)
+                rgb = extra_rgb_layer(x, before, style, opt.num_channels, opt.style)
+            else:
+                rgb = modulated_rgb_layer(x, style, opt.num_channels, opt.style)
             rgb = tf.nn.bias_add(rgb, get_bias(opt.num_channels))
             rgb = tf.tanh(rgb) if opt.tanh else rgb
             return rgb if y is None else y + rgb

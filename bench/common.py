@@ -1,0 +1,96 @@
+"""What the speed benchmarks share: timing, memory, and the two models that they compare."""
+
+import argparse
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from dnnlib.tflib.compat import tf
+
+MODELS = {
+    "GANsformer": ["--gansformer-default"],
+    "StyleGAN2": ["--baseline", "StyleGAN2", "--g-arch", "resnet"],
+}
+
+
+def parse_arguments(description):
+    """Sizes that the benchmarks take; the defaults are those that the documentation quotes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--channel-base", type=int, default=2048, help="channels = 2 * base / resolution")
+    parser.add_argument("--channel-max", type=int, default=128)
+    parser.add_argument("--components-num", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=6, help="timed repetitions of each model")
+    parser.add_argument("--custom-ops", default="auto", choices=["auto", "ref", "native"])
+    return parser.parse_args()
+
+
+def resolve(model, args):
+    """Configuration of a model at the benchmark's size."""
+    from training import config  # noqa: PLC0415 - after the arguments
+
+    argv = [*MODELS[model], "--train", "--dataset", "scenes", "--batch-size", str(args.batch_size)]
+    argv += ["--resolution", str(args.resolution), "--channel-base", str(args.channel_base)]
+    argv += ["--channel-max", str(args.channel_max)]
+    if model == "GANsformer":
+        argv += ["--components-num", str(args.components_num)]
+        argv += ["--latent-size", str(16 * args.components_num)]
+    resolved = config.resolve(config.parse(argv))
+    config.add_facts(resolved, args.resolution, 3, 1, 0)
+    return resolved
+
+
+def session_config(threads):
+    """Sessions use exactly so many threads."""
+    return tf.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+        allow_soft_placement=True,
+    )
+
+
+def seconds(run, repeats):
+    """Wall time of each of ``repeats`` calls."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def convolution_flops_per_second(threads, batch_size, repeats=30):
+    """Speed of a bare 3x3 convolution, 128 to 128 channels at 32x32, forward: the yardstick.
+
+    Returns:
+      Operations per second of the fastest call.
+    """
+    with tf.Graph().as_default(), tf.Session(config=session_config(threads)) as session:
+        rng = np.random.RandomState(0)
+        x = tf.get_variable("x", initializer=rng.randn(batch_size, 32, 32, 128).astype(np.float32))
+        w = tf.get_variable("w", initializer=rng.randn(3, 3, 128, 128).astype(np.float32))
+        y = tf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME").op
+        session.run(tf.global_variables_initializer())
+        seconds(lambda: session.run(y), 5)
+        fastest = min(seconds(lambda: session.run(y), repeats))
+    return 2 * 9 * 128 * 128 * 32 * 32 * batch_size / fastest
+
+
+def peak_memory_mb():
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def custom_ops(choice):
+    """Select the implementation of FIR filters, activations and attention."""
+    from dnnlib import tflib  # noqa: PLC0415 - after the arguments
+
+    if hasattr(tflib,"set_custom_ops"): tflib.set_custom_ops(choice)

@@ -1,0 +1,94 @@
+"""Training speed of GANsformer and of StyleGAN2 at one size, and what part of the machine it uses.
+
+    python bench/train_speed.py [--resolution 64] [--batch-size 8] ...
+
+Both models are built in one process and take turns, so that their ratio does not depend on how busy the
+machine is. A step is G, D and R1 at its interval, on random images. The utilisation is the step's useful
+operations per second over those of a bare convolution, timed between the turns.
+"""
+
+import common
+import flops
+import numpy as np
+
+from dnnlib.tflib.compat import configure, local_gpu_names, tf
+
+
+class Trainer:
+    """A model's training graph with a session of its own."""
+
+    def __init__(self, model, args):
+        self.config = common.resolve(model, args)
+        self.batch_size = args.batch_size
+        self.images = np.random.RandomState(0).randint(
+            0, 256, [args.batch_size, 3, args.resolution, args.resolution], dtype=np.uint8
+        )
+        self.labels = np.zeros([args.batch_size, 0], np.float32)
+        self.nimg = 0
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            self.session = tf.Session(config=common.session_config(args.threads))
+            with self.session.as_default():
+                from training.graph import TrainingGraph  # noqa: PLC0415 - after the session
+
+                device = "/gpu:0" if local_gpu_names() else "/cpu:0"
+                self.step = TrainingGraph(self.config, [device])
+        components = args.components_num if model == "GANsformer" else 0
+        self.g_flops = sum(flops.forward_flops(self.step.G, components).values())
+        self.d_flops = sum(flops.forward_flops(self.step.D).values())
+
+    def flops_per_image(self):
+        """Useful operations per real image."""
+        interval = self.config["loop"]["d_reg_interval"]
+        return flops.training_flops(self.g_flops, self.d_flops, interval)
+
+    def iteration(self, with_reg):
+        """One update of G and of D, with D's regularizer or without."""
+        with self.graph.as_default(), self.session.as_default():
+            for phase in self.step.phases:
+                if phase.interval == 1 or with_reg:
+                    self.step.run_phase(phase, self.nimg, self.images, self.labels)
+        self.nimg += self.batch_size
+
+    def turn(self):
+        """Seconds per iteration: the plain ones and the regularizer's share."""
+        plain = min(common.seconds(lambda: self.iteration(with_reg=False), 3))
+        with_reg = min(common.seconds(lambda: self.iteration(with_reg=True), 2))
+        return plain + max(0.0, with_reg - plain) / self.config["loop"]["d_reg_interval"]
+
+
+def main():
+    """Print images per second, their ratio, utilisation and peak memory."""
+    args = common.parse_arguments(__doc__.splitlines()[0])
+    configure()
+    common.custom_ops(args.custom_ops)
+    trainers = {model: Trainer(model, args) for model in common.MODELS}
+    for trainer in trainers.values():
+        trainer.iteration(with_reg=True)
+        trainer.iteration(with_reg=False)
+    times = {model: [] for model in trainers}
+    yardsticks = []
+    for _ in range(args.rounds):
+        yardsticks.append(common.convolution_flops_per_second(args.threads, args.batch_size))
+        for model, trainer in trainers.items():
+            times[model].append(trainer.turn())
+    yardstick = float(np.median(yardsticks))
+    print(
+        f"TensorFlow {tf.__version__}, {args.threads} threads, {args.resolution}x{args.resolution}, "
+        f"batch {args.batch_size}, custom ops {args.custom_ops}; "
+        f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
+    )
+    rates = {}
+    for model, trainer in trainers.items():
+        rates[model] = args.batch_size / float(np.median(times[model]))
+        used = rates[model] * trainer.flops_per_image() / yardstick
+        print(
+            f"{model:11s} {rates[model]:7.2f} images/s  "
+            f"{trainer.flops_per_image() / 1e9:6.2f} GFLOP/image  utilisation {used:.2f}"
+        )
+    print(f"overhead of attention in training: {rates['StyleGAN2'] / rates['GANsformer']:.3f}")
+    print(f"peak memory of the process (both models): {common.peak_memory_mb():.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
