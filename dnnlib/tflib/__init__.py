@@ -1,11 +1,17 @@
 """Networks, optimizers and snapshots in TensorFlow's graph mode, with StyleGAN2's interface."""
 
 from dnnlib.tflib import compat
-from dnnlib.tflib.autosummary import autosummary, collect_autosummaries, save_autosummaries
+from dnnlib.tflib.autosummary import (
+    SummaryWriter,
+    autosummary,
+    collect_autosummaries,
+    save_autosummaries,
+)
 from dnnlib.tflib.builders import register_builder
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.tflib.random import StepRandom
+from dnnlib.tflib.snapshot import load_networks, save_networks
 from dnnlib.tflib.tfutil import (
     absolute_name_scope,
     absolute_variable_scope,
@@ -28,6 +34,7 @@ __all__ = [
     "Network",
     "Optimizer",
     "StepRandom",
+    "SummaryWriter",
     "absolute_name_scope",
     "absolute_variable_scope",
     "assert_tf_initialized",
@@ -43,9 +50,11 @@ __all__ = [
     "is_tf_expression",
     "lerp",
     "lerp_clip",
+    "load_networks",
     "register_builder",
     "run",
     "save_autosummaries",
+    "save_networks",
     "set_vars",
     "shape_to_list",
 ]

@@ -6,9 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import util
-from dnnlib.tflib import builders, describe, published, running, tfutil
-
-STATE_VERSION = 6  # 2 to 5 are the published formats
+from dnnlib.tflib import builders, describe, published, running, tfutil, translate
 
 
 class Network:
@@ -39,7 +37,7 @@ class Network:
     """
 
     def __init__(self, name=None, func_name=None, **static_kwargs):
-        self.builder, self.static_kwargs = published.resolve(func_name, static_kwargs)
+        self.builder, self.static_kwargs = translate.resolve(func_name, static_kwargs)
         self.name = name or self.builder
         self.components = util.EasyDict()
         self._build_template()
@@ -286,7 +284,7 @@ class Network:
     def __getstate__(self):
         values = tfutil.run(self.own_vars)
         return {
-            "version": STATE_VERSION,
+            "version": published.OWN_VERSION,
             "name": self.name,
             "builder": self.builder,
             "static_kwargs": self.static_kwargs,

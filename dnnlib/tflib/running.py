@@ -30,25 +30,31 @@ class _SameObject:
         return isinstance(other, _SameObject) and self.target is other.target
 
 
-def cache_key(value):
+def cache_key(value, is_captured=False):
     """Hashable stand-in for an option: equal for options that build the same graph.
 
     Containers, arrays and plain values are compared by content and type, functions by their code
     and what they captured (so a lambda in a loop is one function), anything else by identity.
+
+    Args:
+      value: the option.
+      is_captured: a function captured it; then functions are compared by identity, because they
+        may have captured each other.
     """
     if isinstance(value, dict):
-        return ("dict", tuple(sorted((str(key), cache_key(item)) for key, item in value.items())))
+        items = [(str(key), cache_key(item, is_captured)) for key, item in value.items()]
+        return ("dict", tuple(sorted(items)))
     if isinstance(value, (list, tuple)):
-        return (type(value).__name__, tuple(cache_key(item) for item in value))
+        return (type(value).__name__, tuple(cache_key(item, is_captured) for item in value))
     if isinstance(value, (np.ndarray, np.generic)):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return ("array", value.dtype.str, value.shape, digest)
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return (type(value).__name__, repr(value))
-    if isinstance(value, types.FunctionType):
+    if isinstance(value, types.FunctionType) and not is_captured:
         captured = [cell.cell_contents for cell in value.__closure__ or ()]
         context = (captured, value.__defaults__, value.__kwdefaults__)
-        return ("function", _SameObject(value.__code__), cache_key(context))
+        return ("function", _SameObject(value.__code__), cache_key(context, is_captured=True))
     return ("object", _SameObject(value))
 
 

@@ -1,0 +1,84 @@
+"""Snapshots: pickles of networks, ours and the published ones, read without executing anything.
+
+A snapshot holds a tuple of networks, usually (G, D, Gs), or a single one.
+``python -m dnnlib.tflib.snapshot FILE`` prints what is inside.
+"""
+
+import pickle
+
+from dnnlib import fetch, util
+from dnnlib.errors import UserError
+from dnnlib.tflib import published, tfutil
+from dnnlib.tflib.network import Network
+from dnnlib.tflib.snapshot.unpickle import PickledNetwork, RefusedError, read_pickle
+
+PROTOCOL = 4  # the newest one that Python 3.7 reads
+
+
+def read_snapshot(path_or_url):
+    """Read a snapshot without building anything.
+
+    Args:
+      path_or_url: path, URL, or ``gdrive:`` name of a published file.
+
+    Returns:
+      (list of StoredNetwork, whether the file holds a single network rather than a tuple).
+
+    Raises:
+      UserError: the file is missing, damaged, or not a snapshot.
+    """
+    path = fetch.fetch(path_or_url)
+    try:
+        found = read_pickle(path.read_bytes())
+    except RefusedError as error:
+        raise UserError(f"{path_or_url} is no readable snapshot: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path_or_url} cannot be read: {error.strerror}") from None
+    is_single = isinstance(found, PickledNetwork)
+    items = [found] if is_single else found if isinstance(found, (tuple, list)) else []
+    networks = [item for item in items if isinstance(item, PickledNetwork)]
+    if not networks or any(network.state is None for network in networks):
+        raise UserError(f"{path_or_url} is a pickle, but holds no networks")
+    try:
+        return [published.read_state(network.state) for network in networks], is_single
+    except UserError as error:
+        raise UserError(f"{path_or_url}: {error}") from None
+
+
+def load_networks(path_or_url, only=None):
+    """Build the networks of a snapshot, with their values, in the default graph.
+
+    Args:
+      path_or_url: path, URL, or ``gdrive:`` name of a published file.
+      only: place of one network in the file, -1 for the last; the others are not built.
+
+    Returns:
+      What the file holds: a tuple of Network, or one Network. With ``only``, that one.
+
+    Raises:
+      UserError: the file is missing, damaged, not a snapshot, or does not fit our builders.
+    """
+    stored, is_single = read_snapshot(path_or_url)
+    if only is not None:
+        stored, is_single = [stored[only]], True
+    tfutil.init_tf()
+    try:
+        networks = tuple(Network.from_stored(network) for network in stored)
+    except UserError as error:
+        raise UserError(f"{path_or_url}: {error}") from None
+    return networks[0] if is_single else networks
+
+
+def save_networks(networks, path):
+    """Write a snapshot, as a whole or not at all.
+
+    Args:
+      networks: a tuple or list of Network, or one.
+      path: file name.
+
+    Raises:
+      UserError: the disk is full; an earlier file is kept.
+    """
+    contents = networks if isinstance(networks, Network) else tuple(networks)
+    with util.atomic_write(path) as file:
+        pickle.dump(contents, file, protocol=PROTOCOL)
