@@ -126,6 +126,16 @@ class RecordSet:
             raise DamagedRecordError(file.path, int(file.offsets[row]), what)
         return image
 
+    def checksums(self):
+        """Length and checksum of every image's record, int64 [num images, 2], in stored order."""
+        out = np.empty([len(self), 2], np.int64)
+        start, step = 0, len(self.files) if self.is_dealt else 1
+        for file in self.files:
+            rows = out[start::step] if self.is_dealt else out[start : start + len(file)]
+            rows[:, 0], rows[:, 1] = file.lengths, file.checksums()
+            start += 1 if self.is_dealt else len(file)
+        return out
+
     def labels(self):
         """The labels, memory-mapped float32 [num images, label size]; None if there are none."""
         names = sorted(name for name in os.listdir(self.path) if name.endswith(".labels"))

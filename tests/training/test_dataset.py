@@ -380,3 +380,21 @@ def test_reading_imports_no_tensorflow(numbered, root):
         f"Dataset({str(numbered)!r}).batch(0, 3); assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=str(root), check=True)
+
+
+# Fingerprints
+
+
+def test_fingerprint_tells_contents_not_files(tmp_path, numbered):
+    images = np.stack([Dataset(numbered).image(i) for i in range(23)])
+    same = write_set(tmp_path / "other_shards", images, shards=2)
+    mark = Dataset(numbered).fingerprint()
+    assert Dataset(same).fingerprint() == mark
+    assert Dataset(numbered, seed=3, mirror=True).fingerprint() == mark
+    assert Dataset(numbered, max_images=22).fingerprint() != mark
+    images[7, 2, 1, 1] += 1
+    changed = write_set(tmp_path / "changed", images, shards=3)
+    assert Dataset(changed).fingerprint() != mark
+    assert Dataset(changed, max_images=7).fingerprint() == Dataset(same, max_images=7).fingerprint()
+    reordered = write_set(tmp_path / "reordered", images[::-1], shards=3)
+    assert Dataset(reordered).fingerprint() != Dataset(changed).fingerprint()
