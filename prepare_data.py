@@ -8,16 +8,17 @@ python prepare_data.py --task flowers --images-dir ~/pictures/flowers
 import os
 import sys
 
+from datasets_tool import inspect_set, labels
 from datasets_tool.convert import Recipe, prepare
+from datasets_tool.formats import FORMATS, open_source
 from datasets_tool.images import CROPS, check_resolution
 from datasets_tool.scenes import ScenesSource
-from datasets_tool.sources import PICTURES, FolderSource
 from dnnlib import cli
 from dnnlib.errors import UserError
 
 # Flags that only mean something for some tasks; None = not given.
 ONLY_SCENES = ("images_num", "seed")
-ONLY_IMAGES = ("images_dir", "format", "ratio", "crop", "strict")
+ONLY_IMAGES = ("images_dir", "format", "labels", "ratio", "crop", "strict")
 
 
 def ratio(text):
@@ -55,8 +56,25 @@ def build_parser():
     )
     scenes.add_argument("--seed", type=seed, help="another seed, other scenes (default: 0)")
     images = parser.add_argument_group("your own images")
-    images.add_argument("--images-dir", metavar="DIR", help="folder, searched with all sub-folders")
-    images.add_argument("--format", choices=sorted(PICTURES), help="take only these files")
+    images.add_argument(
+        "--images-dir",
+        metavar="PATH",
+        help="a folder, searched with all sub-folders; a zip or tar archive; an npy or hdf5 file; "
+        "an LMDB database; TFRecords",
+    )
+    images.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="png, jpg, webp, bmp: take only these files; the others say what PATH is where its "
+        "name does not (default: found out); tfds: PATH is the NAME or NAME:SPLIT of a set of "
+        "tensorflow_datasets",
+    )
+    images.add_argument(
+        "--labels",
+        metavar="HOW",
+        help="folders: each sub-folder is a class; a .json, .csv or .npy file; none (default: "
+        "labels that come with npy, hdf5, tfds and TFRecords)",
+    )
     images.add_argument(
         "--ratio", type=ratio, help="height / width to which images are cut (default: 1, a square)"
     )
@@ -83,6 +101,9 @@ def build_parser():
     )
     both.add_argument("--overwrite", action="store_true", help="replace an existing set")
     both.add_argument("--workers", type=cli.positive_int, help="processes (default: all cores)")
+    look = parser.add_argument_group("look at prepared sets")
+    look.add_argument("--verify", action="store_true", help="check every byte of the set")
+    look.add_argument("--preview", metavar="FILE.png", help="draw a sheet of its images")
     return parser
 
 
@@ -104,9 +125,16 @@ def images_source(args):
     refuse(args, ONLY_SCENES, "--task")
     if args.images_dir is None:
         raise UserError(f"--task {args.task}: needs --images-dir DIR, the folder with the images")
-    if not os.path.isdir(args.images_dir):
-        raise UserError(f"--images-dir {args.images_dir}: there is no such folder")
-    return FolderSource(args.images_dir, args.format)
+    return open_source(args.images_dir, args.format)
+
+
+def labels_of(source, how):
+    """What --labels asks for: Labels or None."""
+    if how == "none":
+        return None
+    if how == "folders":
+        return labels.from_folders(source)
+    return labels.from_file(how, source) if how else source.own_labels()
 
 
 def main(argv=None):
@@ -122,7 +150,19 @@ def main(argv=None):
         raise UserError(
             f"--task {args.task!r}: must be a plain name; --data-dir says where it goes"
         )
-    name = args.task or "scenes"
+    folder = os.path.join(args.data_dir, args.task or "scenes")
+    is_there = os.path.isdir(folder) and os.listdir(folder)
+    only_look = args.verify or args.preview
+    if not (only_look and is_there and args.images_dir is None):
+        prepare_set(args, folder)
+    if args.verify:
+        inspect_set.verify(folder, args.workers)
+    if args.preview:
+        inspect_set.preview(folder, args.preview)
+
+
+def prepare_set(args, folder):
+    """Make one set."""
     source = scenes_source(args) if args.scenes else images_source(args)
     recipe = Recipe(
         resolution=args.resolution,
@@ -134,8 +174,9 @@ def main(argv=None):
     )
     prepare(
         source,
-        os.path.join(args.data_dir, name),
+        folder,
         recipe,
+        labels=labels_of(source, args.labels),
         strict=bool(args.strict),
         overwrite=args.overwrite,
         workers=args.workers,

@@ -18,6 +18,7 @@ from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
 from dnnlib.util import log
 
+_LABELS = "-rxx.labels"
 _NAMED_SKIPS = 10  # unreadable pictures that are named one by one
 _PROBES = 100  # pictures tried when the resolution is to be guessed
 
@@ -99,13 +100,14 @@ def _is_ready(folder, full_recipe, overwrite):
     )
 
 
-def prepare(source, folder, recipe, strict=False, overwrite=False, workers=None):
+def prepare(source, folder, recipe, *, labels=None, strict=False, overwrite=False, workers=None):
     """Make a dataset folder out of a source, or go on where an interrupted run stopped.
 
     Args:
         source: a Source.
         folder: the set's folder.
         recipe: a Recipe.
+        labels: Labels of the pictures, or None.
         strict: refuse unreadable pictures rather than skip them.
         overwrite: replace an existing set.
         workers: processes; all cores by default.
@@ -114,7 +116,11 @@ def prepare(source, folder, recipe, strict=False, overwrite=False, workers=None)
         What dataset.json holds.
     """
     recipe = _choose_resolution(source, recipe, strict)
-    full_recipe = dict(asdict(recipe), source=source.fingerprint(), labels=source.label_size)
+    full_recipe = dict(
+        asdict(recipe),
+        source=source.fingerprint(),
+        labels=labels.fingerprint() if labels else None,
+    )
     if _is_ready(folder, full_recipe, overwrite):
         info = load_info(folder)
         log(f"{folder}: is ready already, {info['num_images']} images of {info['resolution']}")
@@ -124,23 +130,23 @@ def prepare(source, folder, recipe, strict=False, overwrite=False, workers=None)
         while sides[-1] > 4:
             sides.append(sides[-1] // 2)
     side_files = dict(source.side_files(recipe.resolution))
-    if source.label_size:
-        side_files["-rxx.labels"] = ("<f4", (source.label_size,))
+    if labels:
+        side_files[_LABELS] = ("<f4", (labels.size,))
     writer = SetWriter(folder, full_recipe, sides, recipe.shards_num, side_files)
     try:
         if writer.is_resumed:
             log(f"{folder}: goes on after {writer.written} images")
         if not writer.is_finished:
             _check_room(folder, source, recipe, writer.written)
-            _write_images(source, recipe, writer, strict, workers or os.cpu_count() or 1)
-        info = writer.finish(_describe(source, recipe, full_recipe, writer))
+            _write_images(source, recipe, writer, labels, strict, workers or os.cpu_count() or 1)
+        info = writer.finish(_describe(source, recipe, full_recipe, labels, writer))
     finally:
         writer.close()
     _report(folder, info)
     return info
 
 
-def _write_images(source, recipe, writer, strict, workers):
+def _write_images(source, recipe, writer, labels, strict, workers):
     """Convert what is left and write it."""
     tally = writer.tally
     tally.setdefault("sums", [0, 0, 0])
@@ -157,7 +163,10 @@ def _write_images(source, recipe, writer, strict, workers):
             if converted.error is not None:
                 _skip(converted, tally, strict, bar)
             else:
-                writer.add(converted.records, converted.side_data)
+                side_data = dict(converted.side_data)
+                if labels:
+                    side_data[_LABELS] = labels.row(converted.label_key)
+                writer.add(converted.records, side_data)
                 tally["sums"] = [a + b for a, b in zip(tally["sums"], converted.sums)]
                 for note in converted.notes:
                     tally["notes"][note] = tally["notes"].get(note, 0) + 1
@@ -186,7 +195,7 @@ def _skip(converted, tally, strict, bar):
         tally["skipped"].append(text)
 
 
-def _describe(source, recipe, full_recipe, writer):
+def _describe(source, recipe, full_recipe, labels, writer):
     """The contents of dataset.json, without the files."""
     if writer.is_finished:
         return {}
@@ -197,11 +206,11 @@ def _describe(source, recipe, full_recipe, writer):
         "num_images": writer.written,
         "resolution": recipe.resolution,
         "channels": 3,
-        "ratio": recipe.ratio,
+        "ratio": source.ratio if source.ratio and recipe.ratio == 1 else recipe.ratio,
         "shards": recipe.shards_num,
         "multi_resolution": recipe.multi_resolution,
-        "label_size": source.label_size,
-        "label_names": source.label_names,
+        "label_size": labels.size if labels else 0,
+        "label_names": labels.names if labels else None,
         "channel_means": [round(total / pixels, 4) for total in tally["sums"]],
         "source": source.description,
         "skipped_num": tally["skipped_num"],

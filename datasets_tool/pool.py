@@ -49,6 +49,7 @@ class Converted:
 
     name: str
     error: str | None = None
+    label_key: object = None
     records: tuple = ()
     side_data: dict | None = None
     notes: frozenset = frozenset()
@@ -66,11 +67,9 @@ def _convert_one(source, recipe, key):
         picture = fit(picture, recipe.resolution, recipe.ratio, recipe.crop)
         picture = np.asarray(picture).transpose(2, 0, 1)
     sizes = levels(picture) if recipe.multi_resolution else [picture]
-    if source.label_size:
-        side_data = dict(side_data)
-        side_data["-rxx.labels"] = np.asarray(source.label(key), "<f4").tobytes()
     return Converted(
         name,
+        label_key=source.label_key(key),
         records=tuple(frame(encode_image(image)) for image in sizes),
         side_data=side_data,
         notes=frozenset(notes),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 
 class Source:
     """Where pictures come from; the base class of all sources.
 
+    A source travels to the worker processes once, by pickle: what cannot travel (open files) is
+    opened where it is needed and left out by ``__getstate__``.
+
     Attributes:
         description: one line for people and for dataset.json.
-        label_names: names of the classes, or None.
-        label_size: length of a label; 0 without labels.
+        ratio: height / width of the part of the pictures without black bars, if the source knows
+            it.
+        order_is_fixed: pictures come in the order of a file, not of their names.
     """
 
     description = ""
-    label_names = None
-    label_size = 0
+    ratio = None
 
     def __len__(self):
         """Number of pictures, readable or not."""
@@ -39,13 +44,21 @@ class Source:
         """
         raise NotImplementedError
 
-    def label(self, key):
-        """Label of a picture, float32 [label_size]."""
-        raise NotImplementedError
+    def label_key(self, key):
+        """What labels know the picture by: its path in the source, or its number."""
+        return key
+
+    def label_keys(self):
+        """Yield ``label_key`` of all pictures."""
+        return (self.label_key(key) for key in self.keys())
 
     def name_of(self, key):
         """The picture's name for messages."""
-        return str(key)
+        return f"{self.description}: {self.label_key(key)}"
+
+    def own_labels(self):
+        """The Labels that come with the pictures; None if there are none."""
+        return
 
     def fingerprint(self):
         """JSON-able value that changes when the pictures do."""
@@ -58,3 +71,9 @@ class Source:
     def side_files(self, resolution):
         """{suffix: (npy dtype, row shape) or None} of files beside the shards."""
         return {}
+
+
+def file_fingerprint(path):
+    """Size and time of a file: a cheap sign of a change."""
+    status = os.stat(path)
+    return {"bytes": status.st_size, "changed": status.st_mtime_ns}

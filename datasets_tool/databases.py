@@ -1,0 +1,238 @@
+"""Pictures in databases: LMDB, and TFRecord sets of the published tools or our own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import zipfile
+import zlib
+
+import numpy as np
+
+from datasets_tool.archives import open_zip
+from datasets_tool.arrays import as_rgb, optional_package
+from datasets_tool.images import UnreadableImageError, decode
+from datasets_tool.labels import Labels
+from datasets_tool.source import Source, file_fingerprint
+from dnnlib.crc32c import masked_crc32c
+from dnnlib.errors import UserError
+from dnnlib.record_set import RecordSet, shard_order
+from dnnlib.tfrecord import (
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    DamagedRecordError,
+    ImageDecoder,
+    RecordFile,
+)
+
+_LMDB_PIN = "<1.5" if sys.version_info < (3, 9) else ""  # later ones do not work there
+
+
+class LmdbSource(Source):
+    """Encoded pictures in an LMDB database (as LSUN has them), in the order of their keys."""
+
+    def __init__(self, path):
+        self.path, self.description, self._transaction = os.path.abspath(path), path, None
+        lmdb = optional_package("lmdb", f"{path}: reading LMDB", _LMDB_PIN)
+        self._errors = (lmdb.Error,)
+        self._count = self._begin().stat()["entries"]
+        if not self._count:
+            raise UserError(f"{path}: the database is empty")
+
+    def _begin(self):
+        """The read transaction of this process."""
+        if self._transaction is None:
+            lmdb = optional_package("lmdb", f"{self.path}: reading LMDB")
+            try:
+                database = lmdb.open(
+                    self.path,
+                    subdir=os.path.isdir(self.path),
+                    readonly=True,
+                    lock=False,
+                    readahead=False,
+                    meminit=False,
+                )
+            except lmdb.Error as error:
+                raise UserError(f"{self.path}: cannot be opened as LMDB: {error}") from error
+            self._database = database
+            self._transaction = database.begin(buffers=True)
+        return self._transaction
+
+    def __getstate__(self):
+        return dict(self.__dict__, _transaction=None, _database=None)
+
+    def __len__(self):
+        return self._count
+
+    def keys(self):
+        """Yield the database's keys."""
+        cursor = self._begin().cursor()
+        return (bytes(key) for key in cursor.iternext(keys=True, values=False))
+
+    def load(self, key):
+        """Fetch and decode a picture."""
+        try:
+            data = self._begin().get(key)
+        except self._errors as error:
+            raise UnreadableImageError(str(error)) from error
+        return (*decode(bytes(data)), {})
+
+    def label_key(self, key):
+        """The key as text."""
+        return key.decode("utf-8", "replace")
+
+    def fingerprint(self):
+        """That of the data file."""
+        data = os.path.join(self.path, "data.mdb") if os.path.isdir(self.path) else self.path
+        return file_fingerprint(data)
+
+
+class RecordsSource(Source):
+    """The images of a TFRecord set, or of one TFRecord file, with their labels.
+
+    Args:
+        path: the folder, or a file.
+    """
+
+    def __init__(self, path):
+        self.path, self.description, self._set = os.path.abspath(path), path, None
+        images = self._open()
+        self._count = len(images)
+        self._side = max(images.image(0).shape[1:])
+        info = os.path.join(self.path, "dataset.json")
+        if os.path.isfile(info):
+            with open(info, encoding="utf-8") as file:  # noqa: PTH123
+                self.ratio = json.load(file).get("ratio")
+
+    def _open(self):
+        """The images, opened once a process."""
+        if self._set is None:
+            is_folder = os.path.isdir(self.path)
+            self._set = RecordSet(self.path) if is_folder else RecordFile(self.path)
+            if not len(self._set):
+                raise UserError(f"{self.path}: holds no records")
+        return self._set
+
+    def __getstate__(self):
+        return dict(self.__dict__, _set=None)
+
+    def __len__(self):
+        return self._count
+
+    def keys(self):
+        """Yield the images' numbers."""
+        return iter(range(self._count))
+
+    def load(self, key):
+        """Take one image."""
+        try:
+            return as_rgb(self._open().image(key))
+        except DamagedRecordError as error:
+            raise UnreadableImageError(f"{error.what} (byte {error.offset})") from error
+
+    def own_labels(self):
+        """Those beside the shards."""
+        labels = self._set.labels() if os.path.isdir(self.path) else None
+        return None if labels is None or not labels.shape[1] else Labels(labels)
+
+    def fingerprint(self):
+        """Those of all shards."""
+        images = self._open()
+        files = images.files if os.path.isdir(self.path) else [images]
+        return [file_fingerprint(file.path) for file in files]
+
+    def resolution_of_set(self):
+        """Side of the stored images."""
+        return self._side
+
+
+class ZippedRecordsSource(Source):
+    """TFRecord shards inside a zip archive, read from front to back without unpacking them.
+
+    Of several resolutions the largest is taken.
+
+    Args:
+        path: the archive.
+    """
+
+    def __init__(self, path):
+        self.path, self.description = os.path.abspath(path), path
+        with open_zip(path) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            levels = sorted({_level(name) for name in sizes} - {-1})
+            if not levels:
+                raise UserError(f"{path}: holds no TFRecords (*-rNN.tfrecords*)")
+            self._side = 1 << levels[-1]
+            self._names = shard_order(name for name in sizes if _level(name) == levels[-1])
+            first = next(self._records(archive))[1]
+            one = len(first) + HEADER_BYTES
+            self._count = sum(sizes[name] for name in self._names) // one
+        self._decode = ImageDecoder()
+
+    def _records(self, archive):
+        """Yield (shard, data and footer) of all records, from the shards in turn."""
+        files = {name: archive.open(name) for name in self._names}
+        while files:
+            for name in list(files):
+                try:
+                    data = self._next_record(name, files[name])
+                except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                    raise UserError(f"{self.path}: the archive is damaged: {error}") from error
+                if data:
+                    yield name, data
+                else:
+                    files.pop(name).close()
+
+    def _next_record(self, name, file):
+        """Data and footer of the next record; nothing at the end."""
+        head = file.read(HEADER_BYTES)
+        if head and int.from_bytes(head[8:], "little") != masked_crc32c(head[:8]):
+            raise UserError(f"{self.path}: {name}: a record's length is damaged")
+        return head and file.read(int.from_bytes(head[:8], "little") + FOOTER_BYTES)
+
+    def __len__(self):
+        return self._count
+
+    def keys(self):
+        """Yield (number, name of the shard, data and footer)."""
+        with open_zip(self.path) as archive:
+            for index, (name, data) in enumerate(self._records(archive)):
+                yield index, name, data
+
+    def load(self, key):
+        """Check and decode the record that the key carries."""
+        data, footer = key[2][:-FOOTER_BYTES], key[2][-FOOTER_BYTES:]
+        if masked_crc32c(data) != int.from_bytes(footer, "little"):
+            raise UnreadableImageError("its data does not match its checksum")
+        try:
+            return as_rgb(np.array(self._decode(data)))
+        except ValueError as error:
+            raise UnreadableImageError(str(error)) from error
+
+    def label_key(self, key):
+        """The number."""
+        return key[0]
+
+    def label_keys(self):
+        """All numbers."""
+        return iter(range(self._count))
+
+    def name_of(self, key):
+        """Archive, shard and number."""
+        return f"{self.description}: {key[1]}: image {key[0]}"
+
+    def fingerprint(self):
+        """That of the archive."""
+        return file_fingerprint(self.path)
+
+    def resolution_of_set(self):
+        """Side of the stored images."""
+        return self._side
+
+
+def _level(name):
+    """log2 of the resolution that a shard's name tells; -1 if it is no shard."""
+    match = re.search(r"-r(\d\d)\.tfrecords(\d+of\d+)?$", name)
+    return int(match.group(1)) if match else -1

@@ -1,0 +1,438 @@
+"""Every kind of source gives the same set as a plain folder; labels stay with their images."""
+
+import io
+import json
+import shutil
+import sys
+import tarfile
+import types
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import prepare_data
+from datasets_tool import arrays
+from datasets_tool.formats import open_source
+from dnnlib import cli
+from dnnlib.errors import UserError
+from training.dataset import Dataset
+
+COUNT = 12
+
+
+@pytest.fixture
+def images():
+    return np.random.RandomState(0).randint(0, 256, [COUNT, 3, 16, 16]).astype(np.uint8)
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(file, "png")
+    return file.getvalue()
+
+
+@pytest.fixture
+def members(images):
+    """{path: bytes}: pictures in two classes, in sorted order of their paths."""
+    names = [f"set/{'ant' if i < 5 else 'bee'}/{i:02d}.png" for i in range(COUNT)]
+    return {name: png(image) for name, image in zip(names, images)}
+
+
+@pytest.fixture
+def sources(tmp_path, members, images):  # noqa: C901 - one small writer per kind
+    """Writers of each container: name => path."""
+
+    def folder():
+        for name, data in members.items():
+            path = tmp_path / "folder" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return tmp_path / "folder"
+
+    def zipped():
+        with zipfile.ZipFile(str(tmp_path / "all.zip"), "w") as archive:
+            for name in reversed(list(members)):
+                archive.writestr(name, members[name])
+            archive.writestr("set/readme.txt", "not an image")
+            archive.writestr("__MACOSX/set/._00.png", "not an image")
+        return tmp_path / "all.zip"
+
+    def tar(suffix, mode):
+        def write():
+            path = tmp_path / f"all{suffix}"
+            with tarfile.open(str(path), mode) as archive:
+                for name, data in members.items():
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+            return path
+
+        return write
+
+    def npy():
+        np.save(str(tmp_path / "all.npy"), images)
+        return tmp_path / "all.npy"
+
+    def hdf5():
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(str(tmp_path / "all.h5"), "w") as file:
+            file["data4x4"] = np.zeros([COUNT, 3, 4, 4], np.uint8)
+            file["data16x16"] = images
+            file["other"] = np.zeros([3])
+        return tmp_path / "all.h5"
+
+    def lmdb():
+        lmdb = pytest.importorskip("lmdb")
+        database = lmdb.open(str(tmp_path / "lmdb"), map_size=1 << 24)
+        with database, database.begin(write=True) as transaction:
+            for name, data in members.items():
+                transaction.put(name.encode(), data)
+        return tmp_path / "lmdb"
+
+    def records():
+        prepare("records", folder(), tmp_path, "--shards-num", 5, "--multi-resolution")
+        return tmp_path / "records"
+
+    def zipped_records():
+        path = records()
+        with zipfile.ZipFile(str(tmp_path / "records.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(path.iterdir(), reverse=True):
+                archive.write(str(file), f"records/{file.name}")
+        return tmp_path / "records.zip"
+
+    return {
+        "folder": folder,
+        "zip": zipped,
+        "tar": tar(".tar", "w"),
+        "tar.gz": tar(".tgz", "w:gz"),
+        "tar.xz": tar(".tar.xz", "w:xz"),
+        "npy": npy,
+        "hdf5": hdf5,
+        "lmdb": lmdb,
+        "records": records,
+        "zipped records": zipped_records,
+    }
+
+
+def run(*argv):
+    return cli.run_script(prepare_data.main, [str(arg) for arg in argv])
+
+
+def prepare(name, path, data_dir, *flags):
+    """Prepare and read back: images, labels."""
+    argv = ("--task", name, "--images-dir", path, "--data-dir", data_dir, "--workers", 1)
+    assert run(*argv, *flags) == 0
+    dataset = Dataset(data_dir / name)
+    indices = range(dataset.num_images)
+    labels = np.stack([dataset.label(index) for index in indices])
+    return np.stack([dataset.image(index) for index in indices]), labels
+
+
+NAMES = [
+    *("folder", "zip", "tar", "tar.gz", "tar.xz"),
+    *("npy", "hdf5", "lmdb", "records", "zipped records"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_source_gives_the_same_pixels(name, sources, images, tmp_path):
+    path = sources[name]()
+    found, _ = prepare("out", path, tmp_path, "--shards-num", 2)
+    assert (found == images).all()
+    source = open_source(str(path))
+    keys = list(source.keys())
+    assert len(source) == COUNT == len(keys)
+    assert list(source.label_keys()) == [source.label_key(key) for key in keys]
+
+
+@pytest.mark.parametrize("name", ["zip", "tar", "tar.gz", "lmdb", "records", "zipped records"])
+def test_sources_travel_to_workers(name, sources, images, tmp_path):
+    found, _ = prepare("out", sources[name](), tmp_path, "--workers", 2)
+    assert (found == images).all()
+
+
+# Labels
+
+CLASSES = np.eye(2, dtype=np.float32)[[0] * 5 + [1] * 7]
+
+
+@pytest.mark.parametrize("name", ["folder", "zip", "tar", "tar.gz"])
+def test_sub_folders_are_classes(name, sources, images, tmp_path):
+    found, labels = prepare("out", sources[name](), tmp_path, "--labels", "folders")
+    assert (found == images).all() and (labels == CLASSES).all()
+    assert Dataset(tmp_path / "out").info["label_names"] == ["ant", "bee"]
+
+
+def test_skipped_images_take_their_labels_along(sources, images, tmp_path):
+    path = sources["folder"]()
+    (path / "set/ant/02.png").write_bytes(b"unreadable")
+    found, labels = prepare("out", path, tmp_path, "--labels", "folders", "--shards-num", 3)
+    keep = [i for i in range(COUNT) if i != 2]
+    assert (found == images[keep]).all() and (labels == CLASSES[keep]).all()
+
+
+@pytest.mark.parametrize("name", ["npy", "hdf5"])
+def test_labels_beside_arrays_are_used(name, sources, images, tmp_path):
+    path = sources[name]()
+    np.save(str(tmp_path / "all-labels.npy"), CLASSES)
+    found, labels = prepare("out", path, tmp_path, "--shards-num", 5)
+    assert (found == images).all() and (labels == CLASSES).all()
+    _, labels = prepare("none", path, tmp_path, "--labels", "none")
+    assert labels.shape == (COUNT, 0)
+
+
+@pytest.mark.parametrize("set_name", ["gansformer_npy_labels", "stylegan2_hdf5_labels"])
+def test_published_sets_keep_their_labels_when_resharded(set_name, data_dir, tmp_path):
+    before = Dataset(data_dir / "tfrecords" / set_name)
+    found, labels = prepare("out", before.path, tmp_path, "--shards-num", 3)
+    for index in range(20):
+        assert (found[index] == before.image(index)).all()
+        assert (labels[index] == before.label(index)).all()
+
+
+LABEL_FILES = {
+    "ada.json": lambda m: json.dumps({"labels": [[k, i % 3] for i, k in enumerate(m)]}),
+    "plain.json": lambda m: json.dumps({k: i % 3 for i, k in enumerate(m)}),
+    "names.json": lambda m: json.dumps({k: "abc"[i % 3] for i, k in enumerate(m)}),
+    "vectors.json": lambda m: json.dumps({k: np.eye(3)[i % 3].tolist() for i, k in enumerate(m)}),
+    "plain.csv": lambda m: "\n".join(f"{k},{i % 3}" for i, k in enumerate(m)),
+    "header.csv": lambda m: "file,label\n" + "\n".join(f"{k},{i % 3}" for i, k in enumerate(m)),
+    "vectors.csv": lambda m: "\n".join(
+        ",".join([k, *(str(v) for v in np.eye(3)[i % 3])]) for i, k in enumerate(m)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABEL_FILES)
+def test_label_files(name, sources, members, tmp_path):
+    (tmp_path / name).write_text(LABEL_FILES[name](members))
+    _, labels = prepare("out", sources["zip"](), tmp_path, "--labels", tmp_path / name)
+    assert (labels == np.eye(3)[np.arange(COUNT) % 3]).all()
+
+
+def test_an_npy_of_class_numbers(sources, tmp_path):
+    np.save(str(tmp_path / "l.npy"), np.arange(COUNT) % 4)
+    _, labels = prepare("out", sources["tar"](), tmp_path, "--labels", tmp_path / "l.npy")
+    assert (labels == np.eye(4)[np.arange(COUNT) % 4]).all()
+
+
+def test_bad_labels_are_refused(sources, members, tmp_path, capsys):
+    path = sources["folder"]()
+    np.save(str(tmp_path / "short.npy"), np.zeros(5, int))
+    files = {
+        "missing.json": json.dumps(dict.fromkeys(list(members)[:-2], 1)),
+        "mixed.json": json.dumps({k: [1, "a"][i % 2] for i, k in enumerate(members)}),
+        "ragged.json": json.dumps({k: [0] * (i + 1) for i, k in enumerate(members)}),
+        "broken.json": "{",
+        "null.json": json.dumps({"labels": None}),
+        "short.csv": "a.png",
+        "what.txt": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    messages = {
+        "missing.json": "has no label for 2 of 12 images, the first: set/bee/10.png",
+        "mixed.json": "labels must be all class numbers",
+        "ragged.json": "labels must be all class numbers",
+        "broken.json": "cannot be understood",
+        "null.json": "null",
+        "short.csv": "has no label",
+        "what.txt": "must be none, folders, or a .json",
+        "short.npy": "holds labels [5] for 12 images",
+        "nowhere.json": "cannot be read",
+    }
+    for name, message in messages.items():
+        argv = ("--task", "x", "--images-dir", path, "--data-dir", tmp_path)
+        assert run(*argv, "--labels", tmp_path / name) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, name
+
+
+def test_pictures_outside_the_class_folders_are_refused(sources, tmp_path, capsys):
+    path = sources["folder"]()
+    shutil.copy(str(path / "set/ant/00.png"), str(path / "set/stray.png"))
+    argv = ("--task", "x", "--images-dir", path, "--data-dir", tmp_path, "--labels", "folders")
+    assert run(*argv) == 2
+    assert "set/stray.png is in no sub-folder" in capsys.readouterr().err
+
+
+# Arrays of other layouts
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NHW", "NCHW4"])
+def test_layouts_of_arrays(layout, images, tmp_path):
+    arrays_by_layout = {
+        "NHWC": images.transpose(0, 2, 3, 1),
+        "NHW": images[:, 0],
+        "NCHW4": np.concatenate([images, images[:, :1]], axis=1),
+    }
+    np.save(str(tmp_path / "a.npy"), arrays_by_layout[layout])
+    found, _ = prepare("out", tmp_path / "a.npy", tmp_path)
+    assert (found == (images[:, :1] if layout == "NHW" else images)).all()
+
+
+def test_arrays_that_are_no_images_are_refused(tmp_path):
+    for array in (
+        np.zeros([3, 3, 4, 4]),
+        np.zeros([5], np.uint8),
+        np.zeros([0, 3, 4, 4], np.uint8),
+    ):
+        np.save(str(tmp_path / "a.npy"), array)
+        with pytest.raises(UserError, match="not images: uint8"):
+            open_source(str(tmp_path / "a.npy"))
+    (tmp_path / "a.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match="cannot be read as an npy file"):
+        open_source(str(tmp_path / "a.npy"))
+
+
+# Damaged and hostile archives
+
+
+def test_damaged_members_are_skipped_with_their_names(sources, images, tmp_path, capsys):
+    path = sources["zip"]()
+    data = bytearray(path.read_bytes())
+    data[data.find(b"IDAT") + 300] ^= 0xFF  # inside the first stored member, the last by name
+    path.write_bytes(bytes(data))
+    found, _ = prepare("out", path, tmp_path)
+    assert (found == images[:-1]).all()
+    assert "set/bee/11.png: Bad CRC-32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["zip", "tar", "tar.gz", "npy", "hdf5", "zipped records"])
+def test_truncated_containers_are_explained(name, sources, tmp_path, capsys):
+    path = sources[name]()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    capsys.readouterr()
+    status = run("--task", "x", "--images-dir", path, "--data-dir", tmp_path, "--strict")
+    error = capsys.readouterr().err
+    assert status == 2 and str(path) in error and error.count("\n") == 1
+
+
+def test_members_that_climb_out_write_nothing_outside(members, tmp_path):
+    data = next(iter(members.values()))
+    (tmp_path / "deep").mkdir()
+    with zipfile.ZipFile(str(tmp_path / "deep/evil.zip"), "w") as archive:
+        archive.writestr("../../evil.png", data)
+        archive.writestr("/evil2.png", data)
+    found, _ = prepare("out", tmp_path / "deep/evil.zip", tmp_path / "deep")
+    assert len(found) == 2
+    assert [path for path in tmp_path.rglob("*evil*") if path.suffix == ".png"] == []
+
+
+def test_a_damaged_record_of_a_source_is_skipped_by_name(sources, images, tmp_path, capsys):
+    path = sources["records"]()
+    shard = path / "records-r04.tfrecords3of5"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(bytes(data))
+    found, _ = prepare("out", path, tmp_path)
+    keep = [i for i in range(COUNT) if i != 2]
+    assert (found == images[keep]).all()
+    assert "its data does not match its checksum" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.h5", "a.tfrecords", "data.mdb"])
+def test_files_that_are_not_what_they_claim(name, tmp_path):
+    if name == "a.h5":
+        pytest.importorskip("h5py")
+    if name == "data.mdb":
+        pytest.importorskip("lmdb")
+    (tmp_path / name).write_bytes(b"something else, long enough to have a header" * 20)
+    with pytest.raises(UserError, match=name):
+        open_source(str(tmp_path / name))
+
+
+def test_unknown_files_and_missing_ones(tmp_path):
+    (tmp_path / "a.xyz").write_bytes(b"?")
+    with pytest.raises(UserError, match="not known what this is; --format says it"):
+        open_source(str(tmp_path / "a.xyz"))
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        open_source(str(tmp_path / "b"))
+
+
+def test_missing_packages_are_asked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    for kind, package in (("hdf5", "h5py"), ("lmdb", "lmdb"), ("tfds", "tensorflow_datasets")):
+        with pytest.raises(UserError, match=f"needs the package {package}: pip install '{package}"):
+            open_source(str(tmp_path), kind)
+
+
+def test_tfds_through_its_interface(images, tmp_path, monkeypatch):
+    """A stand-in with the calls of tensorflow_datasets that are used."""
+
+    class Builder:
+        info = types.SimpleNamespace(
+            splits={"train": types.SimpleNamespace(num_examples=COUNT)},
+            features={"label": types.SimpleNamespace(num_classes=3)},
+            version="1.0.0",
+        )
+
+        def download_and_prepare(self):
+            pass
+
+        def as_dataset(self, split, shuffle_files):
+            assert split == "train" and shuffle_files is False
+            return [
+                {"image": image.transpose(1, 2, 0), "label": i % 3}
+                for i, image in enumerate(images)
+            ]
+
+    tfds = types.SimpleNamespace(builder=lambda name: Builder(), as_numpy=lambda data: data)
+    monkeypatch.setattr(arrays, "optional_package", lambda name, purpose: tfds)
+    found, labels = prepare("out", "toys", tmp_path, "--format", "tfds")
+    assert (found == images).all() and (labels == np.eye(3)[np.arange(COUNT) % 3]).all()
+    with pytest.raises(UserError, match="has no split 'test', only train"):
+        open_source("toys:test", "tfds")
+
+
+# Looking at sets
+
+
+def test_verify_accepts_what_was_prepared(sources, tmp_path, capsys):
+    prepare("out", sources["folder"](), tmp_path, "--multi-resolution", "--labels", "folders")
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 0
+    assert "all 12 images of resolution 4, 8, 16 are whole" in capsys.readouterr().out
+
+
+def test_verify_accepts_published_sets(data_dir, capsys):
+    for name in ("gansformer_npy_labels", "stylegan2_hdf5_labels"):
+        assert run("--task", name, "--data-dir", data_dir / "tfrecords", "--verify") == 0
+        assert "all 20 images of resolution 4, 8, 16, 32 are whole" in capsys.readouterr().out
+
+
+def test_verify_names_all_damage(sources, tmp_path, capsys):
+    prepare("out", sources["folder"](), tmp_path, "--shards-num", 3, "--labels", "folders")
+    shard = tmp_path / "out/out-r04.tfrecords2of3"
+    whole = shard.read_bytes()
+    record = len(whole) // 4
+    damaged = bytearray(whole)
+    damaged[record + 50] ^= 1
+    damaged[3 * record + 50] ^= 1
+    shard.write_bytes(bytes(damaged))
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    output = capsys.readouterr()
+    for offset in (record, 3 * record):
+        assert f"2of3: damaged record at byte {offset}: its data does not match" in output.out
+    assert "do not match the checksum" in output.out and "3 faults found" in output.err
+    shard.write_bytes(whole[:record])
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    assert "9 images of resolution 16, not 12" in capsys.readouterr().out
+    shard.write_bytes(whole)
+    (tmp_path / "out/dataset.json").unlink()
+    labels = tmp_path / "out/out-rxx.labels"
+    np.save(str(tmp_path / "x.npy"), np.zeros([11, 2], np.float32))
+    labels.write_bytes((tmp_path / "x.npy").read_bytes())
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    assert "labels of shape [11, 2] do not fit 12 images" in capsys.readouterr().out
+
+
+def test_preview_draws_all_images(sources, images, tmp_path):
+    prepare("out", sources["folder"](), tmp_path)
+    assert run("--task", "out", "--data-dir", tmp_path, "--preview", tmp_path / "p.png") == 0
+    sheet = np.asarray(Image.open(str(tmp_path / "p.png")))
+    assert sheet.shape == (2 * 16, 8 * 16, 3)
+    assert (sheet[16:, :16] == images[8].transpose(1, 2, 0)).all()
