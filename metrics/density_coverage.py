@@ -36,8 +36,11 @@ def density_coverage(real, fake, k=5):
     return float(total / (k * len(fake))), float(is_covered.mean())
 
 
-@register("dc50k5", roles=["manifold"], best=None, num_fakes=50000, num_reals=50000)
-@register("dc10k5", roles=["manifold"], best=None, num_fakes=10000, num_reals=10000)
+_DC = dict(roles=["manifold"], best=None, needs_real_features=True)
+
+
+@register("dc50k5", **_DC, num_fakes=50000, num_reals=50000)
+@register("dc10k5-train", **_DC, num_fakes=10000, num_reals=10000)
 def dc(context, num_fakes, num_reals):
     """Density and coverage with the fifth neighbour."""
     real = context.real_features("manifold", num_reals)

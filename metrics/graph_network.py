@@ -1,9 +1,10 @@
-"""A feature network as a frozen TensorFlow graph with a session of its own."""
+"""A feature network as a TensorFlow graph with a session of its own."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from dnnlib.errors import UserError
 from dnnlib.tflib import compat
 from dnnlib.tflib.compat import tf
 
@@ -14,30 +15,34 @@ class GraphNetwork:
     Args:
       name: for people, e.g. "inception-2015-12-05".
       identity: changes whenever the features would, e.g. the checksum of a file.
-      build: function(images [N, H, W, 3] float32, [0, 255]) => {head: tensor [N, D]}.
-      build_distance: function(images, images) => [N] perceptual distances, if it knows any.
+      build_heads: function(images [N, 3, H, W] float32, [0, 255]) => {head: tensor [N, D]}.
+      build_function: function(batches of images [N, 3, H, W] float32) => tensor [N, ...], for what
+        compares images or takes another range.
+      num_inputs: how many batches ``build_function`` takes.
+      initialize: function(session), called last.
 
     Attributes:
       name, identity: as given.
       heads: {head: D}.
     """
 
-    def __init__(self, name, identity, build=None, build_distance=None):
+    def __init__(
+        self, name, identity, build_heads=None, build_function=None, num_inputs=1, initialize=None
+    ):
         self.name, self.identity = name, identity
         compat.configure()
         graph = tf.Graph()
         with graph.as_default():
             self._images = tf.placeholder(tf.uint8, [None, 3, None, None])
-            self._pair = [tf.placeholder(tf.float32, [None, 3, None, None]) for _ in range(2)]
-            self._heads = build(_to_nhwc(self._images)) if build else {}
-            self._distance = None
-            if build_distance:
-                self._distance = build_distance(*[_to_nhwc(x) for x in self._pair])
-            init = tf.global_variables_initializer()
+            self._heads = build_heads(tf.cast(self._images, tf.float32)) if build_heads else {}
+            shape = [None, 3, None, None]
+            self._inputs = [tf.placeholder(tf.float32, shape) for _ in range(num_inputs)]
+            self._function = build_function(*self._inputs) if build_function else None
             config = tf.ConfigProto(allow_soft_placement=True)
             config.gpu_options.allow_growth = True
             self.session = tf.Session(graph=graph, config=config)
-            self.session.run(init)
+            if initialize:
+                initialize(self.session)
         self.heads = {head: x.shape.as_list()[1] for head, x in self._heads.items()}
 
     def extract(self, images, heads):
@@ -51,20 +56,31 @@ class GraphNetwork:
           {head: [N, D] float32}.
         """
         feed = {self._images: to_rgb(images)}
-        return self.session.run({head: self._heads[head] for head in heads}, feed)
+        return self._run({head: self._heads[head] for head in heads}, feed)
 
-    def distance(self, a, b):
-        """Perceptual distances [N] of two batches [N, C, H, W] float in [0, 255]."""
-        return self.session.run(self._distance, dict(zip(self._pair, (to_rgb(a), to_rgb(b)))))
+    def apply(self, *batches):
+        """The network's function of batches [N, C, H, W] float32: [N, ...]."""
+        feed = {x: to_rgb(batch) for x, batch in zip(self._inputs, batches)}
+        return self._run(self._function, feed)
+
+    def _run(self, outputs, feed):
+        """Evaluate; what a device or its memory cannot do becomes one line."""
+        try:
+            return self.session.run(outputs, feed)
+        except tf.errors.ResourceExhaustedError:
+            raise UserError(f"{self.name}: out of memory; give a smaller --batch-gpu") from None
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            reason = " ".join(str(error.message).split())[:200]
+            raise UserError(f"{self.name}: does not run on this device ({reason})") from None
 
     def close(self):
         """Free the session's memory."""
         self.session.close()
 
 
-def _to_nhwc(images):
-    """[N, C, H, W] of any type => [N, H, W, C] float32."""
-    return tf.transpose(tf.cast(images, tf.float32), [0, 2, 3, 1])
+def to_nhwc(images):
+    """Tensor [N, C, H, W] => [N, H, W, C]."""
+    return tf.transpose(images, [0, 2, 3, 1])
 
 
 def to_rgb(images):

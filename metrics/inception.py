@@ -11,11 +11,12 @@ import hashlib
 import io
 import pathlib
 import tarfile
+import warnings
 
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
 from dnnlib.tflib.compat import tf
-from metrics.graph_network import GraphNetwork
+from metrics.graph_network import GraphNetwork, to_nhwc
 
 URL = (
     "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
@@ -54,12 +55,18 @@ def load_inception(path=None):
         _check_unchanged(file, checksum)
     graph_def = tf.GraphDef()
     try:
-        graph_def.ParseFromString(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # says less than the error
+            graph_def.ParseFromString(data)
         return GraphNetwork(NAME, checksum, lambda images: _build(graph_def, images))
     except (ValueError, KeyError, tf.errors.InvalidArgumentError, _decode_error()) as error:
-        raise UserError(
-            f"{file}: is not the Inception graph of 2015 ({str(error)[:200]}); {HOW_TO_GET}"
-        ) from None
+        raise _unusable(file, "is not the Inception graph of 2015", error) from None
+
+
+def _unusable(file, what, error):
+    """The error for a file that is another one, in one line."""
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{file}: {what} ({reason}); {HOW_TO_GET}")
 
 
 def _decode_error():
@@ -78,7 +85,7 @@ def _read(file):
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             return archive.extractfile(MEMBER).read()
     except (tarfile.TarError, OSError, EOFError, KeyError, AttributeError) as error:
-        raise UserError(f"{file}: holds no readable {MEMBER} ({error}); {HOW_TO_GET}") from None
+        raise _unusable(file, f"holds no readable {MEMBER}", error) from None
 
 
 def _check_unchanged(file, checksum):
@@ -93,13 +100,12 @@ def _check_unchanged(file, checksum):
 
 def _build(graph_def, images):
     """Import the graph behind its input: {head: tensor}."""
-    logits = tf.import_graph_def(
+    pool, logits = tf.import_graph_def(
         graph_def,
         name="inception",
-        input_map={INPUT: images},
+        input_map={INPUT: to_nhwc(images)},
         return_elements=[POOL, LOGITS],
     )
-    pool, logits = logits
     weights = logits.inputs[1]
     features = tf.reshape(pool, [-1, weights.shape.as_list()[0]])
     # The graph's own head takes one image at a time. Its biases are left out, as in the code of the

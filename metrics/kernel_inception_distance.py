@@ -56,8 +56,11 @@ def kernel_distance(real, fake, rng, num_subsets=100, max_subset_size=1000):
     return total / num_subsets
 
 
-@register("kid50k", roles=["pool"], best=min, num_fakes=50000, num_reals=50000)
-@register("kid10k-train", roles=["pool"], best=min, num_fakes=10000, num_reals=10000)
+_KID = dict(roles=["pool"], best=min, needs_real_features=True)
+
+
+@register("kid50k", **_KID, num_fakes=50000, num_reals=50000)
+@register("kid10k-train", **_KID, num_fakes=10000, num_reals=10000)
 def kid(context, num_fakes, num_reals):
     """KID of generated images against so many training images."""
     real = context.real_features("pool", num_reals)

@@ -66,13 +66,13 @@ def separability(latents, logits, num_kept):
 def ls(context, num_fakes, num_kept):
     """Separability of z and of the last layer's w by the attributes of the classifiers."""
     sampler = context.sampler("ls")
-    z, w, logits = [], [], []
+    z, w, logits, done = [], [], [], 0
     for batch in context.progress(sampler.draw(num_fakes), "latents", num_fakes):
         ws = sampler.ws(*batch)
         z.append(batch[0].reshape(len(ws), -1))
         w.append(ws[..., -1, :].reshape(len(ws), -1))
-        images = sampler.images_of(ws, batch[1], is_ws=True)
-        logits.append(context.classify(images))
+        logits.append(context.classify(sampler.images_of_ws(ws, done)))
+        done += len(ws)
     z, w, logits = (np.concatenate(parts) for parts in (z, w, logits))
     spaces = [("_z", z), ("_w", w)]
     return {ending: separability(latents, logits, num_kept) for ending, latents in spaces}

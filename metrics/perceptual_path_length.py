@@ -105,11 +105,12 @@ _PPL = dict(roles=["distance"], best=min, needs_generator=True, num_fakes=50000)
 def ppl(context, num_fakes, space, is_full, has_crop):
     """PPL with the same noise at both ends of each step; names as published (ppl2: no crop)."""
     sampler, rng = context.sampler("ppl"), context.rng("ppl-places")
-    distances = []
+    distances, done = [], 0
     for draws in context.progress(sampler.draw_pairs(num_fakes), "paths", num_fakes):
         ends = path_ends(draws, sampler, space, is_full, rng)
-        images = sampler.image_pairs(*ends, draws[2], is_ws=space == "w")
+        images = sampler.image_pairs(*ends, draws[2], is_ws=space == "w", start=done)
         if has_crop:
             images = [face_crop(x) for x in images]
         distances.append(context.distance(*images))
+        done += len(draws[0])
     return {"": trimmed_mean(path_lengths(np.concatenate(distances)))}

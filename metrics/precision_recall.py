@@ -34,8 +34,11 @@ def precision_recall(real, fake, k=3):
     return float(is_fake_inside.mean()), float(is_real_inside.mean())
 
 
-@register("pr50k3", roles=["manifold"], best=None, num_fakes=50000, num_reals=50000)
-@register("pr10k3-train", roles=["manifold"], best=None, num_fakes=10000, num_reals=10000)
+_PR = dict(roles=["manifold"], best=None, needs_real_features=True)
+
+
+@register("pr50k3", **_PR, num_fakes=50000, num_reals=50000)
+@register("pr10k3-train", **_PR, num_fakes=10000, num_reals=10000)
 def pr(context, num_fakes, num_reals):
     """Precision and recall with the third neighbour."""
     real = context.real_features("manifold", num_reals)

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 from dnnlib.tflib.compat import tf
-from metrics.graph_network import GraphNetwork
+from metrics.graph_network import GraphNetwork, to_nhwc
 
 SEED = 2103
 SIZE = 64  # pixels a side that every image is resized to
@@ -33,8 +33,8 @@ def _weights():
 
 
 def _layers(images):
-    """Images [N, H, W, 3] in [0, 255] => list of activations [N, SIZE / 2^i, SIZE / 2^i, C]."""
-    x = tf.image.resize_area(images, [SIZE, SIZE]) / 127.5 - 1.0
+    """Images [N, 3, H, W] in [0, 255] => list of activations [N, SIZE / 2^i, SIZE / 2^i, C]."""
+    x = tf.image.resize_area(to_nhwc(images), [SIZE, SIZE]) / 127.5 - 1.0
     layers = []
     for kernel in _weights():
         x = tf.nn.leaky_relu(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), SLOPE)
@@ -68,4 +68,4 @@ def load_random():
     """Open the network: head "pool" [N, 960], and a distance."""
     digest = hashlib.sha256(b"".join(kernel.tobytes() for kernel in _weights()))
     digest.update(repr((SIZE, WIDTHS, SLOPE, "mean+std")).encode())
-    return GraphNetwork(NAME, digest.hexdigest(), _build, _build_distance)
+    return GraphNetwork(NAME, digest.hexdigest(), _build, _build_distance, num_inputs=2)

@@ -42,11 +42,12 @@ class Protocol:
     """One way to measure.
 
     Attributes:
-      name: as in results and file names.
+      name: as in results and file names, but for the label of unusual features.
       measure: function(context, **options) => {ending of the result's name: float}.
       roles: what features it needs, see ``features.ROLES``.
       best: min or max of its first result; None if neither is better.
       needs_generator: whether a folder of images is not enough.
+      needs_real_features: whether the moments of the real images' features are not enough.
       options: keyword arguments of ``measure``; ``num_fakes`` is the number of generated images.
       features: "standard" or "random".
     """
@@ -56,6 +57,7 @@ class Protocol:
     roles: tuple
     best: Callable | None
     needs_generator: bool
+    needs_real_features: bool
     options: dict[str, Any]
     features: str = "standard"
 
@@ -76,7 +78,7 @@ class Protocol:
 _protocols: dict[str, Protocol] = {}
 
 
-def register(name, roles, best, needs_generator=False, **options):
+def register(name, roles, best, needs_generator=False, needs_real_features=False, **options):
     """Decorator: make a protocol out of a measuring function.
 
     Args:
@@ -84,6 +86,7 @@ def register(name, roles, best, needs_generator=False, **options):
       roles: see :class:`Protocol`.
       best: see :class:`Protocol`.
       needs_generator: see :class:`Protocol`.
+      needs_real_features: see :class:`Protocol`.
       **options: keyword arguments for the function.
     """
 
@@ -91,7 +94,9 @@ def register(name, roles, best, needs_generator=False, **options):
         known = _protocols.get(name)
         if known is not None and known.measure.__module__ != measure.__module__:
             raise ValueError(f"metric {name!r} is registered twice")
-        _protocols[name] = Protocol(name, measure, tuple(roles), best, needs_generator, options)
+        _protocols[name] = Protocol(
+            name, measure, tuple(roles), best, needs_generator, needs_real_features, options
+        )
         return measure
 
     return add
@@ -143,6 +148,6 @@ def find(text, num_images=None, features="standard"):
             )
         protocol = protocols()[name].with_images(num_images)
         if is_random:
-            protocol = dataclasses.replace(protocol, name=protocol.name + RANDOM, features="random")
-        found[protocol.name] = protocol
+            protocol = dataclasses.replace(protocol, features="random")
+        found[protocol.name, is_random] = protocol
     return list(found.values())

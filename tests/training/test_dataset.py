@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tiny_records import write_set
 
 from dnnlib.errors import UserError
 from dnnlib.tfrecord import DamagedRecordError, encode_image, frame
@@ -21,20 +22,6 @@ def samples(data_dir):
 @pytest.fixture
 def originals(samples):
     return np.load(samples / "imgs.npy"), np.load(samples / "imgs-labels.npy")
-
-
-def write_set(folder, images, shards=1, labels=None):
-    """A set as the published tool writes it: image j in shard j mod shards."""
-    folder.mkdir()
-    level = images[0].shape[-1].bit_length() - 1
-    for shard in range(shards):
-        name = f"{folder.name}-r{level:02d}.tfrecords{shard + 1}of{shards}"
-        data = b"".join(frame(encode_image(image)) for image in images[shard::shards])
-        (folder / name).write_bytes(data)
-    if labels is not None:
-        with (folder / f"{folder.name}-rxx.labels").open("wb") as file:
-            np.save(file, labels)
-    return folder
 
 
 @pytest.fixture

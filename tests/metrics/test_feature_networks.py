@@ -1,0 +1,115 @@
+import gzip
+
+import numpy as np
+import pytest
+import tiny_inception
+
+from dnnlib.errors import UserError
+from metrics import inception
+from metrics.random_network import load_random
+
+
+def pictures(num=5, channels=3, height=20, width=24, seed=0):
+    return np.random.RandomState(seed).randint(0, 256, [num, channels, height, width], np.uint8)
+
+
+@pytest.fixture(params=["pb", "tgz"])
+def inception_file(request, tmp_path):
+    path = tmp_path / f"graph.{request.param}"
+    return {"pb": tiny_inception.write_pb, "tgz": tiny_inception.write_tgz}[request.param](path)
+
+
+def test_the_inception_graph_takes_batches(inception_file):
+    network = inception.load_inception(inception_file)
+    images = pictures()
+    found = network.extract(images, ["pool", "probs"])
+    pool, probs = tiny_inception.features(images)
+    np.testing.assert_allclose(found["pool"], pool, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["probs"], probs, rtol=1e-4, atol=1e-5)
+    assert network.heads == {"pool": tiny_inception.POOL_DIM, "probs": tiny_inception.NUM_CLASSES}
+
+
+def test_identity_is_that_of_the_graph_not_of_its_wrapping(tmp_path):
+    pb = inception.load_inception(tiny_inception.write_pb(tmp_path / "a.pb"))
+    tgz = inception.load_inception(tiny_inception.write_tgz(tmp_path / "b.tgz"))
+    other = inception.load_inception(tiny_inception.write_pb(tmp_path / "c.pb", seed=1))
+    assert pb.identity == tgz.identity != other.identity
+
+
+def test_grey_images_are_taken_as_rgb(tmp_path):
+    network = inception.load_inception(tiny_inception.write_pb(tmp_path / "a.pb"))
+    grey = pictures(channels=1)
+    np.testing.assert_array_equal(
+        network.extract(grey, ["pool"])["pool"],
+        network.extract(np.repeat(grey, 3, axis=1), ["pool"])["pool"],
+    )
+    with pytest.raises(ValueError, match="1 or 3"):
+        network.extract(pictures(channels=4), ["pool"])
+
+
+@pytest.mark.parametrize(
+    "name, data",
+    [
+        ("text.pb", b"hello, this is not a graph"),
+        ("empty.pb", b""),
+        ("cut.tgz", gzip.compress(b"x" * 5000)[:20]),
+        ("other.tgz", gzip.compress(b"no tar archive")),
+    ],
+    ids=["text", "empty", "cut", "other"],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="--inception FILE") as error:
+        inception.load_inception(path)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_file_and_missing_member(tmp_path):
+    with pytest.raises(UserError, match=r"--inception: .*no such file"):
+        inception.load_inception(tmp_path / "missing.tgz")
+    path = tiny_inception.write_tgz(tmp_path / "a.tgz", member="other.pb")
+    with pytest.raises(UserError, match=inception.MEMBER):
+        inception.load_inception(path)
+
+
+def test_download_happens_once_and_is_checked_ever_after(tmp_path, monkeypatch):
+    file = tiny_inception.write_tgz(tmp_path / "cached.tgz")
+    asked = []
+    monkeypatch.setattr(inception.fetch, "fetch", lambda name: asked.append(name) or file)
+    first = inception.load_inception()
+    assert inception.load_inception().identity == first.identity
+    assert asked == [inception.URL] * 2 and asked[0].startswith("https://")
+    assert (tmp_path / "cached.tgz.sha256").read_text().strip() == first.identity
+    tiny_inception.write_tgz(file, seed=1)
+    with pytest.raises(UserError, match="has changed since it was downloaded"):
+        inception.load_inception()
+
+
+def test_without_a_network_one_line_says_how_to_get_it(monkeypatch):
+    def fail(name):
+        raise UserError(f"{name}: the download failed (ConnectionError)")
+
+    monkeypatch.setattr(inception.fetch, "fetch", fail)
+    with pytest.raises(UserError, match=r"download failed.*--inception FILE") as error:
+        inception.load_inception()
+    assert "\n" not in str(error.value)
+
+
+def test_random_features_are_always_the_same():
+    network, images = load_random(), pictures(3, height=32, width=32)
+    pool = network.extract(images, ["pool"])["pool"]
+    assert pool.shape == (3, 960) and network.heads == {"pool": 960}
+    expected = [0.304343, -0.122878, -0.030429, 0.127536]
+    np.testing.assert_allclose(pool[0, [0, 300, 600, 959]], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(pool[1:2], network.extract(images[1:2], ["pool"])["pool"])
+    assert load_random().identity == network.identity
+
+
+def test_random_distance():
+    network = load_random()
+    a, b = (pictures(3, height=32, width=32, seed=seed).astype("f4") for seed in (0, 1))
+    np.testing.assert_array_equal(network.apply(a, a), 0)
+    far, near = network.apply(a, b), network.apply(a, a + 1)
+    assert (far > 10 * near).all() and (near > 0).all()
+    np.testing.assert_allclose(network.apply(b, a), far, rtol=1e-5)
