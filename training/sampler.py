@@ -1,7 +1,10 @@
 """A trained generator as a tool: latents in, images and attention out, in batches of any size.
 
 Every picture takes the same way, z => ws => truncation => image, so an interpolation's first frame
-or an edit of nothing is the very picture of its seed.
+or an edit of nothing is the very picture of its seed. On a CPU the network sees one sample at a
+time, several at once: sums are then rounded the same way in every company, and a picture is the
+same, bit by bit, whatever the batch size (and no slower than in batches). A GPU needs batches to be
+busy; there the batch size may change a value by float rounding.
 """
 
 import numpy as np
@@ -12,6 +15,7 @@ from dnnlib.errors import UserError
 from training import latents as lat
 
 NOISE_MODES = ("const", "random", "none")
+PARALLEL_SAMPLES = 4  # on a CPU
 
 
 class SeedRandom:
@@ -39,10 +43,35 @@ class SeedRandom:
         return self._draw_each(lambda rng: rng.uniform(site, shape))
 
     def _draw_each(self, draw):
+        @tf.autograph.experimental.do_not_convert
         def of_one(seed):
             return draw(tflib.StepRandom(0, seed, batch_size=1, prefix=self.prefix))[0]
 
+        if self.seeds.shape.as_list() == [1]:
+            return of_one(self.seeds[0])[tf.newaxis]
         return tf.map_fn(of_one, self.seeds, dtype=tf.float32)
+
+
+def sample_by_sample(function, inputs, num_outputs):
+    """Apply a function of batches so that no sample's result depends on the others.
+
+    Args:
+      function: takes tensors [N, ...], returns a list of float32 tensors [N, ...].
+      inputs: list of tensors [N, ...].
+      num_outputs: length of that list.
+
+    Returns:
+      The list of outputs.
+    """
+    if tflib.compat.local_gpu_names():
+        return function(*inputs)
+
+    @tf.autograph.experimental.do_not_convert  # it is plain graph-building code
+    def of_one(one):
+        return [output[0] for output in function(*[x[tf.newaxis] for x in one])]
+
+    dtypes = [tf.float32] * num_outputs
+    return tf.map_fn(of_one, list(inputs), dtype=dtypes, parallel_iterations=PARALLEL_SAMPLES)
 
 
 class Sampler:
@@ -58,6 +87,7 @@ class Sampler:
       image_shape: [C, H, W].
       num_classes: 0 for an unconditional network.
       has_attention: whether the network gives attention maps.
+      num_layers: number of layers with attention maps.
     """
 
     def __init__(self, Gs, batch_size=8):
@@ -68,6 +98,8 @@ class Sampler:
         self.image_shape = Gs.output_shapes[0][1:]
         self.ws_shape = Gs.components.synthesis.input_shapes[0][1:]
         self.has_attention = "maps_out" in Gs.output_names
+        maps = [x for x, y in zip(Gs.output_shapes, Gs.output_names) if y == "maps_out"]
+        self.num_layers = maps[0][2] if maps else 0
         self._average = Gs.get_var("dlatent_avg")
         self._graphs = {}
 
@@ -107,8 +139,13 @@ class Sampler:
 
     def map(self, z, labels=None):
         """Latents z [N, *z_shape] => ws [N, *ws_shape], not truncated."""
-        mapping = self.Gs.components.mapping
-        return mapping.run(z, labels, batch_size=self.batch_size)
+        labels = self.labels(len(z)) if labels is None else labels
+        feeds, outputs = self._mapping_graph()
+        parts = [np.zeros([0, *self.ws_shape], np.float32)]
+        for begin in range(0, len(z), self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            parts += tflib.run(outputs, dict(zip(feeds, (z[rows], labels[rows]))))
+        return np.concatenate(parts)
 
     def truncate(self, ws, psi):
         """Draw ws towards the network's average latent; psi 1 is no truncation."""
@@ -157,18 +194,39 @@ class Sampler:
             images, *maps = tflib.run(outputs, dict(zip(feeds, (ws[rows], seeds[rows]))))
             yield images, (maps if with_maps else None)
 
+    def _mapping_graph(self):
+        """Placeholders for z and labels, and [ws]; built once."""
+        if "mapping" not in self._graphs:
+            mapping = self.Gs.components.mapping
+
+            def build(z, labels):
+                return mapping.get_output_for(z, labels, return_as_list=True)
+
+            with tf.name_scope(None), tf.control_dependencies(None), tf.name_scope("Sampler"):
+                z = tf.placeholder(tf.float32, [None, *self.z_shape])
+                labels = tf.placeholder(tf.float32, [None, self.num_classes])
+                outputs = sample_by_sample(build, [z, labels], num_outputs=1)
+            self._graphs["mapping"] = (z, labels), outputs
+        return self._graphs["mapping"]
+
     def _graph(self, noise_mode, with_maps):
         """Placeholders for ws and seeds, and the outputs; built once for each kind of request."""
         key = (noise_mode, with_maps)
         if key not in self._graphs:
+            synthesis = self.Gs.components.synthesis
+            options = dict(noise_mode=noise_mode)
+            if self.has_attention:
+                options["maps"] = "layers" if with_maps else "none"
+
+            def build(ws, seeds):
+                rng = SeedRandom(seeds)
+                return synthesis.get_output_for(ws, return_as_list=True, rng=rng, **options)
+
             with tf.name_scope(None), tf.control_dependencies(None), tf.name_scope("Sampler"):
                 ws = tf.placeholder(tf.float32, [None, *self.ws_shape])
                 seeds = tf.placeholder(tf.int64, [None])
-                options = dict(noise_mode=noise_mode, rng=SeedRandom(seeds))
-                if self.has_attention:
-                    options["maps"] = "layers" if with_maps else "none"
-                synthesis = self.Gs.components.synthesis
-                outputs = synthesis.get_output_for(ws, return_as_list=True, **options)
+                num_outputs = 1 + (self.num_layers if with_maps else 0)
+                outputs = sample_by_sample(build, [ws, seeds], num_outputs)
             self._graphs[key] = (ws, seeds), outputs
         return self._graphs[key]
 
