@@ -104,8 +104,7 @@ def _download(name: str, url: str, path: pathlib.Path, md5: str | None) -> None:
                     size += len(chunk)
                 _check_contents(name, response.headers, size, digest.hexdigest(), md5)
     except requests.RequestException as error:
-        reason = getattr(error.response, "status", None) or type(error).__name__
-        status = getattr(error.response, "status_code", reason)
+        status = type(error).__name__ if error.response is None else error.response.status_code
         way_out = "check the connection, or download it by other means and give its path"
         raise UserError(f"{name}: the download failed ({status}); {way_out}") from error
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import util
+from dnnlib.errors import UserError
 from dnnlib.tflib import builders, describe, published, running, tfutil, translate
 
 
@@ -314,7 +315,8 @@ class Network:
         """Become what a :class:`published.StoredNetwork` describes.
 
         Raises:
-          UserError: the variables do not fit; lists all that are missing, unexpected or misshapen.
+          UserError: the options are not the builder's; or the variables do not fit, with a list of
+            all that are missing, unexpected or misshapen.
         """
         if not _has_session():
             tfutil.init_tf()
@@ -325,8 +327,10 @@ class Network:
         try:
             self._build_template()
             values = published.match_variables(self, stored)
-        except BaseException:
+        except BaseException as error:
             _forget_variables(before)
+            if isinstance(error, (TypeError, ValueError)):  # options that the builder refuses
+                raise UserError(f"network {self.name!r} cannot be built: {error}") from error
             raise
         tfutil.set_vars(values)
 

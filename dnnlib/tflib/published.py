@@ -1,5 +1,6 @@
 """What snapshots hold: our own state and the published ones, brought to one form and checked."""
 
+import re
 from collections import namedtuple
 
 import numpy as np
@@ -18,6 +19,9 @@ VERSIONS = (2, 3, 4, ADA_VERSION, OWN_VERSION)
 MAX_DEPTH = 8  # of nested options and sub-networks
 MAX_ITEMS = 10000  # options of a network, all levels counted
 MAX_TEXT = 10000  # characters of an option
+
+FEW, MANY = 16, 4096  # counts and sizes that are no burden, whatever the variables are
+UNBOUNDED_OPTIONS = ("channel_base", "fmap_base")  # channels are bounded by channel_max
 
 
 def _need(condition, message):
@@ -102,6 +106,45 @@ def _read_raw(state, depth=0):
     return StoredNetwork(name, builder, options, components, variables)
 
 
+def _all_variables(stored):
+    """[(name, array)] of a network and its sub-networks."""
+    found = list(stored.variables.items())
+    for component in stored.components.values():
+        found += _all_variables(component)
+    return found
+
+
+def _integers(options):
+    """[(name, int)] in options and nested dicts and lists of them."""
+    found = []
+    for name, value in options.items():
+        if isinstance(value, dict):
+            found += _integers(value)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, int):
+                found.append((name, item))
+    return found
+
+
+def _check_claims(stored):
+    """Refuse sizes and counts that the variables do not bear out, before anything of that size is
+    built: a resolution of 2^30 or a million layers.
+    """
+    variables = _all_variables(stored)
+    sides = [int(side) for name, _ in variables for side in re.findall(r"\b(\d{1,6})x\1\b", name)]
+    largest = max([size for _, x in variables if x.size for size in x.shape], default=0)
+    for name, value in _integers(stored.static_kwargs):
+        if name == "resolution" and sides:
+            limit = max(sides)
+        elif re.search("layers|iters|heads|directions", name):
+            limit = max(len(variables), FEW)
+        elif name in UNBOUNDED_OPTIONS:
+            continue
+        else:
+            limit = max(largest, MANY)
+        _need(abs(value) <= limit, f"it has option {name}={value}, but no variables of that size")
+
+
 def read_state(state):
     """Turn the state of a pickled network into a StoredNetwork, in our terms.
 
@@ -116,6 +159,7 @@ def read_state(state):
       UserError: it is not what a network pickles.
     """
     stored = _read_raw(state)
+    _check_claims(stored)
     if state["version"] != OWN_VERSION:
         if state["version"] == ADA_VERSION:
             raise UserError("a network of StyleGAN2-ADA; only StyleGAN2's and GANsformer's open")

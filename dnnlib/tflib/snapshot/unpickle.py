@@ -367,9 +367,9 @@ def read_pickle(data):
       RefusedError: the stream is damaged or asks for something that a snapshot does not need.
     """
     machine = _Machine(len(data))
-    # A real snapshot has one instruction in 30 bytes or more; each may make an object of up to
-    # 64 bytes, so this bounds memory by a small multiple of the file.
-    left = 50000 + len(data) // 16
+    # A real snapshot has one instruction in 30 bytes or more. Each may make an object of up to 240
+    # bytes (an empty dict of Python 3.7), so this bounds memory by a small multiple of the file.
+    left = 10000 + len(data) // 16
     try:
         for opcode, arg, _ in pickletools.genops(_Lines(data)):
             if opcode.name == "STOP":
