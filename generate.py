@@ -39,7 +39,13 @@ def build_parser():
         help=f"instead of --seeds: pictures of the seeds 0 to N-1 (default: {DEFAULT_IMAGES_NUM})",
     )
     add("--latents", metavar="FILE", help="instead of seeds: ws of an .npz file, as they are")
-    add("--class", type=int, dest="class_idx", metavar="IDX", help="class, if the model has some")
+    add(
+        "--class",
+        type=int,
+        dest="class_idx",
+        metavar="IDX",
+        help="class of all (default: all in turn)",
+    )
     add(
         "--truncation-psi",
         type=cli.float_list,
@@ -174,11 +180,11 @@ class Writer:
         print(f"{self.num} pictures in {self.folder}")
 
 
-def picture_name(args, start, psi=None):
-    """``start`` and the options that are not the default: what a picture depends on."""
+def picture_name(args, start, psi=None, class_idx=None):
+    """``start``, the class and the options that are not the default: what a picture depends on."""
     parts = [start]
-    if args.class_idx is not None:
-        parts.append(f"class{args.class_idx}")
+    if class_idx is not None:
+        parts.append(f"class{class_idx}")
     if psi is not None and args.psis != [DEFAULT_PSI]:
         parts.append(f"psi{psi:g}")
     if args.noise_mode != "const":
@@ -193,10 +199,12 @@ def make_pictures(args, sampler):
     for begin in range(0, len(args.seeds), args.batch_size):
         seeds = args.seeds[begin : begin + args.batch_size]
         z = lat.draw_z(seeds, sampler.z_shape)
-        full = sampler.map(z, sampler.labels(len(z), args.class_idx))
+        full = sampler.map(z, sampler.labels(seeds))
         for column, psi in enumerate(args.psis):
             ws = sampler.truncate(full, psi)
-            names = [picture_name(args, f"seed{seed:04d}", psi) for seed in seeds]
+            names = [
+                picture_name(args, f"seed{seed:04d}", psi, sampler.class_of(seed)) for seed in seeds
+            ]
             places = (begin + np.arange(len(seeds))) * len(args.psis) + column
             for images, maps in sampler.batches(ws, args.noise_mode, seeds, args.attention):
                 writer.add(names, places, images, maps)
@@ -230,10 +238,9 @@ def make_animation(args, sampler):
             args.interpolation_density,
             space=args.interpolate,
             psi=psi,
-            class_idx=args.class_idx,
         )
         frames = frames_of(sampler, ws, args.noise_mode, args.ratio)
-        name = picture_name(args, f"interpolation-{args.interpolate}", psi)
+        name = picture_name(args, f"interpolation-{args.interpolate}", psi, args.class_idx)
         path = make_folder(args.output_dir) / f"{name}.{args.animation}"
         save_animation(path, tqdm(frames, total=len(ws), unit="frame", disable=None))
         print(f"{len(ws)} frames in {path}")
@@ -247,13 +254,12 @@ def run(argv):
     # TensorFlow reads the environment when it is imported.
     from training.sampler import load_sampler  # noqa: PLC0415
 
-    sampler = load_sampler(args.model, args.batch_size)
+    sampler = load_sampler(args.model, args.batch_size, args.class_idx)
     if args.attention:
         sampler.require_attention()
     if args.latents:
         make_pictures_of_latents(args, sampler)
         return
-    sampler.check_class(args.class_idx)
     make_pictures(args, sampler)
     if args.interpolate:
         make_animation(args, sampler)

@@ -70,9 +70,11 @@ def test_names_carry_what_differs_from_the_defaults(session, tmp_path):
         "seed0007_class3_psi0.5_noise-none.webp",
         "seed0007_class3_psi1_noise-none.webp",
     ]
-    sampler = load_sampler(model)
-    want = sampler.images(sampler.ws_of_seeds([7], psi=0.5, class_idx=3), "none")
+    sampler = load_sampler(model, class_idx=3)
+    want = sampler.images(sampler.ws_of_seeds([7], psi=0.5), "none")
     np.testing.assert_array_equal(_read(tmp_path / "a" / names[0]), im.to_pictures(want)[0])
+    _, names = _make(model, tmp_path / "b", "--seeds", "8-9")
+    assert names == ["seed0008_class1.png", "seed0009_class2.png"]
 
 
 def test_the_grid_has_a_column_for_each_truncation(model, tmp_path):

@@ -80,6 +80,10 @@ class Sampler:
     Args:
       Gs: generator Network with the sub-networks "mapping" and "synthesis".
       batch_size: samples at a time; bounds the memory and changes nothing else.
+      class_idx: class of all pictures, for a conditional network; None for all in turn.
+
+    Raises:
+      UserError: the network has no such class.
 
     Attributes:
       z_shape: of one sample's z, [K, D] or [D].
@@ -90,9 +94,10 @@ class Sampler:
       num_layers: number of layers with attention maps.
     """
 
-    def __init__(self, Gs, batch_size=8):
+    def __init__(self, Gs, batch_size=8, class_idx=None):
         self.Gs = Gs
         self.batch_size = batch_size
+        self.class_idx = class_idx
         self.z_shape = Gs.input_shapes[0][1:]
         self.num_classes = Gs.input_shapes[1][1]
         self.image_shape = Gs.output_shapes[0][1:]
@@ -102,23 +107,25 @@ class Sampler:
         self.num_layers = maps[0][2] if maps else 0
         self._average = Gs.get_var("dlatent_avg")
         self._graphs = {}
+        if class_idx is not None and not 0 <= class_idx < self.num_classes:
+            last = self.num_classes - 1
+            rule = f"has the classes 0 to {last}" if self.num_classes else "has no classes"
+            raise UserError(f"--class={class_idx}: this model {rule}")
 
-    def check_class(self, class_idx):
-        """Raise UserError unless the network makes pictures of this class (None: of no class)."""
-        last = self.num_classes - 1
+    def class_of(self, seed):
+        """The class of a seed's picture: the chosen one, else classes take turns over the seeds.
+
+        None for an unconditional network.
+        """
         if self.num_classes == 0:
-            if class_idx is not None:
-                raise UserError(f"--class={class_idx}: this model has no classes; leave it out")
-        elif class_idx is None:
-            raise UserError(f"this model has classes; choose one of 0 to {last} with --class")
-        elif not 0 <= class_idx <= last:
-            raise UserError(f"--class={class_idx}: this model has the classes 0 to {last}")
+            return None
+        return seed % self.num_classes if self.class_idx is None else self.class_idx
 
-    def labels(self, num, class_idx=None):
-        """One-hot rows of a class, [num, num_classes]; zeros for None."""
-        rows = np.zeros([num, self.num_classes], np.float32)
-        if class_idx is not None:
-            rows[:, class_idx] = 1
+    def labels(self, seeds):
+        """One-hot rows, [N, num_classes]."""
+        rows = np.zeros([len(seeds), self.num_classes], np.float32)
+        if self.num_classes:
+            rows[np.arange(len(seeds)), [self.class_of(seed) for seed in seeds]] = 1
         return rows
 
     def require_attention(self):
@@ -137,9 +144,8 @@ class Sampler:
             found = f"this model has {self.num_latents}"
             raise UserError(f"that takes at least {num} latent components, {found}")
 
-    def map(self, z, labels=None):
-        """Latents z [N, *z_shape] => ws [N, *ws_shape], not truncated."""
-        labels = self.labels(len(z)) if labels is None else labels
+    def map(self, z, labels):
+        """z [N, *z_shape], labels [N, num_classes] => ws [N, *ws_shape], not truncated."""
         feeds, outputs = self._mapping_graph()
         parts = [np.zeros([0, *self.ws_shape], np.float32)]
         for begin in range(0, len(z), self.batch_size):
@@ -152,10 +158,10 @@ class Sampler:
         cutoff = self.Gs.static_kwargs.get("truncation_cutoff")
         return lat.truncate(ws, self._average, psi, cutoff)
 
-    def ws_of_seeds(self, seeds, psi=1, class_idx=None):
+    def ws_of_seeds(self, seeds, psi=1):
         """Seeds => truncated ws [N, *ws_shape]."""
         z = lat.draw_z(seeds, self.z_shape)
-        return self.truncate(self.map(z, self.labels(len(z), class_idx)), psi)
+        return self.truncate(self.map(z, self.labels(seeds)), psi)
 
     def images(self, ws, noise_mode="const", noise_seeds=None):
         """Truncated ws => images.
@@ -231,17 +237,18 @@ class Sampler:
         return self._graphs[key]
 
 
-def load_sampler(path, batch_size=8):
+def load_sampler(path, batch_size=8, class_idx=None):
     """Open a snapshot for sampling; takes the moving average Gs of a (G, D, Gs) file.
 
     Args:
       path: file or URL, see dnnlib.tflib.load_networks.
       batch_size: see Sampler.
+      class_idx: see Sampler.
 
     Raises:
-      UserError: no such file, or no generator in it.
+      UserError: no such file, no generator in it, or no such class.
     """
     Gs = tflib.load_networks(path, only=-1)
     if not {"mapping", "synthesis"} <= set(Gs.components):
         raise UserError(f"{path}: holds no generator, but {Gs.name!r} built by {Gs.builder!r}")
-    return Sampler(Gs, batch_size)
+    return Sampler(Gs, batch_size, class_idx)

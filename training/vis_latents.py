@@ -15,7 +15,7 @@ NOISE_DRAWS = 100
 NOISE_GAIN = 4  # makes the deviation visible: most noise changes a pixel by a few levels
 
 
-def interpolate_ws(sampler, seeds, steps, *, space="z", psi=1, class_idx=None, is_loop=True):
+def interpolate_ws(sampler, seeds, steps, *, space="z", psi=1, is_loop=True):
     """ws along a path through the pictures of several seeds.
 
     In z every component moves on its own arc (slerp), which keeps its length; in w all move
@@ -27,17 +27,16 @@ def interpolate_ws(sampler, seeds, steps, *, space="z", psi=1, class_idx=None, i
       steps: frames from one seed to the next.
       space: "z" or "w".
       psi: truncation.
-      class_idx: class of a conditional network.
       is_loop: whether the path returns to the first seed.
 
     Returns:
       [F, *ws_shape] float32, truncated.
     """
     if space == "w":
-        keys = sampler.ws_of_seeds(seeds, psi, class_idx)
-        return lat.interpolate(keys, steps, lat.lerp, is_loop)
+        return lat.interpolate(sampler.ws_of_seeds(seeds, psi), steps, lat.lerp, is_loop)
     z = lat.interpolate(lat.draw_z(seeds, sampler.z_shape), steps, lat.slerp, is_loop)
-    return sampler.truncate(sampler.map(z, sampler.labels(len(z), class_idx)), psi)
+    labels = lat.interpolate(sampler.labels(seeds), steps, lat.lerp, is_loop)
+    return sampler.truncate(sampler.map(z, labels), psi)
 
 
 def frames_of(sampler, ws, noise_mode="const", ratio=1.0):

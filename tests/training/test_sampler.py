@@ -22,7 +22,9 @@ def test_facts_come_from_the_network(sampler):
 
 def test_images_are_those_of_the_network(sampler):
     z = lat.draw_z(SEEDS, sampler.z_shape)
-    want = sampler.Gs.components.synthesis.run(sampler.map(z), noise_mode="const", maps="none")
+    want = sampler.Gs.components.synthesis.run(
+        sampler.map(z, sampler.labels(SEEDS)), noise_mode="const", maps="none"
+    )
     got = sampler.images(sampler.ws_of_seeds(SEEDS))
     assert got.shape == (5, 3, SIZE, SIZE)
     np.testing.assert_allclose(got, want, atol=1e-6)
@@ -81,19 +83,23 @@ def test_no_latents_give_no_images(sampler):
     assert sampler.images(ws).shape == (0, 3, SIZE, SIZE)
 
 
-def test_classes_change_the_image_and_are_checked(session):
-    sampler = Sampler(painter_network(c_dim=CLASSES))
-    a, b = sampler.ws_of_seeds([3], class_idx=1), sampler.ws_of_seeds([3], class_idx=2)
-    assert np.abs(a - b).max() > 0.01
-    np.testing.assert_array_equal(sampler.labels(2, 4), [[0, 0, 0, 0, 1, 0, 0]] * 2)
-    sampler.check_class(6)
-    with pytest.raises(UserError, match="--class=7: this model has the classes 0 to 6"):
-        sampler.check_class(7)
-    with pytest.raises(UserError, match="choose one of 0 to 6 with --class"):
-        sampler.check_class(None)
+def test_classes_change_the_image(session):
+    Gs = painter_network(c_dim=CLASSES)
+    fixed, in_turn = Sampler(Gs, class_idx=2), Sampler(Gs)
+    np.testing.assert_array_equal(fixed.labels([5, 8]), [[0, 0, 1, 0, 0, 0, 0]] * 2)
+    np.testing.assert_array_equal(in_turn.labels([1, 9]).argmax(axis=1), [1, 2])
+    a, b = fixed.ws_of_seeds([8, 9]), in_turn.ws_of_seeds([8, 9])
+    assert np.abs(a[0] - b[0]).max() > 0.01  # class 2 and class 1
+    np.testing.assert_array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("class_idx", [-1, CLASSES])
+def test_a_class_that_is_not_there(session, class_idx):
+    with pytest.raises(UserError, match=f"--class={class_idx}: this model has the classes 0 to 6"):
+        Sampler(painter_network(c_dim=CLASSES), class_idx=class_idx)
 
 
 def test_a_class_for_a_model_without_classes_is_an_error(sampler):
-    sampler.check_class(None)
+    assert sampler.class_of(3) is None and sampler.labels([3, 4]).shape == (2, 0)
     with pytest.raises(UserError, match="--class=0: this model has no classes"):
-        sampler.check_class(0)
+        Sampler(sampler.Gs, class_idx=0)

@@ -42,6 +42,12 @@ def test_interpolations_pass_through_the_pictures_of_their_seeds(sampler, space)
     assert between[-1] < direct[-1]  # the last frame is on its way back to the first
 
 
+def test_interpolations_pass_through_classes_too(session):
+    sampler = Sampler(painter_network(c_dim=3))
+    ws = vis_latents.interpolate_ws(sampler, [1, 2], 2)
+    np.testing.assert_allclose(ws[::2], sampler.ws_of_seeds([1, 2]), atol=1e-6)
+
+
 def test_a_walk_through_w_is_straight(sampler):
     ws = vis_latents.interpolate_ws(sampler, [1, 2], 2, space="w", is_loop=False)
     np.testing.assert_allclose(ws[1], (ws[0] + ws[2]) / 2, atol=1e-6)
