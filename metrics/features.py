@@ -133,10 +133,11 @@ def _how_to_trust(role):
 
 
 def shrink(images):
-    """Average images [N, C, H, W] down to MAX_SIZE pixels a side, if they are a multiple of it."""
-    factor = images.shape[2] // MAX_SIZE
+    """Average images [N, C, H, W] down to a width of MAX_SIZE pixels, if they are wider."""
+    factor = images.shape[3] // MAX_SIZE
     if factor <= 1:
         return images
-    num, channels, height, width = images.shape
-    blocks = images.reshape(num, channels, height // factor, factor, width // factor, factor)
+    height, width = (size // factor for size in images.shape[2:])
+    blocks = images[:, :, : height * factor, : width * factor]
+    blocks = blocks.reshape(*images.shape[:2], height, factor, width, factor)
     return blocks.mean(axis=(3, 5))

@@ -96,8 +96,8 @@ class GeneratedImages:
         return self._run("ws", 0, z, labels)
 
     def images_of_ws(self, ws, start):
-        """ws => images [N, C, H, W] float, about [-1, 1], with the noise of place ``start`` on."""
-        return self._run("images of ws", start, ws)
+        """ws => images [N, C, H, W] float, about [-1, 1]; noise is that of places from start on."""
+        return crop(self._run("images of ws", start, ws), self.ratio)
 
     def image_pairs(self, a, b, labels, is_ws, start):
         """Two batches of latents => their images, both with the same noise.
@@ -113,7 +113,8 @@ class GeneratedImages:
           Two batches [N, C, H, W] float.
         """
         feeds = [a, b] if is_ws else [a, b, labels]
-        return self._run("pairs of ws" if is_ws else "pairs of z", start, *feeds)
+        images = self._run("pairs of ws" if is_ws else "pairs of z", start, *feeds)
+        return [crop(x, self.ratio) for x in images]
 
     def _run(self, kind, start, *arrays):
         """Run a graph on a batch; the last one of a stream is filled up, for the noise's sake."""

@@ -1,8 +1,9 @@
 """The protocols: which measure, of how many images, by which features. ``--metrics`` names them.
 
 A protocol's name says all of it: ``fid50k`` is the published protocol of 50,000 images; asked for
-1,000 images it calls itself ``fid1k``; with other features than the standard ones it carries their
-name, ``fid50k-random``. So no figure is ever mistaken for one that it cannot be compared with.
+1,000 images it calls itself ``fid1k``, for 1,500 ``fid-1500``; with other features than the
+standard ones it carries their name, ``fid50k-random``. So no figure is ever mistaken for one that
+it cannot be compared with.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ class Protocol:
             if options.get(name) is not None:
                 options[name] = max(1, options[name] * num // default)
         old, new = count_text(default), count_text(num)
-        name = self.name.replace(old, new, 1) if old in self.name else f"{self.name}-{new}"
+        parts = self.name.split(old, 1) if old in self.name else [self.name, ""]
+        if new.endswith("k") and old in self.name:
+            name = new.join(parts)
+        else:  # apart from the digits around it
+            name = "-".join(part.strip("-") for part in (parts[0], new, parts[1]) if part)
         return dataclasses.replace(self, name=name, options=options)
 
 
