@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import pathlib
@@ -116,6 +117,14 @@ def _check_type(name: str, content_type: str) -> None:
         raise UserError(f"{name}: the server sends a web page instead of the file; {way_out}")
 
 
+def _told_md5(headers) -> str | None:
+    """The checksum that Google's storage tells of a file, if it does."""
+    told = re.search(r"\bmd5=([A-Za-z0-9+/]+=*)", headers.get("x-goog-hash", ""))
+    if told is None or "Content-Encoding" in headers:
+        return None
+    return base64.b64decode(told.group(1)).hex()
+
+
 def _check_contents(name: str, headers, size: int, digest: str, md5: str | None) -> None:
     """Refuse downloads that are cut off or differ from their checksum."""
     told = headers.get("Content-Length")
@@ -123,5 +132,6 @@ def _check_contents(name: str, headers, size: int, digest: str, md5: str | None)
         raise UserError(f"{name}: got {size} of {told} bytes; try again")
     if size == 0:
         raise UserError(f"{name}: the server sends an empty file; try again")
+    md5 = md5 or _told_md5(headers)
     if md5 is not None and digest != md5:
         raise UserError(f"{name}: md5 {digest} instead of {md5}; try again or use another source")

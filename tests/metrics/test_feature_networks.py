@@ -1,4 +1,8 @@
+import base64
 import gzip
+import hashlib
+import http.server
+import threading
 
 import numpy as np
 import pytest
@@ -84,6 +88,52 @@ def test_download_happens_once_and_is_checked_ever_after(tmp_path, monkeypatch):
     tiny_inception.write_tgz(file, seed=1)
     with pytest.raises(UserError, match="has changed since it was downloaded"):
         inception.load_inception()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves one file the way Google's storage does."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.data)))
+        self.send_header("x-goog-hash", "crc32c=AAAAAA==")
+        self.send_header("x-goog-hash", f"md5={self.server.md5}")
+        self.end_headers()
+        self.wfile.write(self.server.data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        server.data = tiny_inception.write_tgz(tmp_path / "served.tgz").read_bytes()
+        server.md5 = base64.b64encode(hashlib.md5(server.data).digest()).decode()
+        server.asked = []
+        url = f"http://127.0.0.1:{server.server_port}/inception-2015-12-05.tgz"
+        monkeypatch.setattr(inception, "URL", url)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_is_kept(server, tmp_path, capsys):
+    first = inception.load_inception()
+    assert inception.load_inception().identity == first.identity
+    assert server.asked == ["/inception-2015-12-05.tgz"]
+    assert capsys.readouterr().out.count("Downloading") == 1
+
+
+def test_a_download_that_differs_from_the_servers_checksum_is_refused(server, tmp_path):
+    server.md5 = base64.b64encode(b"0" * 16).decode()
+    with pytest.raises(UserError, match=r"md5 .* instead of .*--inception FILE"):
+        inception.load_inception()
+    assert not list((tmp_path / "cache").glob("*"))
 
 
 def test_without_a_network_one_line_says_how_to_get_it(monkeypatch):
