@@ -2,13 +2,16 @@
 """Prepare datasets for training: TFRecords in datasets/<name>/, out of any images.
 
 python prepare_data.py --scenes
+python prepare_data.py --ffhq --cityscapes --clevr --bedrooms
 python prepare_data.py --task flowers --images-dir ~/pictures/flowers
 """
 
 import os
 import sys
+from functools import partial
 
 from datasets_tool import inspect_set, labels
+from datasets_tool.catalogue import ENTRIES, RESOLUTION, prepare_entry
 from datasets_tool.convert import Recipe, prepare
 from datasets_tool.formats import FORMATS, open_source
 from datasets_tool.images import CROPS, check_resolution
@@ -17,8 +20,18 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 
 # Flags that only mean something for some tasks; None = not given.
-ONLY_SCENES = ("images_num", "seed")
-ONLY_IMAGES = ("images_dir", "format", "labels", "ratio", "crop", "strict")
+MEANT_FOR = {
+    "images_num": ("scenes",),
+    "seed": ("scenes",),
+    "images_dir": ("task",),
+    "format": ("task",),
+    "labels": ("task",),
+    "source": ("catalogue",),
+    "keep_archives": ("catalogue",),
+    "ratio": ("task", "catalogue"),
+    "crop": ("task", "catalogue"),
+    "strict": ("task", "catalogue"),
+}
 
 
 def ratio(text):
@@ -44,11 +57,15 @@ def build_parser():
     """The command line."""
     parser = cli.Parser(
         description="Prepare datasets for training.",
-        usage="%(prog)s --scenes | --task NAME ... [flags]",
+        usage="%(prog)s --scenes | --ffhq ... | --task NAME --images-dir PATH  [flags]",
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to prepare")
     what.add_argument("--scenes", action="store_true", help="render CLEVR-like scenes here")
+    for flag, entry in ENTRIES.items():
+        note = ", as its authors published it" if flag != entry.name else ""
+        text = f"{entry.images_num} images, a download of {entry.gigabytes} GB{note}"
+        what.add_argument(f"--{flag}", action="store_true", help=text)
     what.add_argument("--task", metavar="NAME", help="a set of your own images")
     scenes = parser.add_argument_group("scenes")
     scenes.add_argument(
@@ -87,15 +104,30 @@ def build_parser():
     images.add_argument(
         "--strict", action="store_true", default=None, help="refuse unreadable images, do not skip"
     )
+    catalogue = parser.add_argument_group("downloaded sets")
+    catalogue.add_argument(
+        "--source", metavar="PLACE", help="a URL, file or folder to use instead of the usual place"
+    )
+    catalogue.add_argument(
+        "--keep-archives",
+        action="store_true",
+        default=None,
+        help="keep what was downloaded, in .archives of the data folder",
+    )
     both = parser.add_argument_group("the set")
     both.add_argument("--data-dir", default="datasets", help="where sets live (default: datasets)")
     both.add_argument(
         "--resolution",
         type=cli.positive_int,
-        help="side, a power of two (default: 64 for scenes; nearest to that of the first image)",
+        help="side, a power of two (default: 64 for scenes, 256 for downloaded sets, else nearest "
+        "to the size of the first image)",
     )
     both.add_argument("--max-images", type=cli.positive_int, help="use only the first ones")
-    both.add_argument("--shards-num", type=cli.positive_int, default=1, help="files (default: 1)")
+    both.add_argument(
+        "--shards-num",
+        type=cli.positive_int,
+        help="files (default: 1; published sets as published)",
+    )
     both.add_argument(
         "--multi-resolution", action="store_true", help="write all smaller sizes too, down to 4x4"
     )
@@ -107,25 +139,24 @@ def build_parser():
     return parser
 
 
-def refuse(args, names, task):
-    """Raise UserError if a flag was given that means nothing for this task."""
-    for name in names:
-        if getattr(args, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')}: has no meaning with {task}")
-
-
-def scenes_source(args):
-    """The source of --scenes."""
-    refuse(args, ONLY_IMAGES, "--scenes")
-    return ScenesSource(args.images_num or 10000, args.resolution or 64, args.seed or 0)
-
-
-def images_source(args):
-    """The source of --task."""
-    refuse(args, ONLY_SCENES, "--task")
-    if args.images_dir is None:
-        raise UserError(f"--task {args.task}: needs --images-dir DIR, the folder with the images")
-    return open_source(args.images_dir, args.format)
+def kinds_of_tasks(args):
+    """Which kinds of tasks were asked for; UserError if a flag is for none of them."""
+    entries = [flag for flag in ENTRIES if getattr(args, flag.replace("-", "_"))]
+    kinds = {"scenes": args.scenes, "task": args.task is not None, "catalogue": bool(entries)}
+    if not any(kinds.values()):
+        known = ", ".join(f"--{flag}" for flag in ("scenes", *ENTRIES))
+        raise UserError(f"nothing to prepare: give {known}, or --task NAME --images-dir PATH")
+    for name, meant_for in MEANT_FOR.items():
+        if getattr(args, name) is not None and not any(kinds[kind] for kind in meant_for):
+            given = ", ".join(kind for kind, is_given in kinds.items() if is_given)
+            flags = given.replace("catalogue", "downloaded sets").replace("scenes", "--scenes")
+            flags = flags.replace("task", "--task")
+            raise UserError(f"--{name.replace('_', '-')}: has no meaning with {flags}")
+    if args.source is not None and len(entries) != 1:
+        raise UserError("--source: stands for one downloaded set; give just one of them")
+    if args.clevr and args.clevr_original:
+        raise UserError("--clevr and --clevr-original make the same set; give one of them")
+    return entries
 
 
 def labels_of(source, how):
@@ -137,50 +168,92 @@ def labels_of(source, how):
     return labels.from_file(how, source) if how else source.own_labels()
 
 
+def recipe_of(args, resolution=None, ratio=1.0, shards_num=1):
+    """The Recipe that the flags give, with a task's defaults."""
+    return Recipe(
+        resolution=args.resolution or resolution,
+        ratio=args.ratio or ratio,
+        crop=args.crop or "center",
+        shards_num=args.shards_num or shards_num,
+        max_images=args.max_images,
+        multi_resolution=args.multi_resolution,
+    )
+
+
+def prepare_scenes(args, options):
+    """Do --scenes."""
+    resolution = args.resolution or 64
+    source = ScenesSource(args.images_num or 10000, resolution, args.seed or 0)
+    recipe = Recipe(
+        resolution=resolution,
+        shards_num=args.shards_num or 1,
+        max_images=args.max_images,
+        multi_resolution=args.multi_resolution,
+    )
+    prepare(source, os.path.join(args.data_dir, "scenes"), recipe, **options)
+
+
+def prepare_task(args, options):
+    """Do --task."""
+    source = open_source(args.images_dir, args.format)
+    prepare(
+        source,
+        os.path.join(args.data_dir, args.task),
+        recipe_of(args),
+        labels=labels_of(source, args.labels),
+        strict=bool(args.strict),
+        **options,
+    )
+
+
+def prepare_download(flag, args, options):
+    """Do --ffhq and the like."""
+    entry = ENTRIES[flag]
+    is_cut = entry.kind in ("zipped lmdb", "zipped pictures")  # the others have their bars already
+    prepare_entry(
+        entry,
+        args.data_dir,
+        recipe_of(args, RESOLUTION, entry.ratio if is_cut else 1.0, entry.shards_num),
+        source=args.source,
+        keep_archives=bool(args.keep_archives),
+        strict=bool(args.strict),
+        **options,
+    )
+
+
 def main(argv=None):
     """Do what the command line says."""
     args = build_parser().parse_args(argv)
-    if args.scenes == (args.task is not None):
-        raise UserError("nothing to prepare: give --scenes, or --task NAME --images-dir DIR")
+    entries = kinds_of_tasks(args)
     if args.resolution is not None:
         check_resolution(args.resolution)
     if args.task is not None and (
-        os.path.basename(args.task) != args.task or args.task[:1] in ".-"
+        os.path.basename(args.task) != args.task or args.task[:1] in (".", "-", "")
     ):
         raise UserError(
             f"--task {args.task!r}: must be a plain name; --data-dir says where it goes"
         )
-    folder = os.path.join(args.data_dir, args.task or "scenes")
-    is_there = os.path.isdir(folder) and os.listdir(folder)
-    only_look = args.verify or args.preview
-    if not (only_look and is_there and args.images_dir is None):
-        prepare_set(args, folder)
-    if args.verify:
-        inspect_set.verify(folder, args.workers)
-    if args.preview:
-        inspect_set.preview(folder, args.preview)
-
-
-def prepare_set(args, folder):
-    """Make one set."""
-    source = scenes_source(args) if args.scenes else images_source(args)
-    recipe = Recipe(
-        resolution=args.resolution,
-        ratio=args.ratio or 1.0,
-        crop=args.crop or "center",
-        shards_num=args.shards_num,
-        max_images=args.max_images,
-        multi_resolution=args.multi_resolution,
-    )
-    prepare(
-        source,
-        folder,
-        recipe,
-        labels=labels_of(source, args.labels),
-        strict=bool(args.strict),
-        overwrite=args.overwrite,
-        workers=args.workers,
-    )
+    if args.task is not None and args.images_dir is None and not (args.verify or args.preview):
+        raise UserError(f"--task {args.task}: needs --images-dir PATH, where the images are")
+    options = {"overwrite": args.overwrite, "workers": args.workers}
+    work = {ENTRIES[flag].name: partial(prepare_download, flag) for flag in entries}
+    if args.scenes:
+        work["scenes"] = prepare_scenes
+    if args.task is not None:
+        if args.task in work:
+            raise UserError(f"--task {args.task}: another set of this command has that name")
+        work[args.task] = prepare_task
+    if args.preview and len(work) > 1:
+        raise UserError("--preview: draws one set; give just one")
+    for name, do in work.items():
+        folder = os.path.join(args.data_dir, name)
+        only_look = (args.verify or args.preview) and args.images_dir is None
+        if not (only_look and (os.path.isdir(folder) or name == args.task)):
+            do(args, options)
+        if args.verify:
+            inspect_set.verify(folder, args.workers)
+        if args.preview:
+            inspect_set.preview(folder, args.preview)
 
 
 if __name__ == "__main__":

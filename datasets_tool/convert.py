@@ -78,8 +78,17 @@ def load_info(folder):
         raise UserError(f"{path}: is not JSON: {error}; delete it or use --overwrite") from error
 
 
-def _is_ready(folder, full_recipe, overwrite):
-    """Whether the set exists with this very recipe; refuses to replace another one unasked."""
+def full_recipe(recipe, fingerprint, labels):
+    """All that decides the contents of a set, JSON-able."""
+    return dict(asdict(recipe), source=fingerprint, labels=labels.fingerprint() if labels else None)
+
+
+def is_ready(folder, recipe, overwrite):
+    """Whether the set exists with this very (full) recipe, which is said.
+
+    Raises:
+        UserError: another set is there and would have to be replaced.
+    """
     if overwrite:
         return False
     info = load_info(folder)
@@ -90,8 +99,9 @@ def _is_ready(folder, full_recipe, overwrite):
             )
         return False
     before = info.get("recipe", {})
-    now = json.loads(json.dumps(full_recipe))
+    now = json.loads(json.dumps(recipe))
     if before == now:
+        log(f"{folder}: is ready already, {info['num_images']} images of {info['resolution']}")
         return True
     differing = sorted(key for key in set(before) | set(now) if before.get(key) != now.get(key))
     raise UserError(
@@ -100,7 +110,17 @@ def _is_ready(folder, full_recipe, overwrite):
     )
 
 
-def prepare(source, folder, recipe, *, labels=None, strict=False, overwrite=False, workers=None):
+def prepare(
+    source,
+    folder,
+    recipe,
+    *,
+    labels=None,
+    fingerprint=None,
+    strict=False,
+    overwrite=False,
+    workers=None,
+):
     """Make a dataset folder out of a source, or go on where an interrupted run stopped.
 
     Args:
@@ -108,6 +128,7 @@ def prepare(source, folder, recipe, *, labels=None, strict=False, overwrite=Fals
         folder: the set's folder.
         recipe: a Recipe.
         labels: Labels of the pictures, or None.
+        fingerprint: stands for the source in the recipe; its own by default.
         strict: refuse unreadable pictures rather than skip them.
         overwrite: replace an existing set.
         workers: processes; all cores by default.
@@ -116,15 +137,9 @@ def prepare(source, folder, recipe, *, labels=None, strict=False, overwrite=Fals
         What dataset.json holds.
     """
     recipe = _choose_resolution(source, recipe, strict)
-    full_recipe = dict(
-        asdict(recipe),
-        source=source.fingerprint(),
-        labels=labels.fingerprint() if labels else None,
-    )
-    if _is_ready(folder, full_recipe, overwrite):
-        info = load_info(folder)
-        log(f"{folder}: is ready already, {info['num_images']} images of {info['resolution']}")
-        return info
+    whole_recipe = full_recipe(recipe, fingerprint or source.fingerprint(), labels)
+    if is_ready(folder, whole_recipe, overwrite):
+        return load_info(folder)
     sides = [recipe.resolution]
     if recipe.multi_resolution:
         while sides[-1] > 4:
@@ -132,14 +147,14 @@ def prepare(source, folder, recipe, *, labels=None, strict=False, overwrite=Fals
     side_files = dict(source.side_files(recipe.resolution))
     if labels:
         side_files[_LABELS] = ("<f4", (labels.size,))
-    writer = SetWriter(folder, full_recipe, sides, recipe.shards_num, side_files)
+    writer = SetWriter(folder, whole_recipe, sides, recipe.shards_num, side_files)
     try:
         if writer.is_resumed:
             log(f"{folder}: goes on after {writer.written} images")
         if not writer.is_finished:
             _check_room(folder, source, recipe, writer.written)
             _write_images(source, recipe, writer, labels, strict, workers or os.cpu_count() or 1)
-        info = writer.finish(_describe(source, recipe, full_recipe, labels, writer))
+        info = writer.finish(_describe(source, recipe, whole_recipe, labels, writer))
     finally:
         writer.close()
     _report(folder, info)
@@ -195,7 +210,7 @@ def _skip(converted, tally, strict, bar):
         tally["skipped"].append(text)
 
 
-def _describe(source, recipe, full_recipe, labels, writer):
+def _describe(source, recipe, whole_recipe, labels, writer):
     """The contents of dataset.json, without the files."""
     if writer.is_finished:
         return {}
@@ -216,7 +231,7 @@ def _describe(source, recipe, full_recipe, labels, writer):
         "skipped_num": tally["skipped_num"],
         "skipped": tally["skipped"],
         "notes": tally["notes"],
-        "recipe": full_recipe,
+        "recipe": whole_recipe,
     }
 
 

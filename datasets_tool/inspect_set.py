@@ -54,6 +54,12 @@ def _check_shard(path, side):
     return len(file), faults
 
 
+def _check_there(folder):
+    """Raise UserError if there is no such folder."""
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: there is no such set")
+
+
 def verify(folder, workers=None):
     """Check a set: files against dataset.json, every record's checksums and shape, counts, labels.
 
@@ -64,6 +70,7 @@ def verify(folder, workers=None):
     Raises:
         UserError: with the number of faults, after each was printed.
     """
+    _check_there(folder)
     info = load_info(folder) or {}
     levels = find_levels(folder, "nothing to verify")
     shards = [(path, side) for side, paths in levels.items() for path in paths]
@@ -115,6 +122,7 @@ def preview(folder, path, columns=8, rows=8):
         columns: images side by side.
         rows: images below each other.
     """
+    _check_there(folder)
     images = RecordSet(folder)
     count = min(len(images), columns * rows)
     columns = min(columns, count)
