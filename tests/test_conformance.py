@@ -1,0 +1,90 @@
+"""Published snapshots load and give what the code that wrote them gave."""
+
+import numpy as np
+import pytest
+from published_calls import (
+    HEAD,
+    INPUTS,
+    NETWORKS,
+    STYLEGAN2,
+    family,
+    run_discriminator,
+    run_generator,
+)
+
+from dnnlib import tflib
+
+TOLERANCE = 1e-4
+
+
+def _generator_outputs(G, Gs, code, data):
+    """{key of the samples: our value}, for those that the generators give."""
+    z, c = data["z"], data["labels"]
+    want_ws = code != STYLEGAN2
+    full = run_generator(Gs, code, z, c, truncation_psi=1, want_ws=want_ws)
+    psi07 = run_generator(Gs, code, z, c, truncation_psi=0.7, want_ws=want_ws)
+    found = {
+        "Gs_psi1_images": full.images,
+        "Gs_psi07_images": psi07.images,
+        "Gs_default_psi_images": run_generator(Gs, code, z, c).images,
+        "Gs_validation_images": run_generator(Gs, code, z, c, is_validation=True).images,
+        "G_psi1_images": run_generator(
+            G, code, z, c, truncation_psi=1, fused_modconv=False, batch_size=3
+        ).images,
+    }
+    options = dict(truncation_psi=0.5, truncation_cutoff=3, minibatch_size=4)
+    found["Gs_psi05_cutoff3_images"] = run_generator(Gs, code, z, c, **options).images
+    if code == STYLEGAN2:
+        w = Gs.components.mapping.run(z, c)
+        assert w.shape[1] == Gs.components.synthesis.input_shape[1]
+        assert np.all(w == w[:, :1])
+        found["Gs_mapping_w"] = w[:, 0]
+        found["synthesis_images"] = Gs.components.synthesis.run(
+            data["synthesis_ws_in"], randomize_noise=False
+        )
+        return found
+    assert np.all(full.ws == full.ws[:, :, :1])  # all layers alike
+    found["Gs_psi1_ws"], found["Gs_psi07_ws"] = full.ws[:, :, 0], psi07.ws[:, :, 0]
+    ws = data["take_ws_in"]
+    found["take_ws_images"] = run_generator(Gs, code, ws, c, take_ws=True, truncation_psi=1).images
+    if code == HEAD:
+        found["Gs_psi1_nonoise_images"] = run_generator(
+            Gs, code, z, c, truncation_psi=1, noise_mode="none"
+        ).images
+    if full.maps is not None:
+        found["Gs_psi1_maps"] = full.maps[:2]
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_snapshot_gives_the_published_outputs(session, data_dir, name):
+    path = data_dir / "conformance" / "networks" / name
+    data = np.load(str(path.with_suffix(".npz")))
+    G, D, Gs = tflib.load_networks(str(path.with_suffix(".pkl")))
+    code = HEAD if name.startswith("head") else family("G_main" if "config" in name else "G_GAN")
+
+    found = _generator_outputs(G, Gs, code, data)
+    images = data["D_images_in"]
+    labels = data["D_labels_in"] if "D_labels_in" in data.files else None
+    for n in (8, 4, 2):
+        c = None if labels is None else labels[:n]
+        found[f"D_scores_batch{n}"] = run_discriminator(D, code, images[:n], c)
+    found["D_scores_of_Gs_psi1"] = run_discriminator(D, code, data["Gs_psi1_images"])
+
+    recorded = set(data.files) - INPUTS
+    assert recorded <= set(found)
+    worst = {key: float(np.abs(found[key] - data[key]).max()) for key in sorted(recorded)}
+    print(name, "largest error", max(worst.values()))
+    assert max(worst.values()) < TOLERANCE, worst
+
+
+def test_minibatch_groups_follow_the_batch_size(session, data_dir):
+    """Scores of eight samples in batches of four are those of two batches, not of one."""
+    path = data_dir / "conformance" / "networks" / "legacy__03_stylegan2_r32"
+    data = np.load(str(path.with_suffix(".npz")))
+    D = tflib.load_networks(str(path.with_suffix(".pkl")))[1]
+    images = data["D_images_in"]
+    at_once = run_discriminator(D, family("G_GANformer"), images)
+    by_four = run_discriminator(D, family("G_GANformer"), images, batch_size=4)
+    assert np.abs(by_four[:4] - data["D_scores_batch4"]).max() < TOLERANCE
+    assert np.abs(by_four - at_once).max() > 100 * TOLERANCE
