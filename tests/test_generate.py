@@ -18,8 +18,13 @@ def _save(tmp_path, **options):
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_graph(session):
+    """Networks that other tests loaded would slow down every run."""
+
+
 @pytest.fixture
-def model(session, tmp_path):
+def model(tmp_path):
     """Path of a snapshot of a tiny network with attention."""
     return _save(tmp_path)
 
@@ -62,7 +67,7 @@ def test_a_picture_does_not_depend_on_what_else_is_made(model, tmp_path, noise_m
         np.testing.assert_array_equal(_read(tmp_path / "b" / name), _read(tmp_path / "a" / name))
 
 
-def test_names_carry_what_differs_from_the_defaults(session, tmp_path):
+def test_names_carry_what_differs_from_the_defaults(tmp_path):
     model = _save(tmp_path, c_dim=CLASSES)
     flags = ["--truncation-psi", "0.5,1", "--class", 3, "--noise-mode", "none", "--format", "webp"]
     _, names = _make(model, tmp_path / "a", "--seeds", 7, *flags)
@@ -163,13 +168,13 @@ def test_bad_flags_get_one_line_and_status_2(model, tmp_path, capsys, monkeypatc
     assert message in error and error.count("\n") == 1
 
 
-def test_attention_of_a_model_without_it_is_an_error(session, tmp_path, capsys):
+def test_attention_of_a_model_without_it_is_an_error(tmp_path, capsys):
     model = _save(tmp_path, attention=False)
     assert _make(model, tmp_path / "a", "--attention") == (2, [])
     assert "this model has no attention" in capsys.readouterr().err
 
 
-def test_a_file_that_is_missing_or_no_generator(session, tmp_path, capsys):
+def test_a_file_that_is_missing_or_no_generator(tmp_path, capsys):
     assert _make(tmp_path / "none.pkl", tmp_path / "a") == (2, [])
     error = capsys.readouterr().err
     assert "none.pkl" in error and error.count("\n") == 1

@@ -1,5 +1,7 @@
 """A tiny generator with the interface of ours: pictures whose content is easy to compute."""
 
+import contextlib
+
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
@@ -70,3 +72,13 @@ def painter(z, c, *, c_dim=0, attention=True, truncation_cutoff=None, components
 
 def painter_network(**options):
     return tflib.Network("Gs", "painter", **options)
+
+
+@contextlib.contextmanager
+def shared_session():
+    """A graph and a session for all tests of a file: building graphs is what takes the time."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(0)
+        with tf.Session():
+            tflib.init_tf()
+            yield

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network
+from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network, shared_session
 
 from dnnlib.errors import UserError
 from training import latents as lat
@@ -9,9 +9,10 @@ from training.sampler import Sampler
 SEEDS = [5, 0, 7, 2, 9]
 
 
-@pytest.fixture
-def sampler(session):
-    return Sampler(painter_network(), batch_size=2)
+@pytest.fixture(scope="module", autouse=True)
+def sampler():
+    with shared_session():
+        yield Sampler(painter_network(), batch_size=2)
 
 
 def test_facts_come_from_the_network(sampler):
@@ -54,7 +55,7 @@ def test_noise_modes_differ(sampler):
     assert abs(many.mean()) < 0.05 and abs(many.std() - 1) < 0.05
 
 
-def test_truncation_uses_the_networks_average_and_cutoff(session):
+def test_truncation_uses_the_networks_average_and_cutoff():
     sampler = Sampler(painter_network(truncation_cutoff=1))
     average = sampler.Gs.get_var("dlatent_avg")
     full, ws = sampler.ws_of_seeds(SEEDS), sampler.ws_of_seeds(SEEDS, psi=0)
@@ -70,7 +71,7 @@ def test_maps_come_layer_by_layer_and_sum_to_one(sampler):
         np.testing.assert_allclose(layer.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_network_without_attention_says_so(session):
+def test_a_network_without_attention_says_so():
     sampler = Sampler(painter_network(attention=False))
     assert not sampler.has_attention
     assert sampler.images(sampler.ws_of_seeds(SEEDS)).shape == (5, 3, SIZE, SIZE)
@@ -83,7 +84,7 @@ def test_no_latents_give_no_images(sampler):
     assert sampler.images(ws).shape == (0, 3, SIZE, SIZE)
 
 
-def test_classes_change_the_image(session):
+def test_classes_change_the_image():
     Gs = painter_network(c_dim=CLASSES)
     fixed, in_turn = Sampler(Gs, class_idx=2), Sampler(Gs)
     np.testing.assert_array_equal(fixed.labels([5, 8]), [[0, 0, 1, 0, 0, 0, 0]] * 2)
@@ -94,7 +95,7 @@ def test_classes_change_the_image(session):
 
 
 @pytest.mark.parametrize("class_idx", [-1, CLASSES])
-def test_a_class_that_is_not_there(session, class_idx):
+def test_a_class_that_is_not_there(class_idx):
     with pytest.raises(UserError, match=f"--class={class_idx}: this model has the classes 0 to 6"):
         Sampler(painter_network(c_dim=CLASSES), class_idx=class_idx)
 

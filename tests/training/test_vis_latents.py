@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_painter import SIZE, D, K, L, painter_network
+from tiny_painter import SIZE, D, K, L, painter_network, shared_session
 
 from dnnlib.errors import UserError
 from training import images as im
@@ -11,9 +11,10 @@ from training.sampler import Sampler
 SEEDS = [5, 0, 7, 2, 9]
 
 
-@pytest.fixture
-def sampler(session):
-    return Sampler(painter_network(), batch_size=4)
+@pytest.fixture(scope="module", autouse=True)
+def sampler():
+    with shared_session():
+        yield Sampler(painter_network(), batch_size=4)
 
 
 def _pictures(sampler, ws):
@@ -42,7 +43,7 @@ def test_interpolations_pass_through_the_pictures_of_their_seeds(sampler, space)
     assert between[-1] < direct[-1]  # the last frame is on its way back to the first
 
 
-def test_interpolations_pass_through_classes_too(session):
+def test_interpolations_pass_through_classes_too():
     sampler = Sampler(painter_network(c_dim=3))
     ws = vis_latents.interpolate_ws(sampler, [1, 2], 2)
     np.testing.assert_allclose(ws[::2], sampler.ws_of_seeds([1, 2]), atol=1e-6)
@@ -116,7 +117,7 @@ def test_the_edit_sheet_shows_change_and_attention(sampler):
     np.testing.assert_array_equal(changed, [True] * K + [False])
 
 
-def test_a_network_without_attention_is_edited_without_it(session):
+def test_a_network_without_attention_is_edited_without_it():
     sampler = Sampler(painter_network(attention=False))
     sheet = vis_latents.edit_sheet(sampler, 1, 2)
     assert sheet.shape[1] == 2 * 8 + 3 * 128 + 2 * 4
