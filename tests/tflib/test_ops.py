@@ -1,4 +1,4 @@
-"""Ops in reference form: recorded samples of the published ops, NumPy loops, gradients."""
+"""Ops, reference and native: recorded samples of the published ops, NumPy loops, gradients."""
 
 import json
 import pathlib
@@ -7,14 +7,32 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import UserError
+from dnnlib.tflib import native
 from dnnlib.tflib.ops import fir_reference
 from dnnlib.tflib.ops import fused_bias_act as bias_act_module
 from dnnlib.tflib.ops import upfirdn_2d as fir_module
+from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.fir import Fir
-from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS, fused_bias_act
+from dnnlib.tflib.ops.fir_reference import fir_reference as apply_reference
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import flip_transpose, upfirdn_2d
 
 SAMPLES = pathlib.Path(__file__).parents[1] / "data" / "conformance" / "ops" / "ops.npz"
+
+
+@pytest.fixture(params=["ref", "native"])
+def custom_ops(request):
+    """Both implementations, where there is a compiler."""
+    native.set_custom_ops(request.param)
+    try:
+        native.library()
+    except UserError as error:
+        pytest.skip(str(error))
+    else:
+        yield request.param
+    finally:
+        native.set_custom_ops("auto")
 
 
 def _cases():
@@ -29,7 +47,7 @@ def _function(name):
 @pytest.mark.parametrize(
     ("number", "case"), _cases(), ids=[f"{i}-{case['func']}" for i, case in _cases()]
 )
-def test_recorded_sample(number, case, session):
+def test_recorded_sample(number, case, custom_ops, session):
     with np.load(SAMPLES) as data:
         prefix = f"case{number:03d}/"
         arrays = {k[len(prefix) :]: data[k] for k in data.files if k.startswith(prefix)}
@@ -53,6 +71,9 @@ def test_recorded_sample(number, case, session):
         if "x2" in wanted:
             results["grad/x2"] = tf.gradients(total, inputs["x"])[0]
     assert wanted == {k[5:] for k in results if k != "out"}
+    # A derivative that is zero everywhere may as well be absent.
+    assert all(not np.any(arrays[name]) for name, value in results.items() if value is None)
+    results = {name: value for name, value in results.items() if value is not None}
     for name, value in session.run(results).items():
         np.testing.assert_allclose(value, arrays[name], rtol=2e-5, atol=2e-5, err_msg=name)
 
@@ -94,14 +115,28 @@ GEOMETRIES = [  # up (y, x), down (y, x), pad_y, pad_x
 @pytest.mark.parametrize("legacy", [True, False], ids=["matrix", "depthwise"])
 @pytest.mark.parametrize("kernel", [SEPARABLE, SKEW], ids=["separable", "skew"])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_upfirdn_is_its_definition(geometry, kernel, legacy, session, monkeypatch):
+def test_reference_is_its_definition(geometry, kernel, legacy, session, monkeypatch):
     """All forms of the reference, whichever of them this runtime prefers."""
     monkeypatch.setattr(fir_reference, "SLOW_DEPTHWISE", legacy)
+    up, down, pad_y, pad_x = geometry
+    x = np.random.RandomState(1).randn(2, 7, 9, 5).astype(np.float32)
+    fir = Fir(np.asarray(kernel, np.float32), *up, *down, pad_y, pad_x)
+    _compare_with_loop(session.run(apply_reference(tf.constant(x), fir)), x, kernel, geometry)
+
+
+@pytest.mark.parametrize("kernel", [SEPARABLE, SKEW], ids=["separable", "skew"])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_upfirdn_is_its_definition(geometry, kernel, custom_ops, session):
     up, down, pad_y, pad_x = geometry
     x = np.random.RandomState(1).randn(2, 7, 9, 5).astype(np.float32)
     pads = dict(pady0=pad_y[0], pady1=pad_y[1], padx0=pad_x[0], padx1=pad_x[1])
     rates = dict(upy=up[0], upx=up[1], downy=down[0], downx=down[1])
     out = session.run(upfirdn_2d(tf.constant(x), kernel, **rates, **pads))
+    _compare_with_loop(out, x, kernel, geometry)
+
+
+def _compare_with_loop(out, x, kernel, geometry):
+    up, down, pad_y, pad_x = geometry
     for n, c in ((0, 0), (1, 3)):
         expected = _upfirdn_loop(x[n, :, :, c], kernel, up, down, pad_y, pad_x)
         np.testing.assert_allclose(out[n, :, :, c], expected, rtol=1e-4, atol=1e-4)
@@ -124,7 +159,7 @@ def test_adjoint_is_the_transpose(geometry):
     assert again.pad_y[0] == fir.pad_y[0]
 
 
-def test_fourth_derivative(session):
+def test_fourth_derivative(custom_ops, session):
     """d^4/dx^4 of (A x)^4 exists and is 24 times the products of the filter's taps."""
     x = tf.constant(np.random.RandomState(4).randn(1, 5, 6, 2).astype(np.float32))
     y = upfirdn_2d(x, [1, 3, 3, 1], upx=2, upy=2, padx0=2, padx1=1, pady0=2, pady1=1)
@@ -136,7 +171,7 @@ def test_fourth_derivative(session):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_unknown_batch(session):
+def test_unknown_batch(custom_ops, session):
     x = tf.placeholder(tf.float32, [None, 4, 4, 3])
     y = fir_module.upsample_2d(x, [1, 3, 3, 1])
     z = fir_module.upsample_conv_2d(x, tf.ones([3, 3, 3, 2]), [1, 3, 3, 1])
@@ -176,7 +211,7 @@ def _activation(name, x, alpha):
 @pytest.mark.parametrize("clamp", [None, 0.7])
 @pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize("act", sorted(ACTIVATIONS))
-def test_bias_act_is_its_formula(act, axis, clamp, session):
+def test_bias_act_is_its_formula(act, axis, clamp, custom_ops, session):
     rng = np.random.RandomState(7)
     x, b = rng.randn(2, 3, 5, 4), rng.randn([0, 3, 0, 4][axis])
     shape = [1, 3, 1, 1] if axis == 1 else [4]
@@ -189,6 +224,15 @@ def test_bias_act_is_its_formula(act, axis, clamp, session):
     np.testing.assert_allclose(session.run(out), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_bias_act_extras_are_their_formula(custom_ops, session):
+    rng = np.random.RandomState(8)
+    x, b, scale, noise = rng.randn(2, 3, 5, 4), rng.randn(4), rng.randn(2, 4), rng.randn(2, 3, 5, 1)
+    expected = np.tanh(x * scale[:, np.newaxis, np.newaxis] + noise + b)
+    x, b, scale, noise = (tf.constant(array, tf.float32) for array in (x, b, scale, noise))
+    out = fused_bias_act(x, b, act="tanh", scale=scale, noise=noise)
+    np.testing.assert_allclose(session.run(out), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -196,6 +240,9 @@ def test_bias_act_is_its_formula(act, axis, clamp, session):
         (lambda x: fused_bias_act(x, tf.zeros([3])), "does not fit axis 3"),
         (lambda x: fused_bias_act(x, axis=4), "not an axis"),
         (lambda x: fused_bias_act(x, clamp=-1), "negative"),
+        (lambda x: fused_bias_act(x, scale=tf.zeros([2, 5])), "scale of shape"),
+        (lambda x: fused_bias_act(x, noise=tf.zeros([2, 8, 8])), "noise of shape"),
+        (lambda x: fused_bias_act(x, axis=1, scale=tf.zeros([2, 4])), "last axis"),
         (lambda x: upfirdn_2d(x, np.ones([9, 9])), "longer than"),
         (lambda x: upfirdn_2d(x, np.ones([2, 2, 2])), "vector or a matrix"),
         (lambda x: upfirdn_2d(x, [1, 1], upx=0), "at least 1"),

@@ -1,29 +1,23 @@
-"""Bias, activation, gain and clamp in one call."""
+"""Scale, noise, bias, activation, gain and clamp in one call."""
 
-from collections import namedtuple
-
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-Activation = namedtuple("Activation", "fn alpha gain")  # gain: keeps the second moment (He)
-
-# fmt: off
-ACTIVATIONS = {
-    "linear":   Activation(lambda x, alpha: x,                       alpha=0.0, gain=1.0),
-    "relu":     Activation(lambda x, alpha: tf.nn.relu(x),           alpha=0.0, gain=np.sqrt(2)),
-    "lrelu":    Activation(tf.nn.leaky_relu,                        alpha=0.2, gain=np.sqrt(2)),
-    "tanh":     Activation(lambda x, alpha: tf.nn.tanh(x),           alpha=0.0, gain=1.0),
-    "sigmoid":  Activation(lambda x, alpha: tf.nn.sigmoid(x),        alpha=0.0, gain=1.0),
-    "elu":      Activation(lambda x, alpha: tf.nn.elu(x),            alpha=0.0, gain=1.0),
-    "selu":     Activation(lambda x, alpha: tf.nn.selu(x),           alpha=0.0, gain=1.0),
-    "softplus": Activation(lambda x, alpha: tf.nn.softplus(x),       alpha=0.0, gain=1.0),
-    "swish":    Activation(lambda x, alpha: x * tf.nn.sigmoid(x),    alpha=0.0, gain=np.sqrt(2)),
-}
-# fmt: on
+from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.activations import ACTIVATIONS
 
 
-def fused_bias_act(x, b=None, act="linear", alpha=None, gain=None, axis=-1, clamp=None):
-    """clip(gain * act(x + b)).
+def fused_bias_act(
+    x,
+    b=None,
+    act="linear",
+    alpha=None,
+    gain=None,
+    axis=-1,
+    clamp=None,
+    scale=None,
+    noise=None,
+):
+    """clip(gain * act(x * scale + noise + b)).
 
     Args:
       x: tensor of any shape.
@@ -33,12 +27,14 @@ def fused_bias_act(x, b=None, act="linear", alpha=None, gain=None, axis=-1, clam
       gain: scale of the result; None for that of ACTIVATIONS.
       axis: the axis of b.
       clamp: limit of the result's absolute value; None for no limit.
+      scale: [N, C], scale of each feature of each sample, with x [N, ..., C]; or None.
+      noise: [N, ..., 1], one value for all features, with x [N, ..., C]; or None.
 
     Returns:
       Tensor shaped like x.
 
     Raises:
-      ValueError: unknown activation; b is no vector of the axis's size; clamp is negative.
+      ValueError: unknown activation; b, scale or noise do not fit x; clamp is negative.
     """
     if act not in ACTIVATIONS:
         raise ValueError(f"no activation '{act}'; there are {', '.join(ACTIVATIONS)}")
@@ -49,7 +45,10 @@ def fused_bias_act(x, b=None, act="linear", alpha=None, gain=None, axis=-1, clam
     gain = spec.gain if gain is None else gain
     x = tf.convert_to_tensor(x)
     axis = _checked_axis(x, b, axis)
-    return _reference(x, b, spec, alpha, gain, axis, clamp)
+    _check_extras(x, scale, noise, axis)
+    if axis == x.shape.ndims - 1 and calls.can_bias_act(x, act, alpha, gain):
+        return calls.bias_act(x, b, scale, noise, act, alpha, gain, clamp)
+    return bias_act_reference(x, b, scale, noise, act, alpha, gain, clamp, axis)
 
 
 def _checked_axis(x, b, axis):
@@ -63,15 +62,34 @@ def _checked_axis(x, b, axis):
     return axis
 
 
-def _reference(x, b, spec, alpha, gain, axis, clamp):
-    """Plain TensorFlow: any device, any order of derivative."""
+def _check_extras(x, scale, noise, axis):
+    """Raise ValueError if scale or noise do not fit."""
+    if scale is None and noise is None:
+        return
+    if axis != x.shape.ndims - 1:
+        raise ValueError("scale and noise need the features along the last axis")
+    wanted = tf.TensorShape([x.shape[0], x.shape[-1]])
+    if scale is not None and not wanted.is_compatible_with(scale.shape):
+        raise ValueError(f"scale of shape {scale.shape} does not fit {x.shape}")
+    wanted = tf.TensorShape([*x.shape[:-1], 1])
+    if noise is not None and not wanted.is_compatible_with(noise.shape):
+        raise ValueError(f"noise of shape {noise.shape} does not fit {x.shape}")
+
+
+def bias_act_reference(x, b, scale, noise, act, alpha, gain, clamp, axis=-1):
+    """The same in plain TensorFlow: any device, any order of derivative."""
+    rank = x.shape.ndims
+    axis %= rank
+    if scale is not None:
+        x *= tf.reshape(scale, [-1] + [1] * (rank - 2) + [x.shape.as_list()[-1]])
+    if noise is not None:
+        x += noise
     if b is not None:
-        rank = x.shape.ndims
-        if axis == rank - 1:
-            x = tf.nn.bias_add(x, b) if rank > 1 else x + b
+        if axis == rank - 1 > 0:
+            x = tf.nn.bias_add(x, b)
         else:
             x += tf.reshape(b, [-1] + [1] * (rank - 1 - axis))
-    x = spec.fn(x, alpha)
+    x = ACTIVATIONS[act].fn(x, alpha)
     if gain != 1:
         x *= tf.constant(gain, x.dtype)
     if clamp is not None:

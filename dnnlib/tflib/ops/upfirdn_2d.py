@@ -10,6 +10,7 @@ Origin of the operation: StyleGAN2, Karras et al. 2020 (arXiv:1912.04958).
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.fir import Fir
 from dnnlib.tflib.ops.fir_reference import fir_reference
 
@@ -201,6 +202,9 @@ def flip_transpose(w):
 
 def _apply(x, fir):
     """[N, H, W, C] through a filter."""
+    if calls.can_upfirdn(x, fir) and None not in x.shape.as_list()[1:]:
+        fir.out_size(*x.shape.as_list()[1:3])  # raises if the filter does not fit
+        return calls.upfirdn(x, fir)
     return fir_reference(x, fir)
 
 

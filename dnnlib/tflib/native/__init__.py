@@ -1,0 +1,84 @@
+"""Native operations: compiled at first use, with a reference in plain TensorFlow beside each.
+
+``set_custom_ops`` chooses; the decision falls once, at the first operation, and is logged on one
+line. With "native" a machine that cannot compile is an error, never a silent fallback.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnnlib import util
+from dnnlib.errors import UserError, closest
+from dnnlib.tflib.compat import tf
+from dnnlib.tflib.native import build
+
+CHOICES = ("auto", "ref", "native")
+
+_requested = "auto"
+_decided = False
+_library = None
+
+
+def set_custom_ops(choice: str) -> None:
+    """Choose between native and reference operations for graphs that are built from now on.
+
+    Args:
+      choice: "auto" (native where it can be compiled), "ref" or "native".
+
+    Raises:
+      UserError: there is no such choice.
+    """
+    global _requested, _decided, _library
+    if choice not in CHOICES:
+        hint = closest(choice, CHOICES) or f"choose from {', '.join(CHOICES)}"
+        raise UserError(f"--custom-ops {choice}: no such choice; {hint}")
+    if choice != _requested:
+        _requested, _decided, _library = choice, False, None
+
+
+def library() -> Any | None:
+    """The loaded op library, or None if the reference operations are to be used.
+
+    Raises:
+      UserError: "native" was asked for and is impossible here.
+    """
+    global _decided, _library  # noqa: PLW0603 - see above
+    if not _decided:
+        _library = _decide()
+        _decided = True
+    return _library
+
+
+def _decide() -> Any | None:
+    if _requested == "ref":
+        util.log("Custom operations: reference.")
+        return None
+    try:
+        toolchain = build.find_toolchain()
+        loaded = load(build.build(toolchain))
+    except build.Unavailable as error:
+        if _requested == "native":
+            raise UserError(f"--custom-ops native: {error}; or use --custom-ops ref") from error
+        util.log(f"Custom operations: reference, which is slower: {error}.")
+        return None
+    archs = ", ".join(f"sm_{arch}" for arch in toolchain.cuda_archs)
+    util.log(f"Custom operations: native{f' (CPU and {archs})' if archs else ' (CPU)'}.")
+    return loaded
+
+
+def load(path) -> Any:
+    """Load a library file; its ops are attributes.
+
+    Raises:
+      build.Unavailable: it does not load.
+    """
+    try:
+        loaded = tf.load_op_library(str(path))
+    except (tf.errors.NotFoundError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise build.Unavailable(f"{path} does not load ({reason}); remove it") from error
+    # Gradients can be registered once the library has made the ops known.
+    from dnnlib.tflib.native import gradients  # noqa: F401, PLC0415 - imported for what it registers
+
+    return loaded

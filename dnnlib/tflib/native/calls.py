@@ -1,0 +1,74 @@
+"""Calls of the native ops: what they can do, and their arguments as TensorFlow wants them."""
+
+from dnnlib.tflib import native
+from dnnlib.tflib.compat import TF_VERSION, tf
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+
+# TensorFlow 1.15 has hardly any operation for bfloat16 besides these.
+DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
+MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
+INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
+
+
+def can_upfirdn(x, fir):
+    """Whether there is a native form of a filter."""
+    return x.dtype in DTYPES and max(fir.kernel.shape) <= MAX_TAPS and native.library() is not None
+
+
+def upfirdn(x, fir):
+    """[N, H, W, C] through a Fir."""
+    factors = fir.separate()
+    column, row, kernel = [], [], []
+    if factors is None:
+        kernel = fir.kernel[::-1, ::-1].ravel().tolist()
+    else:
+        column, row = (taps[::-1].tolist() for taps in factors)
+    return native.library().gansformer_upfirdn(
+        x,
+        kernel=kernel,
+        column=column,
+        row=row,
+        taps=list(fir.kernel.shape),
+        rates=[fir.up_y, fir.up_x, fir.down_y, fir.down_x],
+        pads=[*fir.pad_y, *fir.pad_x],
+    )
+
+
+def can_bias_act(x, act, alpha, gain):
+    """Whether there is a native form of an activation along the last axis.
+
+    The slope of "lrelu" is found from the sign of the result: it and the gain must not turn it.
+    """
+    turns = gain <= 0 or (act == "lrelu" and alpha < 0)
+    return x.dtype in DTYPES and not turns and native.library() is not None
+
+
+def bias_act(x, b, scale, noise, act, alpha, gain, clamp):
+    """See fused_bias_act()."""
+    attrs = dict(act=list(ACTIVATIONS).index(act), alpha=alpha, gain=gain)
+    attrs["clamp"] = -1.0 if clamp is None else clamp
+    b, scale, noise = (absent(x) if t is None else t for t in (b, scale, noise))
+    return native.library().gansformer_bias_act(x, b, scale, noise, **attrs)
+
+
+def can_attend(x, alpha, gain):
+    """Whether there is a native form of the attention; for alpha and gain see can_bias_act()."""
+    return x.dtype in DTYPES and gain > 0 and alpha >= 0 and native.library() is not None
+
+
+def attend(x, tensors, attrs):
+    """See dnnlib.tflib.ops.attend.
+
+    Args:
+      x: [N, P, C].
+      tensors: dict of scale, keys, logits, keep, values, bias, noise, act_bias; None if absent.
+      attrs: dict of heads, integration, normalise, alpha, gain.
+    """
+    tensors = {name: absent(x) if t is None else t for name, t in tensors.items()}
+    attrs = dict(attrs, integration=INTEGRATIONS.index(attrs["integration"]))
+    return native.library().gansformer_attend(x, **tensors, **attrs)
+
+
+def absent(x):
+    """What stands for an input that is not there."""
+    return tf.zeros([0], x.dtype)

@@ -1,0 +1,199 @@
+"""Compare native operations with their references: values, first and second derivatives."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any, Iterator
+
+import numpy as np
+
+from dnnlib import util
+from dnnlib.errors import UserError
+from dnnlib.tflib import native
+from dnnlib.tflib.compat import local_gpu_names, tf
+from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.ops.attend import attend_reference
+from dnnlib.tflib.ops.fir import Fir
+from dnnlib.tflib.ops.fir_reference import fir_reference
+from dnnlib.tflib.ops.fused_bias_act import bias_act_reference
+
+# Largest difference, relative to the largest value, that rounding explains.
+TOLERANCE = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 6e-2}
+
+# name: for people. shapes: of the inputs, by name. native, reference: functions of the inputs.
+Case = namedtuple("Case", "name shapes native reference")
+
+
+def upfirdn_case(shape, kernel, up=(1, 1), down=(1, 1), pad_y=(0, 0), pad_x=(0, 0)) -> Case:
+    """A filter; up and down are (y, x)."""
+    fir = Fir(np.asarray(kernel, np.float32), *up, *down, pad_y, pad_x)
+    name = f"upfirdn {shape} {fir.kernel.shape} up {up} down {down} pads {pad_y} {pad_x}"
+    return Case(
+        name, dict(x=shape), lambda x: calls.upfirdn(x, fir), lambda x: fir_reference(x, fir)
+    )
+
+
+def bias_act_case(shape, act, extras="b", alpha=0.3, gain=1.5, clamp=None) -> Case:
+    """An activation; extras: letters of b, s(cale), n(oise)."""
+    shapes = dict(x=shape)
+    if "b" in extras:
+        shapes["b"] = shape[-1:]
+    if "s" in extras:
+        shapes["scale"] = [shape[0], shape[-1]]
+    if "n" in extras:
+        shapes["noise"] = [*shape[:-1], 1]
+
+    def call(function):
+        def apply(x, b=None, scale=None, noise=None):
+            return function(x, b, scale, noise, act, alpha, gain, clamp)
+
+        return apply
+
+    name = f"bias_act {shape} {act} with {extras or 'nothing'}, clamp {clamp}"
+    return Case(name, shapes, call(calls.bias_act), call(bias_act_reference))
+
+
+def attend_case(
+    shape, slots, heads=1, integration="mul", normalise=True, extras="lksbna", shared=""
+) -> Case:
+    """An attention.
+
+    Args:
+      shape: of x, [N, P, C].
+      slots: S.
+      heads: M.
+      integration: as in attend().
+      normalise: as in attend().
+      extras: letters of l(ogits), k(eep), s(cale), b(ias), n(oise), a(ctivation).
+      shared: letters of what all samples share: k(eys), l(ogits), v(alues), and p: logits without
+        positions.
+    """
+    size, positions, channels = shape
+    width = channels * (2 if integration == "both" else 1)
+
+    def per_sample(letter):
+        return 1 if letter in shared else size
+
+    shapes = dict(x=shape, keys=[per_sample("k"), slots, channels])
+    shapes["values"] = [per_sample("v"), slots, width]
+    optional = dict(
+        l=("logits", [per_sample("l"), 1 if "p" in shared else positions, slots]),
+        k=("keep", [size, positions, slots]),
+        s=("scale", [size, channels]),
+        b=("bias", [width]),
+        n=("noise", [size, positions, 1]),
+        a=("act_bias", [channels]),
+    )
+    shapes.update(optional[letter] for letter in extras)
+    attrs = dict(heads=heads, integration=integration, normalise=normalise)
+    attrs.update(alpha=0.2 if "a" in extras else 1.0, gain=1.3 if "a" in extras else 1.0)
+    absent = {name: None for name, _ in optional.values()}
+
+    def native_form(x, **tensors):
+        return calls.attend(x, dict(absent, **tensors), attrs)
+
+    def reference(x, **tensors):
+        return attend_reference(x, **dict(absent, **tensors), **attrs)
+
+    name = f"attend {shape}, {slots} slots, {heads} heads, {integration}, {extras}, shared {shared}"
+    return Case(name, shapes, native_form, reference)
+
+
+def default_cases() -> Iterator[Case]:
+    """Some of everything, small; sizes are odd on purpose."""
+    kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+    skew = np.random.RandomState(0).randn(3, 4)
+    yield upfirdn_case([2, 9, 7, 5], kernel, pad_y=(2, 1), pad_x=(2, 1))
+    yield upfirdn_case([2, 9, 7, 64], kernel, up=(2, 2), pad_y=(2, 1), pad_x=(2, 1))
+    yield upfirdn_case([2, 9, 7, 33], kernel, down=(2, 2), pad_y=(1, 1), pad_x=(1, 1))
+    yield upfirdn_case([2, 9, 7, 6], skew, (3, 2), (1, 2), (-1, 3), (2, -2))
+    for act in ACTIVATIONS:
+        yield bias_act_case([2, 5, 6, 19], act, "bsn")
+    yield bias_act_case([3, 17, 20, 3], "lrelu", "b", clamp=0.5)
+    yield bias_act_case([7, 33], "lrelu", "b")
+    for integration in calls.INTEGRATIONS:
+        yield attend_case([2, 30, 24], 5, 1, integration)
+    yield attend_case([2, 300, 35], 12, 3, "both", True, "l", "klvp")
+    yield attend_case([3, 9, 8], 64, 1, "mul", False, "lsn", "kl")
+
+
+def max_errors(case: Case, session: Any, dtype: str = "float32", device: str = "/cpu:0") -> dict:
+    """Largest relative differences of value, first and second derivatives.
+
+    Args:
+      case: Case.
+      session: TensorFlow session whose graph may be added to.
+      dtype: type of all inputs of the native form; the reference computes in float32.
+      device: where.
+
+    Returns:
+      Dict of "value", "first x", "second x", ... to numbers.
+    """
+    rng = np.random.RandomState(1)
+    inputs = {name: rng.randn(*shape).astype(np.float32) for name, shape in case.shapes.items()}
+    with tf.device(device):
+        found = _derivatives(case.native, inputs, dtype)
+        # Rounded in the same way, then computed exactly.
+        wanted = _derivatives(case.reference, inputs, "float32", rounded_to=dtype)
+    assert set(found) <= set(wanted)
+    found, wanted = session.run([found, wanted])
+    errors = {}
+    for name, value in wanted.items():
+        other = found.get(name, 0.0)  # what the native form knows to be zero is left out
+        scale = np.max(np.abs(value), initial=0.0) or 1.0
+        errors[name] = float(np.max(np.abs(other - value), initial=0.0) / scale)
+    return errors
+
+
+def _derivatives(function, arrays, dtype, rounded_to=None):
+    """Dict of tensors: value, first and second derivatives along fixed directions."""
+    rng = np.random.RandomState(2)
+
+    def constant(array):
+        tensor = tf.constant(array.astype(np.float32))
+        return tf.cast(tf.cast(tensor, rounded_to or dtype), dtype)
+
+    inputs = {name: constant(array) for name, array in arrays.items()}
+    y = function(**inputs)
+    results = {"value": y}
+    dy = constant(rng.randn(*y.shape.as_list()))
+    first = tf.gradients(y, list(inputs.values()), dy)
+    total = 0.0
+    for name, gradient in zip(inputs, first):
+        results[f"first {name}"] = gradient
+        direction = constant(rng.randn(*gradient.shape.as_list()))
+        total += tf.reduce_sum(tf.cast(gradient * direction, tf.float32))
+    second = tf.gradients(total, [*inputs.values(), dy])
+    for name, gradient in zip([*inputs, "dy"], second):
+        if gradient is not None:
+            results[f"second {name}"] = gradient
+    return {name: tf.cast(value, tf.float32) for name, value in results.items()}
+
+
+def check() -> None:
+    """Compare everything on every device; log a table.
+
+    Raises:
+      UserError: there is no native library, or something differs by more than rounding.
+    """
+    if native.library() is None:
+        raise UserError("--check: there are no native operations")
+    worst, wrong = 0.0, []
+    for device in ["/cpu:0", *local_gpu_names()]:
+        for dtype in (dtype.name for dtype in calls.DTYPES):
+            tolerance = TOLERANCE[dtype]
+            for case in default_cases():
+                with tf.Graph().as_default(), tf.Session() as session:
+                    errors = max_errors(case, session, dtype, device)
+                name = max(errors, key=errors.get)
+                worst = max(worst, errors[name] / tolerance)
+                bad = not errors[name] <= tolerance
+                wrong += [case.name] if bad else []
+                util.log(
+                    f"{'WRONG' if bad else 'ok   '} {device} {dtype:8s} {errors[name]:.1e} "
+                    f"({name}) {case.name}"
+                )
+    if wrong:
+        raise UserError(f"--check: {len(wrong)} operations differ from the reference: {wrong[0]}")
+    util.log(f"All native operations agree; largest error {worst:.0%} of the tolerance.")

@@ -1,0 +1,204 @@
+"""Gradients of the native ops. Imported once, after the library has been loaded.
+
+The gradient of a filter is a filter. The gradient of bias and activation is an op, which is linear
+in the incoming gradient; for piecewise linear activations its own gradient is made of the same ops,
+so that derivatives of every order stay native. For smooth activations, and for the attention,
+second and higher derivatives are those of the reference.
+"""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib import native
+from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.ops.attend import attend_reference
+from dnnlib.tflib.ops.fir import Fir
+
+ATTEND_ATTRS = "heads integration normalise alpha gain"
+PIECEWISE_LINEAR = ("linear", "relu", "lrelu")
+
+
+@tf.RegisterGradient("GansformerUpfirdn")
+def _upfirdn_grad(op, dy):
+    fir = _fir(op)
+    _, height, width, _ = op.inputs[0].shape.as_list()
+    return calls.upfirdn(dy, fir.adjoint(height, width))
+
+
+def _fir(op):
+    """The Fir of an op."""
+    taps, rates, pads = (op.get_attr(name) for name in ("taps", "rates", "pads"))
+    if op.get_attr("row"):
+        kernel = np.outer(op.get_attr("column"), op.get_attr("row"))
+    else:
+        kernel = np.reshape(op.get_attr("kernel"), taps)
+    kernel = kernel[::-1, ::-1].astype(np.float32)
+    return Fir(kernel, *rates, tuple(pads[:2]), tuple(pads[2:]))
+
+
+@tf.RegisterGradient("GansformerBiasAct")
+def _bias_act_grad(op, dy):
+    x, bias, scale, noise = op.inputs
+    act = _act(op)
+    needs_x = act == "swish" or _is_present(scale)
+    needs_y = act not in ("linear", "swish") or op.get_attr("clamp") >= 0
+    dx, dbias, dscale, dnoise = native.library().gansformer_bias_act_grad(
+        dy,
+        x if needs_x else calls.absent(x),
+        op.outputs[0] if needs_y else calls.absent(x),
+        bias,
+        scale,
+        noise,
+        **_attrs(op, "act alpha gain clamp"),
+    )
+    return dx, _or_none(dbias, bias), _or_none(dscale, scale), _or_none(dnoise, noise)
+
+
+@tf.RegisterGradient("GansformerBiasActGrad")
+def _bias_act_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
+    if _act(op) in PIECEWISE_LINEAR:
+        return _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise)
+    return _reference_gradients(_bias_act_grad_reference, op, [v_dx, v_dbias, v_dscale, v_dnoise])
+
+
+def _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
+    """With g = dy * slope:  dx = g scale, dbias = sum g, dscale = sum g x, dnoise = sum g.
+
+    The sum of each of these times its v is the sum of g r, r = v_dx scale + v_dbias + v_dnoise +
+    v_dscale x; and the slope does not depend on anything.
+    """
+    dy, x, y, bias, scale, noise = op.inputs
+    none = calls.absent(dy)
+    attrs = _attrs(op, "act alpha gain clamp")
+    linear = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)
+    library = native.library()
+    has_scale = _is_present(scale) and not _is_zero(v_dscale)
+
+    add = [
+        v if _is_present(t) and not _is_zero(v) else none
+        for v, t in ((v_dbias, bias), (v_dnoise, noise))
+    ]
+    r = v_dx
+    if _is_present(scale) or any(_is_present(v) for v in add):
+        r = library.gansformer_bias_act(v_dx, add[0], scale, add[1], **linear)
+    if has_scale:
+        r += library.gansformer_bias_act(x, none, v_dscale, none, **linear)
+    ddy = library.gansformer_bias_act_grad(r, none, y, none, none, none, **attrs)[0]
+
+    d_x = d_scale = None
+    if _is_present(scale):
+        g = library.gansformer_bias_act_grad(dy, none, y, none, none, none, **attrs)[0]
+        if has_scale:
+            d_x = library.gansformer_bias_act(g, none, v_dscale, none, **linear)
+        d_scale = library.gansformer_bias_act_grad(g, v_dx, none, none, scale, none, **linear)[2]
+    return ddy, d_x, None, None, d_scale, None
+
+
+def _bias_act_grad_reference(op, dy, x, y, bias, scale, noise):
+    """The outputs of the gradient op as a differentiable function of its inputs.
+
+    The slope is taken from y, as in the op ("swish": from x); y is an input like the others.
+    """
+    act, gain, clamp = _act(op), op.get_attr("gain"), op.get_attr("clamp")
+    rank = dy.shape.ndims
+    inner = list(range(1, rank - 1))
+
+    def wide(t):
+        """[N, C] or [N, P] (as noise) => shape that broadcasts with dy."""
+        return tf.reshape(t, [-1] + [1] * (rank - 2) + [t.shape.as_list()[-1]])
+
+    argument = None
+    if act == "swish":
+        argument = x * wide(scale) if _is_present(scale) else x
+        argument = argument + noise if _is_present(noise) else argument
+        argument = argument + bias if _is_present(bias) else argument
+    unit = None if act in ("linear", "swish") else y / gain
+    g = dy * (gain * _slope(act, unit, argument))
+    if clamp >= 0:
+        g *= tf.cast(tf.abs(y) < clamp, g.dtype)
+    dx = g * wide(scale) if _is_present(scale) else g
+    dbias = tf.reduce_sum(g, axis=list(range(rank - 1))) if _is_present(bias) else None
+    dscale = tf.reduce_sum(g * x, axis=inner) if _is_present(scale) else None
+    dnoise = tf.reduce_sum(g, axis=-1, keepdims=True) if _is_present(noise) else None
+    return [dx, dbias, dscale, dnoise]
+
+
+def _slope(act, unit, argument):
+    """Derivative of a smooth activation, from its result (from its argument for "swish")."""
+    scale, alpha = 1.0507009873554805, 1.6732632423543772  # of selu
+    if act == "swish":
+        s = tf.sigmoid(argument)
+        return s * (1.0 + argument * (1.0 - s))
+    return {
+        "tanh": lambda: 1.0 - unit * unit,
+        "sigmoid": lambda: unit * (1.0 - unit),
+        "elu": lambda: tf.where(unit > 0, tf.ones_like(unit), unit + 1.0),
+        "selu": lambda: tf.where(unit > 0, tf.ones_like(unit) * scale, unit + scale * alpha),
+        "softplus": lambda: 1.0 - tf.exp(-unit),
+    }[act]()
+
+
+@tf.RegisterGradient("GansformerAttend")
+def _attend_grad(op, dy):
+    inputs, attrs = list(op.inputs), _attrs(op, ATTEND_ATTRS)
+    gradients = native.library().gansformer_attend_grad(dy, op.outputs[0], *inputs, **attrs)
+    return [_or_none(gradient, t) for gradient, t in zip(gradients, inputs)]
+
+
+@tf.RegisterGradient("GansformerAttendGrad")
+def _attend_grad_grad(op, *grad_ys):
+    return _reference_gradients(_attend_grad_reference, op, grad_ys)
+
+
+def _attend_grad_reference(op, dy, y, x, *others):
+    """The outputs of the gradient op as a differentiable function of its inputs.
+
+    The slope of the leaky ReLU is taken from y, as in the op, and is a constant.
+    """
+    names = ["scale", "keys", "logits", "keep", "values", "bias", "noise", "act_bias"]
+    tensors = {name: t if _is_present(t) else None for name, t in zip(names, others)}
+    attrs = _attrs(op, ATTEND_ATTRS)
+    attrs["integration"] = calls.INTEGRATIONS[attrs["integration"]]
+    alpha, gain = attrs.pop("alpha"), attrs.pop("gain")
+    out = attend_reference(x, **tensors, **attrs, alpha=1.0, gain=1.0)
+    slope = tf.where(y > 0, tf.ones_like(y) * gain, tf.ones_like(y) * (gain * alpha))
+    present = [x] + [t for t in tensors.values() if t is not None]
+    found = iter(tf.gradients(out, present, dy * tf.stop_gradient(slope)))
+    return [next(found)] + [None if t is None else next(found) for t in tensors.values()]
+
+
+def _reference_gradients(function, op, grad_ys):
+    """Gradients of ``function(op, *inputs)`` with respect to the inputs of an op.
+
+    The inputs are copied first: tf.gradients would follow the paths between them otherwise.
+    """
+    inputs = [tf.identity(t) for t in op.inputs]
+    outputs = function(op, *inputs)
+    pairs = [(y, v) for y, v in zip(outputs, grad_ys) if y is not None]
+    return tf.gradients([y for y, _ in pairs], inputs, [v for _, v in pairs])
+
+
+def _act(op):
+    return list(ACTIVATIONS)[op.get_attr("act")]
+
+
+def _attrs(op, names):
+    return {name: op.get_attr(name) for name in names.split()}
+
+
+def _is_present(t):
+    """Whether an optional input is there: absent ones have the static shape [0]."""
+    return t.shape.as_list() != [0]
+
+
+def _is_zero(t):
+    """Whether a tensor is known to be zero, as the gradient of an output that nobody uses is."""
+    if t.op.type == "ZerosLike":
+        return True
+    value = tf.get_static_value(t) if hasattr(tf, "get_static_value") else None
+    return value is not None and not np.any(value)
+
+
+def _or_none(gradient, t):
+    return gradient if _is_present(t) else None

@@ -1,0 +1,309 @@
+// A few map positions at a time through the attention, on the CPU: small matrix products on tiles
+// that stay in the first-level cache, written with vectors so that any compiler makes good code of them.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "attend.h"
+#include "kernels_cpu.h"
+#include "scalar.h"
+
+namespace gansformer {
+
+#ifdef __AVX512F__
+constexpr int kRows = 8;  // positions of a tile: as many sums as the registers hold
+#else
+constexpr int kRows = 4;
+#endif
+
+template <int LANES>
+struct Vector {
+  typedef float type __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+};
+
+inline int64_t padded(int64_t size, int64_t to) { return (size + to - 1) / to * to; }
+
+// Every lane of `v` combined with every other by f(V, V): all lanes of the result are the same.
+#ifdef __clang__
+#define GF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define GF_SHUFFLE(v, ...) __builtin_shuffle(v, I{__VA_ARGS__})
+#endif
+template <class F>
+inline Vector<8>::type across(Vector<8>::type v, F f) {
+  typedef int I __attribute__((vector_size(32), unused));
+  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3));
+  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5));
+  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6));
+}
+
+template <class F>
+inline Vector<16>::type across(Vector<16>::type v, F f) {
+  typedef int I __attribute__((vector_size(64), unused));
+  v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+}
+
+struct Larger {
+  template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
+};
+struct Plus {
+  template <class V> V operator()(V a, V b) const { return a + b; }
+};
+
+// Softmax of a row of LANES values; those that are padding hold a very small number.
+template <int LANES>
+inline void softmax_lanes(float* row) {
+  typedef typename Vector<LANES>::type V;
+  V& v = *reinterpret_cast<V*>(row);
+  v -= across(V(v), Larger());
+  for (int lane = 0; lane < LANES; ++lane) row[lane] = fast_exp(row[lane]);
+  v /= across(V(v), Plus());
+}
+
+// A matrix with rows padded to full vectors, the padding zero.
+struct Matrix {
+  int64_t rows = 0, cols = 0;  // cols: with the padding
+  std::vector<float> values;
+
+  void resize(int64_t num_rows, int64_t num_cols, int64_t lanes = 16) {
+    rows = num_rows;
+    cols = padded(num_cols, lanes);
+    values.assign(rows * cols, 0.0f);
+  }
+  float* row(int64_t r) { return values.data() + r * cols; }
+  const float* row(int64_t r) const { return values.data() + r * cols; }
+};
+
+// out[r] = sum_k a[r][k] b[k] for the kRows rows of a tile, columns [begin, begin + BLOCK vectors).
+template <int LANES, int BLOCK>
+__attribute__((noinline)) void multiply_block(const Matrix& a, const Matrix& b, int64_t inner,
+                                              int64_t begin, Matrix* out) {
+  typedef typename Vector<LANES>::type V;
+  V sum[kRows][BLOCK] = {};
+  const float* left[kRows];
+  for (int r = 0; r < kRows; ++r) left[r] = a.row(r);
+  const float* right = b.row(0) + begin;
+  for (int64_t k = 0; k < inner; ++k, right += b.cols) {
+    V factor[BLOCK];
+    for (int j = 0; j < BLOCK; ++j) factor[j] = reinterpret_cast<const V*>(right)[j];
+    for (int r = 0; r < kRows; ++r)
+      for (int j = 0; j < BLOCK; ++j) sum[r][j] += left[r][k] * factor[j];
+  }
+  for (int r = 0; r < kRows; ++r) {
+    V* to = reinterpret_cast<V*>(out->row(r) + begin);
+    for (int j = 0; j < BLOCK; ++j) to[j] = sum[r][j];
+  }
+}
+
+// out [kRows, n] = a [kRows, inner] b [inner, n]
+inline void multiply(const Matrix& a, const Matrix& b, int64_t inner, Matrix* out) {
+  int64_t column = 0;
+  if (b.cols == 8) return multiply_block<8, 1>(a, b, inner, 0, out);
+  for (; column + 32 <= b.cols; column += 32) multiply_block<16, 2>(a, b, inner, column, out);
+  if (column < b.cols) multiply_block<16, 1>(a, b, inner, column, out);
+}
+
+// sum [s, n] += a [kRows, s]^T b [kRows, n]
+template <int LANES>
+__attribute__((noinline)) void accumulate_outer(const Matrix& a, const Matrix& b, int64_t slots, Matrix* sum) {
+  typedef typename Vector<LANES>::type V;
+  for (int64_t column = 0; column < b.cols; column += LANES) {
+    V right[kRows];
+    for (int r = 0; r < kRows; ++r) right[r] = *reinterpret_cast<const V*>(b.row(r) + column);
+    for (int64_t s = 0; s < slots; ++s) {
+      V* to = reinterpret_cast<V*>(sum->row(s) + column);
+      V total = *to;
+      for (int r = 0; r < kRows; ++r) total += a.row(r)[s] * right[r];
+      *to = total;
+    }
+  }
+}
+
+inline void accumulate_outer(const Matrix& a, const Matrix& b, int64_t slots, Matrix* sum) {
+  if (b.cols == 8) accumulate_outer<8>(a, b, slots, sum);
+  else accumulate_outer<16>(a, b, slots, sum);
+}
+
+inline float total(const Vector<16>::type& lanes) { return across(lanes, Plus())[0]; }
+
+// Of padded rows: `size` is a multiple of 16.
+inline float dot(const float* a, const float* b, int64_t size) {
+  typedef Vector<16>::type V;
+  V lanes = {};
+  for (int64_t j = 0; j < size; j += 16)
+    lanes += *reinterpret_cast<const V*>(a + j) * *reinterpret_cast<const V*>(b + j);
+  return total(lanes);
+}
+
+inline float sum(const float* a, int64_t size) {
+  typedef Vector<16>::type V;
+  V lanes = {};
+  for (int64_t j = 0; j < size; j += 16) lanes += *reinterpret_cast<const V*>(a + j);
+  return total(lanes);
+}
+
+// The state of one tile. Its steps are used by the forward and by the backward pass.
+template <class T>
+struct AttendTile {
+  const Attend& p;
+  const AttendIn<T>& in;
+  int64_t sample = -1;
+  std::vector<float> scale, bias, act_bias;
+  Matrix keys, keys_t, values;            // [S, C], [C, S], [S, V] of the sample
+  Matrix x, normal, probs, kept, control, out;  // of the tile; kept: probs * keep
+  float inverse_rms[kRows];
+
+  AttendTile(const Attend& params, const AttendIn<T>& inputs) : p(params), in(inputs) {
+    const int slots = p.slots();
+    keys.resize(slots, p.channels);
+    keys_t.resize(p.channels, slots, slot_lanes());
+    values.resize(slots, p.width());
+    x.resize(kRows, p.channels);
+    normal.resize(kRows, p.channels);
+    out.resize(kRows, p.channels);
+    probs.resize(kRows, slots, slot_lanes());
+    kept.resize(kRows, slots, slot_lanes());
+    control.resize(kRows, p.width());
+    scale.assign(x.cols, 1.0f);
+    bias.assign(control.cols, 0.0f);
+    act_bias.assign(x.cols, 0.0f);
+    for (int64_t v = 0; v < p.width(); ++v) bias[v] = in.bias ? to_float(in.bias[v]) : 0.0f;
+    for (int64_t c = 0; c < p.channels; ++c)
+      act_bias[c] = in.act_bias ? to_float(in.act_bias[c]) : 0.0f;
+  }
+
+  int slot_lanes() const { return p.slots() <= 8 ? 8 : 16; }
+
+  void start_sample(int64_t next) {
+    if (next == sample) return;
+    const bool first = sample < 0;
+    sample = next;
+    const int slots = p.slots();
+    if (in.scale)
+      for (int64_t c = 0; c < p.channels; ++c)
+        scale[c] = to_float(in.scale[sample * p.channels + c]);
+    if (first || !p.shared_keys) {
+      const T* from = in.keys + (p.shared_keys ? 0 : sample * slots * p.channels);
+      for (int s = 0; s < slots; ++s)
+        for (int64_t c = 0; c < p.channels; ++c)
+          keys_t.row(c)[s] = keys.row(s)[c] = to_float(from[s * p.channels + c]);
+    }
+    if (first || !p.shared_values) {
+      const T* from = in.values + (p.shared_values ? 0 : sample * slots * p.width());
+      for (int s = 0; s < slots; ++s)
+        for (int64_t v = 0; v < p.width(); ++v)
+          values.row(s)[v] = to_float(from[s * p.width() + v]);
+    }
+  }
+
+  // Positions [first, first + count) of the sample, up to `out`; rows beyond count are zero.
+  void forward(int64_t first, int count) {
+    load_x(first, count);
+    attend(first, count);
+    normalise_rows(count);
+    integrate(count);
+  }
+
+  void load_x(int64_t first, int count) {
+    const T* from = in.x + (sample * p.positions + first) * p.channels;
+    for (int r = 0; r < kRows; ++r) {
+      float* to = x.row(r);
+      if (r >= count) std::fill(to, to + p.channels, 0.0f);
+      else
+#pragma GCC ivdep
+        for (int64_t c = 0; c < p.channels; ++c)
+          to[c] = to_float(from[r * p.channels + c]) * scale[c];
+    }
+  }
+
+  void attend(int64_t first, int count) {
+    if (in.keep && count < kRows) std::fill(kept.values.begin(), kept.values.end(), 0.0f);
+    multiply(x, keys_t, p.channels, &probs);
+    for (int r = 0; r < count; ++r) {
+      softmax(first + r, probs.row(r));
+      if (!in.keep) continue;
+      const T* keep = in.keep + (sample * p.positions + first + r) * p.slots();
+      for (int s = 0; s < p.slots(); ++s) kept.row(r)[s] = probs.row(r)[s] * to_float(keep[s]);
+    }
+    multiply(weights(), values, p.slots(), &control);
+  }
+
+  const Matrix& weights() const { return in.keep ? kept : probs; }
+
+  void softmax(int64_t position, float* row) {
+    const int K = p.elements;
+    if (in.logits) {
+      const int64_t batch = p.shared_logits ? 0 : sample, place = p.flat_logits ? 0 : position;
+      const T* add = in.logits + (batch * p.logit_rows() + place) * p.slots();
+      for (int s = 0; s < p.slots(); ++s) row[s] += to_float(add[s]);
+    }
+    if (p.heads == 1 && probs.cols <= 16) {
+      std::fill(row + K, row + probs.cols, -1e30f);
+      if (probs.cols == 8) softmax_lanes<8>(row);
+      else softmax_lanes<16>(row);
+      std::fill(row + K, row + probs.cols, 0.0f);
+      return;
+    }
+    for (int m = 0; m < p.heads; ++m) {
+      float* score = row + m * K;
+      float top = score[0];
+      for (int k = 1; k < K; ++k) top = score[k] > top ? score[k] : top;
+      for (int k = 0; k < K; ++k) score[k] -= top;
+    }
+    for (int s = 0; s < p.slots(); ++s) row[s] = fast_exp(row[s]);
+    for (int m = 0; m < p.heads; ++m) {
+      float* e = row + m * K;
+      float total = 0;
+      for (int k = 0; k < K; ++k) total += e[k];
+      const float inverse = 1.0f / total;
+      for (int k = 0; k < K; ++k) e[k] *= inverse;
+    }
+  }
+
+  void normalise_rows(int count) {
+    const int64_t C = p.channels;
+    for (int r = 0; r < count; ++r) {
+      const float* from = x.row(r);
+      float* to = normal.row(r);
+      inverse_rms[r] = 1;
+      if (p.normalise && p.integration != kMul) {
+        const float mean = sum(from, x.cols) / C;
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c) to[c] = from[c] - mean;
+        from = to;
+      }
+      if (p.normalise && p.integration != kAdd)
+        inverse_rms[r] = 1.0f / std::sqrt(dot(from, from, x.cols) / C + kNormEpsilon);
+      if (inverse_rms[r] != 1 || from != to)
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c) to[c] = from[c] * inverse_rms[r];
+    }
+  }
+
+  void integrate(int count) {
+    const int64_t C = p.channels;
+    for (int r = 0; r < count; ++r) {
+      float* o = out.row(r);
+      const float *n = normal.row(r), *b = bias.data(), *first = control.row(r);
+      const float *second = first + C, *b2 = b + C;
+      if (p.integration == kAdd)
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c) o[c] = n[c] + (first[c] + b[c]);
+      else if (p.integration == kMul)
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c) o[c] = n[c] * (first[c] + b[c]);
+      else
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c)
+          o[c] = n[c] * (first[c] + b[c]) + (second[c] + b2[c]);
+    }
+  }
+};
+
+}  // namespace gansformer

@@ -1,0 +1,72 @@
+// The CPU kernels as the op glue calls them, each on a range of its work. No TensorFlow here.
+#pragma once
+
+#include <cstdint>
+
+#include "attend.h"
+#include "bias_act.h"
+#include "scalar.h"
+#include "upfirdn.h"
+
+namespace gansformer {
+
+// Output rows [begin, end), counted over all samples.
+template <class T>
+void upfirdn_cpu(const T* x, T* y, const Upfirdn& p, int64_t begin, int64_t end);
+
+template <class T>
+struct BiasActIn {
+  const T *x;      // [samples, positions, channels]
+  const T *scale;  // [samples, channels] or null
+  const T *noise;  // [samples, positions] or null
+  const T *bias;   // [channels] or null
+};
+
+template <class T>
+struct BiasActGrad {
+  const T *dy, *y;  // y: the output, or null if the derivative does not need it
+  T *dx, *dnoise;   // dnoise: used if there is noise
+};
+
+// Positions [begin, end), counted over all samples; y may be x.
+template <class T>
+void bias_act_cpu(const BiasAct& p, const BiasActIn<T>& in, T* y, int64_t begin, int64_t end);
+
+// Positions [begin, end) of one sample; adds to db and ds [channels].
+template <class T>
+void bias_act_grad_cpu(const BiasAct& p, const BiasActIn<T>& in, const BiasActGrad<T>& grad,
+                       int64_t begin, int64_t end, float* db, float* ds);
+
+template <class T>
+struct AttendIn {
+  const T *x;         // [samples, positions, channels]
+  const T *scale;     // [samples, channels] or null
+  const T *keys;      // [samples or 1, slots, channels]
+  const T *logits;    // [samples or 1, positions or 1, slots] or null
+  const T *keep;      // [samples, positions, slots] or null
+  const T *values;    // [samples or 1, slots, width]
+  const T *bias;      // [width] or null
+  const T *noise;     // [samples, positions] or null
+  const T *act_bias;  // [channels] or null
+};
+
+template <class T>
+struct AttendGrad {
+  const T *dy, *y;
+  T *dx, *dkeep, *dnoise;  // used if there is x (always), keep, noise
+  float* dlogits;          // [samples, positions, slots]; used for logits that are not flat
+};
+
+// Positions [begin, end), counted over all samples.
+template <class T>
+void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int64_t end);
+
+// Positions [begin, end) of one sample. The sums over them go to `sums`, one after the other: keys [S, C],
+// values [S, V], bias [V], act_bias [C], scale [C], flat logits [S].
+template <class T>
+void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
+                     int64_t begin, int64_t end, float* sums);
+
+int64_t attend_sums_size(const Attend& p);
+
+}  // namespace gansformer

@@ -1,0 +1,247 @@
+// Op glue of the attention. Optional inputs are absent when they have no elements.
+#pragma once
+
+#include "attend.h"
+#include "op_common.h"
+
+#define GF_ATTEND_INPUTS                                                       \
+  Input("x: T")            /* [N, P, C] */                                     \
+      .Input("scale: T")   /* [N, C], optional */                              \
+      .Input("keys: T")    /* [N or 1, S, C] */                                \
+      .Input("logits: T")  /* [N or 1, P or 1, S], optional */                 \
+      .Input("keep: T")    /* [N, P, S], optional */                           \
+      .Input("values: T")  /* [N or 1, S, C or 2C] */                          \
+      .Input("bias: T")    /* [C or 2C], optional */                           \
+      .Input("noise: T")   /* [N, P], optional */                              \
+      .Input("act_bias: T") /* [C], optional */
+#define GF_ATTEND_ATTRS                                                        \
+  Attr("T: {float, half, bfloat16}")                                           \
+      .Attr("heads: int")                                                      \
+      .Attr("integration: int")                                                \
+      .Attr("normalise: bool")                                                 \
+      .Attr("alpha: float")                                                    \
+      .Attr("gain: float")
+
+REGISTER_OP("GansformerAttend")
+    .GF_ATTEND_INPUTS.Output("y: T")
+    .GF_ATTEND_ATTRS.SetShapeFn([](gansformer::InferenceContext* c) {
+      c->set_output(0, c->input(0));
+      return gansformer::ok_status();
+    });
+
+REGISTER_OP("GansformerAttendGrad")
+    .Input("dy: T")
+    .Input("y: T")
+    .GF_ATTEND_INPUTS.Output("dx: T")
+    .Output("dscale: T")
+    .Output("dkeys: T")
+    .Output("dlogits: T")
+    .Output("dkeep: T")
+    .Output("dvalues: T")
+    .Output("dbias: T")
+    .Output("dnoise: T")
+    .Output("dact_bias: T")
+    .GF_ATTEND_ATTRS.SetShapeFn([](gansformer::InferenceContext* c) {
+      for (int i = 0; i < 9; ++i) c->set_output(i, c->input(i + 2));
+      return gansformer::ok_status();
+    });
+
+namespace gansformer {
+
+enum AttendInput {
+  kX, kScale, kKeys, kLogits, kKeep, kValues, kBias, kNoise, kActBias, kNumAttendInputs
+};
+
+class AttendBase : public OpKernel {
+ public:
+  explicit AttendBase(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("heads", &params_.heads));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("integration", &params_.integration));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("normalise", &params_.normalise));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("alpha", &params_.alpha));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("gain", &params_.gain));
+  }
+
+ protected:
+  // Reads the sizes from the inputs, the first of which has index `first`, and checks them.
+  Status sizes(OpKernelContext* ctx, int first, Attend* p) const {
+    const auto shape = [&](int i) { return ctx->input(first + i).shape(); };
+    *p = params_;
+    const TensorShape x = shape(kX), keys = shape(kKeys), values = shape(kValues);
+    if (x.dims() != 3 || keys.dims() != 3 || values.dims() != 3)
+      return tensorflow::errors::InvalidArgument("native attend: wrong rank of x, keys or values");
+    p->samples = x.dim_size(0);
+    p->positions = x.dim_size(1);
+    p->channels = x.dim_size(2);
+    p->elements = int(keys.dim_size(1)) / p->heads;
+    p->shared_keys = keys.dim_size(0) == 1;
+    p->shared_values = values.dim_size(0) == 1;
+    const int64_t N = p->samples, P = p->positions, C = p->channels;
+    const int64_t S = p->slots();
+    bool good = S > 0 && keys.dim_size(1) == S && values.dim_size(1) == S &&
+                (p->shared_keys || keys.dim_size(0) == N) && keys.dim_size(2) == C &&
+                (p->shared_values || values.dim_size(0) == N) && values.dim_size(2) == p->width();
+    const TensorShape logits = shape(kLogits);
+    p->shared_logits = p->flat_logits = false;
+    if (logits.num_elements()) {
+      good = good && logits.dims() == 3 && logits.dim_size(2) == S;
+      if (good) {
+        p->shared_logits = logits.dim_size(0) == 1;
+        p->flat_logits = logits.dim_size(1) == 1;
+        good = (p->shared_logits || logits.dim_size(0) == N) &&
+               (p->flat_logits || logits.dim_size(1) == P);
+      }
+    }
+    const auto fits = [&](int i, int64_t size) {
+      return shape(i).num_elements() == 0 || shape(i).num_elements() == size;
+    };
+    good = good && fits(kScale, N * C) && fits(kKeep, N * P * S) && fits(kBias, p->width()) && fits(kNoise, N * P) &&
+           fits(kActBias, C);
+    if (!good) return tensorflow::errors::InvalidArgument("native attend: inputs do not fit x");
+    return ok_status();
+  }
+
+  template <class T>
+  static AttendIn<T> inputs(OpKernelContext* ctx, int first) {
+    const auto at = [&](int i) { return data<T>(ctx->input(first + i)); };
+    return AttendIn<T>{at(kX),      at(kScale), at(kKeys),  at(kLogits), at(kKeep),
+                       at(kValues), at(kBias),  at(kNoise), at(kActBias)};
+  }
+
+  // Rough cycles for a position; `products`: small matrix products on it.
+  static double cost(const Attend& p, int products) {
+    return double(p.channels) * (p.slots() * products / 16.0 + products);
+  }
+
+ private:
+  Attend params_;
+};
+
+template <bool CUDA>
+class AttendOp : public AttendBase {
+ public:
+  using AttendBase::AttendBase;
+
+  void Compute(OpKernelContext* ctx) override {
+    Attend p;
+    OP_REQUIRES_OK(ctx, sizes(ctx, 0, &p));
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
+    if (!y->NumElements()) return;
+#ifdef GANSFORMER_CUDA
+    if (CUDA) {
+      const auto in = inputs<void>(ctx, 0);
+      GF_CUDA_CHECK(ctx, gansformer_attend_cuda(cuda_stream(ctx), cuda_type(y->dtype()), &p, &in,
+                                                data<void>(y)));
+      return;
+    }
+#endif
+    with_type(y->dtype(), [&](auto type) {
+      using T = decltype(type);
+      const auto in = inputs<T>(ctx, 0);
+      // 64 positions at a time: each block unpacks the keys and values anew.
+      const int64_t total = p.samples * p.positions, block = 64;
+      parallel(ctx, (total + block - 1) / block, block * cost(p, 2), [&](int64_t begin, int64_t end) {
+        attend_cpu(p, in, data<T>(y), begin * block, std::min(end * block, total));
+      });
+    });
+  }
+};
+
+template <bool CUDA>
+class AttendGradOp : public AttendBase {
+ public:
+  using AttendBase::AttendBase;
+
+  void Compute(OpKernelContext* ctx) override {
+    constexpr int kFirst = 2;
+    const Tensor &dy = ctx->input(0), &y = ctx->input(1), &x = ctx->input(kFirst);
+    Attend p;
+    OP_REQUIRES_OK(ctx, sizes(ctx, kFirst, &p));
+    OP_REQUIRES(ctx, dy.shape() == x.shape() && y.shape() == x.shape(),
+                tensorflow::errors::InvalidArgument("native attend: x, y and dy do not fit"));
+    Tensor* out[kNumAttendInputs];
+    for (int i = 0; i < kNumAttendInputs; ++i)
+      OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(kFirst + i).shape(), &out[i]));
+    if (!x.NumElements()) return;
+    // Per block of positions: sums for the inputs that all positions share.
+    const int64_t blocks = (p.positions + kBlock - 1) / kBlock, units = p.samples * blocks;
+    const int64_t stride = attend_sums_size(p);
+    const bool has_logits = out[kLogits]->NumElements() && !p.flat_logits;
+    const int64_t logits_size = has_logits ? p.samples * p.slots() * p.positions : 0;
+    Tensor sums_tensor, dlogits_tensor;
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({units, stride}),
+                                           &sums_tensor));
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({logits_size}),
+                                           &dlogits_tensor));
+    float *sums = data<float>(&sums_tensor), *dlogits = data<float>(&dlogits_tensor);
+#ifdef GANSFORMER_CUDA
+    if (CUDA) {
+      const auto in = inputs<void>(ctx, kFirst);
+      void* results[kNumAttendInputs];
+      for (int i = 0; i < kNumAttendInputs; ++i) results[i] = data<void>(out[i]);
+      GF_CUDA_CHECK(ctx, gansformer_attend_grad_cuda(cuda_stream(ctx), cuda_type(x.dtype()), &p,
+                                                     &in, data<void>(dy), data<void>(y), results,
+                                                     dlogits, sums));
+      return;
+    }
+#endif
+    with_type(x.dtype(), [&](auto type) {
+      using T = decltype(type);
+      const auto in = inputs<T>(ctx, kFirst);
+      const AttendGrad<T> grad{data<T>(dy),         data<T>(y),           data<T>(out[kX]),
+                               data<T>(out[kKeep]), data<T>(out[kNoise]), dlogits};
+      parallel(ctx, units, kBlock * cost(p, 6), [&](int64_t begin, int64_t end) {
+        for (int64_t unit = begin; unit < end; ++unit) {
+          const int64_t start = unit / blocks * p.positions, first = unit % blocks * kBlock;
+          const int64_t last = std::min(first + kBlock, p.positions);
+          attend_grad_cpu(p, in, grad, start + first, start + last, sums + unit * stride);
+        }
+      });
+      reduce(p, out, sums, blocks, dlogits, T());
+    });
+  }
+
+ private:
+  // Sums of blocks => gradients of what all positions, or all samples, share.
+  template <class T>
+  static void reduce(const Attend& p, Tensor** out, const float* sums, int64_t blocks,
+                     const float* dlogits, T) {
+    const int64_t S = p.slots(), C = p.channels, V = p.width(), stride = attend_sums_size(p);
+    int64_t offset = 0;
+    const auto add = [&](int i, int64_t size, bool per_sample) {
+      if (out[i]->NumElements()) {
+        const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
+        for (int64_t g = 0; g < groups; ++g)
+          reduce_rows(sums, g * rows, (g + 1) * rows, stride, offset, size,
+                      data<T>(out[i]) + g * size);
+      }
+      offset += size;
+    };
+    add(kKeys, S * C, !p.shared_keys);
+    add(kValues, S * V, !p.shared_values);
+    add(kBias, V, false);
+    add(kActBias, C, false);
+    add(kScale, C, true);
+    if (p.flat_logits) {
+      add(kLogits, S, !p.shared_logits);
+    } else if (out[kLogits]->NumElements()) {
+      const int64_t size = S * p.positions, groups = p.shared_logits ? 1 : p.samples;
+      const int64_t rows = p.samples / groups;
+      for (int64_t g = 0; g < groups; ++g)
+        reduce_rows(dlogits, g * rows, (g + 1) * rows, size, 0, size,
+                    data<T>(out[kLogits]) + g * size);
+    }
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("GansformerAttend").Device(tensorflow::DEVICE_CPU), AttendOp<false>);
+REGISTER_KERNEL_BUILDER(Name("GansformerAttendGrad").Device(tensorflow::DEVICE_CPU),
+                        AttendGradOp<false>);
+#ifdef GANSFORMER_CUDA
+REGISTER_KERNEL_BUILDER(Name("GansformerAttend").Device(tensorflow::DEVICE_GPU), AttendOp<true>);
+REGISTER_KERNEL_BUILDER(Name("GansformerAttendGrad").Device(tensorflow::DEVICE_GPU),
+                        AttendGradOp<true>);
+#endif
+
+}  // namespace gansformer

@@ -1,0 +1,105 @@
+// What the op glue shares: names that differ between TensorFlow 1.15 and 2.x, access to tensors,
+// work on the session's threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "kernels_cpu.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/lib/core/threadpool.h"
+#ifdef GANSFORMER_CUDA
+#include "kernels_cuda.h"
+#if GANSFORMER_TF_MAJOR < 2
+#include "tensorflow/stream_executor/stream.h"
+#else
+#include "xla/stream_executor/stream.h"
+#endif
+#endif
+
+namespace gansformer {
+
+using tensorflow::DataType;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::shape_inference::DimensionHandle;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+#if GANSFORMER_TF_MAJOR < 2
+using Status = tensorflow::Status;
+inline Status ok_status() { return Status::OK(); }
+#else
+using Status = absl::Status;
+inline Status ok_status() { return absl::OkStatus(); }
+#endif
+
+// Positions whose sums are added before the sums of blocks are: fixed, so that results do not depend on
+// the number of threads.
+constexpr int64_t kBlock = 256;
+
+template <class T>
+const T* data(const Tensor& tensor) {
+  return tensor.NumElements() ? reinterpret_cast<const T*>(tensor.tensor_data().data()) : nullptr;
+}
+
+template <class T>
+T* data(Tensor* tensor) {
+  return const_cast<T*>(data<T>(*tensor));
+}
+
+// Calls f(begin, end) on the session's threads; `cost`: cycles for one unit.
+template <class F>
+void parallel(OpKernelContext* ctx, int64_t total, double cost, F f) {
+  ctx->device()->tensorflow_cpu_worker_threads()->workers->ParallelFor(
+      total, std::max<int64_t>(1, int64_t(cost)), f);
+}
+
+// Calls f(T()) with the scalar type of the kernels.
+template <class F>
+void with_type(DataType type, F f) {
+  if (type == tensorflow::DT_FLOAT) f(float());
+  else if (type == tensorflow::DT_HALF) f(Half());
+  else f(BFloat16());
+}
+
+// Adds rows [begin, end) of `sums` [rows, stride], columns [offset, offset + size).
+template <class T>
+void reduce_rows(const float* sums, int64_t begin, int64_t end, int64_t stride, int64_t offset,
+                 int64_t size, T* out) {
+  std::vector<double> total(size, 0.0);
+  for (int64_t r = begin; r < end; ++r)
+    for (int64_t j = 0; j < size; ++j) total[j] += sums[r * stride + offset + j];
+  for (int64_t j = 0; j < size; ++j) out[j] = from_float<T>(float(total[j]));
+}
+
+#ifdef GANSFORMER_CUDA
+inline void* cuda_stream(OpKernelContext* ctx) {
+#if GANSFORMER_TF_MAJOR < 2
+  return *reinterpret_cast<void**>(
+      ctx->op_device_context()->stream()->implementation()->GpuStreamMemberHack());
+#else
+  return ctx->op_device_context()->stream()->platform_specific_handle().stream;
+#endif
+}
+
+inline int cuda_type(DataType type) {
+  return type == tensorflow::DT_FLOAT ? 0 : type == tensorflow::DT_HALF ? 1 : 2;
+}
+
+#define GF_CUDA_CHECK(CTX, CALL)                                                               \
+  do {                                                                                         \
+    const char* error = CALL;                                                                  \
+    OP_REQUIRES(CTX, error == nullptr,                                                         \
+                tensorflow::errors::Internal("native op: CUDA says: ", error ? error : ""));   \
+  } while (false)
+#endif
+
+}  // namespace gansformer

@@ -1,0 +1,198 @@
+"""Native operations equal their references: values, first and second derivatives; all types."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.tflib import native
+from dnnlib.tflib.compat import tf
+from dnnlib.tflib.native import calls, check
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.ops.attend import attend
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+
+PIXEL = np.ones([1, 1])
+SMOOTH = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+LONG = np.outer(np.arange(1, 13), np.arange(12, 0, -1)) / 1000
+SKEW = np.random.RandomState(0).randn(5, 3)
+
+UPFIRDN = [
+    check.upfirdn_case(shape, kernel, (up, up), (down, down), pad_y, pad_x)
+    for shape, kernel, (up, down), (pad_y, pad_x) in itertools.product(
+        ([2, 11, 10, 3], [1, 6, 7, 37]),
+        (SMOOTH, SKEW),
+        ((1, 1), (2, 1), (1, 2), (3, 2)),
+        (((2, 1), (2, 1)), ((-1, 4), (3, -2))),
+    )
+] + [
+    check.upfirdn_case([2, 9, 8, 16], PIXEL, (2, 2), (2, 2), (0, 0), (1, -1)),
+    check.upfirdn_case([3, 8, 8, 20], LONG, (2, 2), (1, 1), (7, 6), (5, 8)),
+    check.upfirdn_case([3, 40, 3, 17], SMOOTH, (1, 2), (2, 1), (1, 1), (2, 1)),
+    check.upfirdn_case([0, 8, 8, 4], SMOOTH),
+]
+BIAS_ACT = [
+    check.bias_act_case(shape, act, extras, clamp=clamp)
+    for act, (shape, extras), clamp in itertools.product(
+        ACTIVATIONS,
+        (
+            ([2, 5, 6, 19], "bsn"),
+            ([3, 17, 16, 3], "b"),
+            ([2, 300, 16], "s"),
+            ([2, 3, 4, 5], "n"),
+            ([9, 40], "b"),
+            ([7, 2], ""),
+        ),
+        (None, 0.8),
+    )
+]
+ATTEND = [
+    check.attend_case(shape, slots, heads, integration, normalise, extras, shared)
+    for (shape, slots, heads), integration, normalise, (extras, shared) in itertools.product(
+        (([2, 21, 20], 5, 1), ([3, 9, 35], 24, 2), ([2, 300, 16], 16, 1), ([1, 7, 5], 40, 5)),
+        calls.INTEGRATIONS,
+        (True, False),
+        (("lksbna", ""), ("l", "klv"), ("lsa", "klp"), ("", "")),
+    )
+]
+
+
+def thinned(cases, step):
+    """All cases; those that are no multiple of ``step`` are left to the slow suite."""
+    return [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] if i % step else [])
+        for i, case in enumerate(cases)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _native_ops():
+    native.set_custom_ops("native")
+    try:
+        native.library()
+    except UserError as error:
+        pytest.skip(str(error))
+    else:
+        yield
+    finally:
+        native.set_custom_ops("auto")
+
+
+def _compare(case, session, dtype="float32"):
+    errors = check.max_errors(case, session, dtype)
+    name = max(errors, key=errors.get)
+    assert errors[name] <= check.TOLERANCE[dtype], f"{name} of {case.name}"
+
+
+@pytest.mark.parametrize("case", thinned(UPFIRDN, 3))
+def test_upfirdn(case, session):
+    _compare(case, session)
+
+
+@pytest.mark.parametrize("case", thinned(BIAS_ACT, 7))
+def test_bias_act(case, session):
+    _compare(case, session)
+
+
+@pytest.mark.parametrize("case", thinned(ATTEND, 7))
+def test_attend(case, session):
+    _compare(case, session)
+
+
+@pytest.mark.parametrize("dtype", [dtype.name for dtype in calls.DTYPES[1:]])
+@pytest.mark.parametrize("case", thinned(check.default_cases(), 3))
+def test_half_precision(case, dtype, session):
+    _compare(case, session, dtype)
+
+
+def test_half_conversion_is_ieee(session):
+    """Every finite float16 passes unchanged; floats round to the nearest, ties to even."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    every = every[: len(every) // 16 * 16].reshape([-1, 16])
+    out = calls.bias_act(tf.constant(every), None, None, None, "linear", 0.0, 1.0, None)
+    np.testing.assert_array_equal(session.run(out), every)
+
+    floats = np.random.RandomState(0).randn(1000, 16).astype(np.float32) * 10.0 ** np.arange(-8, 8)
+    halves = tf.constant(np.ones([1000, 16], np.float16))
+    scale = tf.constant(np.minimum(np.abs(floats), 7e4).astype(np.float16))
+    out = calls.bias_act(halves, None, scale, None, "linear", 0.0, 1.0 / 3.0, None)
+    exact = session.run(scale).astype(np.float32) * np.float32(1.0 / 3.0)
+    with np.errstate(over="ignore"):
+        expected = exact.astype(np.float16)
+    np.testing.assert_array_equal(session.run(out), expected)
+
+
+def test_not_a_number_stays(session):
+    """Training stops when numbers go bad; an operation must not hide them."""
+    x = np.ones([1, 4, 4, 20], np.float32)
+    x[0, 1, 2, 3] = np.nan
+    for act in ACTIVATIONS:
+        out = session.run(fused_bias_act(tf.constant(x), act=act, clamp=2.0))
+        assert np.isnan(out[0, 1, 2, 3]), act
+        assert np.isfinite(np.delete(out.ravel(), np.flatnonzero(np.isnan(x)))).all(), act
+    table = tf.ones([1, 6, 20])
+    out = session.run(attend(tf.constant(x.reshape([1, 16, 20])), table, table, normalise=True))
+    assert np.isnan(out[0, 6]).all()
+    assert np.isfinite(out[0, :6]).all()
+
+
+def test_infinity_and_large_values(session):
+    x = np.array([[-np.inf, -1e4, -100.0, 100.0, 1e4, np.inf] * 4], np.float32)
+    for act in ACTIVATIONS:
+        native_out = calls.bias_act(tf.constant(x), None, None, None, act, 0.2, 1.0, None)
+        reference = ACTIVATIONS[act].fn(tf.constant(x), 0.2)
+        out, expected = session.run([native_out, reference])
+        finite = np.isfinite(expected) & np.isfinite(x)
+        np.testing.assert_allclose(out[finite], expected[finite], atol=1e-5, err_msg=act)
+
+
+def test_third_derivative_is_native(session):
+    """Piecewise linear activations: d3/dx3 of sum(f(x)^3) is 6 slope^3."""
+    x = tf.constant(np.random.RandomState(3).randn(2, 4, 4, 8).astype(np.float32))
+    value = tf.reduce_sum(fused_bias_act(x, act="lrelu", gain=1.0) ** 3)
+    for _ in range(3):
+        value = tf.gradients(tf.reduce_sum(value), x)[0]
+    expected = 6 * np.where(session.run(x) > 0, 1.0, 0.2) ** 3
+    np.testing.assert_allclose(session.run(value), expected, rtol=1e-5)
+    types = {op.type for op in value.graph.get_operations()}
+    assert "LeakyRelu" not in types
+    assert "GansformerBiasActGrad" in types
+
+
+def test_result_does_not_depend_on_threads():
+    """Sums over positions are added in a fixed order: bitwise the same on any number of threads."""
+    results = []
+    for threads in (1, 2, 5):
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads)
+        with tf.Graph().as_default(), tf.Session(config=config) as session:
+            rng = np.random.RandomState(4)
+            x = tf.constant(rng.randn(3, 700, 24).astype(np.float32))
+            table = tf.constant(rng.randn(1, 6, 24).astype(np.float32))
+            b = tf.constant(rng.randn(24).astype(np.float32))
+            y = attend(x, table, table, integration="mul", normalise=True, act_bias=b, alpha=0.2)
+            y = fused_bias_act(y, b, "lrelu", scale=tf.ones([3, 24]))
+            results.append(session.run([y, *tf.gradients(y, [x, table, b], y)]))
+    for other in results[1:]:
+        for one, two in zip(results[0], other):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(integration="sub"), "integration='sub' is none of add"),
+        (dict(heads=4), "6 slots cannot be shared by 4 heads"),
+        (dict(keys=tf.TensorSpec([3, 6, 8])), "keys of shape"),
+        (dict(values=tf.TensorSpec([1, 6, 16])), "values of shape"),
+        (dict(logits=tf.TensorSpec([1, 4, 6])), "logits of shape"),
+        (dict(noise=tf.TensorSpec([2, 5])), "noise of shape"),
+    ],
+)
+def test_wrong_arguments_of_attend_are_named(change, message, session):
+    arguments = dict(keys=tf.zeros([1, 6, 8]), values=tf.zeros([1, 6, 8]))
+    for name, value in change.items():
+        arguments[name] = tf.zeros(value.shape) if isinstance(value, tf.TensorSpec) else value
+    with pytest.raises(ValueError, match=message):
+        attend(tf.zeros([2, 5, 8]), **arguments)

@@ -1,0 +1,205 @@
+"""Building and choosing the native library: cache key, races, broken compilers."""
+
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.tflib import native
+from dnnlib.tflib.compat import tf
+from dnnlib.tflib.native import __main__ as command
+from dnnlib.tflib.native import build
+from dnnlib.tflib.ops.upfirdn_2d import filter_2d
+
+ROOT = pathlib.Path(__file__).parents[2]
+TOOLCHAIN = build.Toolchain("g++", "g++ 12.2", "native", "sse avx", None, "", ())
+SOURCES = {"ops.cc": "1", "upfirdn_cpu.cc": "2"}
+TENSORFLOW = dict(version="2.16.1", git="v2.16.1", flags="-D_GLIBCXX_USE_CXX11_ABI=1")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and no choice made yet."""
+    for name, value in (("_requested", "auto"), ("_decided", False), ("_library", None)):
+        monkeypatch.setattr(native, name, value)
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "local_gpu_names", list)
+    return tmp_path / "cache" / "native"
+
+
+def _script(path, text):
+    path.write_text("#!/bin/sh\n" + textwrap.dedent(text))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_key_depends_on_everything(monkeypatch):
+    keys = [build.cache_key(TOOLCHAIN, SOURCES, TENSORFLOW)]
+    assert build.cache_key(TOOLCHAIN, dict(reversed(list(SOURCES.items()))), TENSORFLOW) == keys[0]
+    for change in (
+        dict(cxx="clang++"),
+        dict(cxx_version="g++ 12.3"),
+        dict(march="x86-64-v3"),
+        dict(cpu="sse avx avx512f"),
+        dict(nvcc="/usr/bin/nvcc"),
+        dict(nvcc_version="13.0"),
+        dict(cuda_archs=("80",)),
+        dict(cuda_archs=("90",)),
+    ):
+        keys.append(build.cache_key(TOOLCHAIN._replace(**change), SOURCES, TENSORFLOW))
+    keys.append(build.cache_key(TOOLCHAIN, dict(SOURCES, **{"ops.cc": "3"}), TENSORFLOW))
+    keys.append(build.cache_key(TOOLCHAIN, dict(SOURCES, **{"new.h": "3"}), TENSORFLOW))
+    for name in TENSORFLOW:
+        keys.append(build.cache_key(TOOLCHAIN, SOURCES, dict(TENSORFLOW, **{name: "other"})))
+    for name in ("CPU_FLAGS", "CPU_FLAGS_IF_KNOWN", "GLUE_FLAGS", "NVCC_FLAGS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(build, name, ("-O1",))
+            keys.append(build.cache_key(TOOLCHAIN, SOURCES, TENSORFLOW))
+    assert len(set(keys)) == len(keys)
+
+
+def test_edited_source_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    (tmp_path / "a_cpu.cc").write_text("int a;")
+    before = build.source_digests()
+    (tmp_path / "a_cpu.cc").write_text("int b;")
+    after = build.source_digests()
+    assert set(before) == set(after) == {"a_cpu.cc"}
+    assert before != after
+
+
+BUILDER = """
+    import pathlib, sys
+    from dnnlib.tflib.native import build
+    build.SOURCES = pathlib.Path(sys.argv[1])
+    build.local_gpu_names = list
+    print(build.build(build.find_toolchain()))
+"""
+
+
+def test_two_processes_build_once(tmp_path, cache):
+    """One compiles, the other waits for it and finds the library."""
+    sources = tmp_path / "src"
+    sources.mkdir()
+    (sources / "ops.cc").write_text('extern "C" int answer() { return 42; }')
+    (sources / "some_cpu.cc").write_text("int other() { return 1; }")
+    calls = tmp_path / "calls"
+    compiler = _script(
+        tmp_path / "slow-g++",
+        f"""
+        case "$*" in
+          *-shared*) echo link >> {calls}; sleep 2 ;;
+        esac
+        exec g++ "$@"
+        """,
+    )
+    environment = dict(os.environ, CXX=compiler, PYTHONPATH=str(ROOT))
+    arguments = [sys.executable, "-c", textwrap.dedent(BUILDER), str(sources)]
+    running = [
+        subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    paths = {output.splitlines()[-1] for output in outputs}
+    assert len(paths) == 1
+    assert calls.read_text().split() == ["link"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".so"]  # nothing else left
+    assert sum("Compiling" in output for output in outputs) == 1
+
+
+def _broken(tmp_path):
+    return _script(
+        tmp_path / "broken-g++",
+        """
+        test "$1" = --version && { echo broken 1.0; exit 0; }
+        echo "x.cc:1:1: error: it is broken" >&2
+        exit 1
+        """,
+    )
+
+
+def _compilers(tmp_path):
+    return {
+        "broken": (_broken(tmp_path), "failed with status 1: x.cc:1:1: error: it is broken"),
+        "missing": (str(tmp_path / "none"), "there is no C\\+\\+ compiler"),
+        "mute": (_script(tmp_path / "mute", "exit 3"), "--version' failed with status 3"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["broken", "missing", "mute"])
+def test_without_compiler_auto_says_one_line(kind, tmp_path, cache, monkeypatch, capsys, session):
+    compiler, message = _compilers(tmp_path)[kind]
+    monkeypatch.setenv("CXX", compiler)
+    x = tf.ones([1, 4, 4, 2])
+    for _ in range(3):
+        y = filter_2d(x, [1, 2, 1])
+    assert session.run(y).shape == (1, 4, 4, 2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Compiling" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("Custom operations: reference, which is slower: ")
+    assert not list(cache.glob("*.so"))
+    with pytest.raises(build.Unavailable, match=message):
+        build.build(build.find_toolchain())
+
+
+@pytest.mark.parametrize("kind", ["broken", "missing", "mute"])
+def test_without_compiler_native_is_an_error(kind, tmp_path, cache, monkeypatch, session):
+    compiler, message = _compilers(tmp_path)[kind]
+    monkeypatch.setenv("CXX", compiler)
+    native.set_custom_ops("native")
+    with pytest.raises(UserError, match=message):
+        filter_2d(tf.ones([1, 4, 4, 2]), [1, 2, 1])
+
+
+def test_gpu_without_cuda_compiler(cache, monkeypatch):
+    """CPU kernels alone would drag every map off the GPU and back."""
+    monkeypatch.setattr(build, "visible_cuda_archs", lambda: ("80",))
+    monkeypatch.setattr(build, "find_nvcc", lambda: None)
+    with pytest.raises(build.Unavailable, match="a GPU but no CUDA compiler"):
+        build.find_toolchain()
+
+
+def test_damaged_library_is_named(cache, monkeypatch):
+    path = build.library_path(build.find_toolchain())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a library")
+    native.set_custom_ops("native")
+    with pytest.raises(UserError, match=f"{path.name} does not load"):
+        native.library()
+
+
+def test_cache_that_cannot_be_written(cache, monkeypatch):
+    cache.parent.write_text("a file where the folder should be")
+    with pytest.raises(build.Unavailable, match="cannot be used"):
+        build.build(build.find_toolchain())
+
+
+def test_reference_by_choice_builds_nothing(cache, capsys, session):
+    native.set_custom_ops("ref")
+    filter_2d(tf.ones([1, 4, 4, 2]), [1, 2, 1])
+    filter_2d(tf.ones([1, 4, 4, 2]), [1, 2, 1])
+    assert capsys.readouterr().out == "Custom operations: reference.\n"
+    assert not cache.exists()
+
+
+def test_unknown_choice_names_the_closest():
+    with pytest.raises(UserError, match="did you mean 'native'"):
+        native.set_custom_ops("natife")
+
+
+def test_clean_and_flags(cache, capsys):
+    cache.mkdir(parents=True)
+    for name in ("tf2.16-1.so", "tf2.16-1.lock", "other.txt"):
+        (cache / name).touch()
+    command.main(["--clean"])
+    assert [path.name for path in cache.iterdir()] == ["other.txt"]
+    assert "1 libraries removed" in capsys.readouterr().out
+    with pytest.raises(UserError, match="goes with --build only"):
+        command.main(["--clean", "--gpu-arch", "80"])
+    with pytest.raises(UserError, match="one of the arguments --build --check --clean is required"):
+        command.main([])
