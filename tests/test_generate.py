@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_painter import CLASSES, SIZE, painter_network
+from tiny_painter import CLASSES, SIZE, painter_network, shared_session
 
 import generate
 from dnnlib import cli, tflib
@@ -23,10 +23,11 @@ def own_graph(session):
     """Networks that other tests loaded would slow down every run."""
 
 
-@pytest.fixture
-def model(tmp_path):
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
     """Path of a snapshot of a tiny network with attention."""
-    return _save(tmp_path)
+    with shared_session():
+        return _save(tmp_path_factory.mktemp("model"))
 
 
 def _make(model, out, *flags):
