@@ -9,29 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-BLOCK_ROWS = 1024
-BLOCK_COLS = 4096
+BLOCK_ROWS = 2048
 ROUNDING = 1e-12  # of |a|^2 + |b|^2; float64 products of thousands of terms are better than that
 
 
-class Blocks:
-    """A set of features cut into blocks of centred float64 rows.
-
-    Args:
-      features: [N, D].
-      centre: [D], taken from every row.
-      rows: rows of a block.
-    """
-
-    def __init__(self, features, centre, rows):
-        self.features, self.centre, self.rows = features, centre, rows
-
-    def __iter__(self):
-        """Yield (slice, features [n, D], squared norms [n])."""
-        for start in range(0, len(self.features), self.rows):
-            span = slice(start, min(start + self.rows, len(self.features)))
-            block = self.features[span].astype(np.float64) - self.centre
-            yield span, block, np.einsum("nd,nd->n", block, block)
+def _blocks(features, centre, first=0):
+    """Yield (slice, centred float64 features [n, D], squared norms [n]) from row ``first`` on."""
+    for start in range(first, len(features), BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, len(features)))
+        block = features[rows].astype(np.float64)
+        block -= centre
+        yield rows, block, np.einsum("nd,nd->n", block, block)
 
 
 def _distances(a, a_norms, b, b_norms):
@@ -45,6 +33,11 @@ def _distances(a, a_norms, b, b_norms):
     return distances
 
 
+def _centre(features):
+    """A point among the features, [D]; around it, products lose the fewest digits."""
+    return features[:BLOCK_ROWS].mean(axis=0, dtype=np.float64)
+
+
 def distance_blocks(a, b):
     """All distances between two sets, block by block.
 
@@ -55,10 +48,20 @@ def distance_blocks(a, b):
     Yields:
       (slice of a's rows, slice of b's rows, squared distances of these [rows, columns]).
     """
-    centre = a[:BLOCK_COLS].mean(axis=0, dtype=np.float64)
-    for rows, a_block, a_norms in Blocks(a, centre, BLOCK_ROWS):
-        for cols, b_block, b_norms in Blocks(b, centre, BLOCK_COLS):
+    centre = _centre(a)
+    for rows, a_block, a_norms in _blocks(a, centre):
+        for cols, b_block, b_norms in _blocks(b, centre):
             yield rows, cols, _distances(a_block, a_norms, b_block, b_norms)
+
+
+def _keep_nearest(nearest, distances):
+    """Merge new distances [N, M] into the smallest ones so far, [N, k], in place."""
+    k = nearest.shape[1]
+    if distances.shape[1] > k:
+        distances = np.partition(distances, k - 1, axis=1)[:, :k]
+    candidates = np.concatenate([nearest, distances], axis=1)
+    candidates.partition(k - 1, axis=1)
+    nearest[:] = candidates[:, :k]
 
 
 def neighbour_radii(features, k):
@@ -74,12 +77,13 @@ def neighbour_radii(features, k):
     if len(features) <= k:
         raise ValueError(f"{len(features)} images have no {k}-th neighbour; give {k + 1} or more")
     nearest = np.full([len(features), k], np.inf)
-    for rows, cols, distances in distance_blocks(features, features):
-        own = np.arange(max(rows.start, cols.start), min(rows.stop, cols.stop))
-        distances[own - rows.start, own - cols.start] = np.inf
-        if distances.shape[1] > k:
-            distances.partition(k - 1, axis=1)
-        candidates = np.concatenate([nearest[rows], distances[:, :k]], axis=1)
-        candidates.partition(k - 1, axis=1)
-        nearest[rows] = candidates[:, :k]
+    centre = _centre(features)
+    for rows, a, a_norms in _blocks(features, centre):
+        for cols, b, b_norms in _blocks(features, centre, first=rows.start):
+            distances = _distances(a, a_norms, b, b_norms)
+            if rows == cols:
+                np.fill_diagonal(distances, np.inf)  # a point is no neighbour of its own
+            else:
+                _keep_nearest(nearest[cols], distances.T)
+            _keep_nearest(nearest[rows], distances)
     return nearest.max(axis=1)
