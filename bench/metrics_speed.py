@@ -65,15 +65,12 @@ def square_root_fid(a, b):
 def bench_fid(num):
     """Print time and result of both forms."""
     a, b = make_features(num, 0), make_features(num, 1, 1.1)
-    ours, our_time = min(
-        (seconds(lambda: frechet_distance(*mean_and_cov(a), *mean_and_cov(b))) for _ in range(3)),
-        key=lambda pair: pair[1],
-    )
-    theirs, their_time = seconds(square_root_fid, a, b)
+    ours, our_time = best_of_two(lambda: frechet_distance(*mean_and_cov(a), *mean_and_cov(b)))
+    theirs, their_time = best_of_two(lambda: square_root_fid(a, b))
     print(
-        f"FID of {num:,} x {DIM} features: {our_time:.2f} s, with sqrtm {their_time:.2f} s", end=""
+        f"FID of {num:,} x {DIM} features: {our_time:.2f} s, with sqrtm {their_time:.2f} s "
+        f"({their_time / our_time:.1f} x); {ours:.9g} and {theirs:.9g}"
     )
-    print(f" ({their_time / our_time:.1f} x); {ours:.9g} and {theirs:.9g}")
 
 
 def bench_precision_recall(num):
