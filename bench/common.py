@@ -23,7 +23,9 @@ def parse_arguments(description):
     """Sizes that the benchmarks take; the defaults are those that the documentation quotes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--channel-base", type=int, default=2048, help="channels = 2 * base / resolution")
+    parser.add_argument(
+        "--channel-base", type=int, default=2048, help="channels = 2 * base / resolution"
+    )
     parser.add_argument("--channel-max", type=int, default=128)
     parser.add_argument("--components-num", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -93,4 +95,4 @@ def custom_ops(choice):
     """Select the implementation of FIR filters, activations and attention."""
     from dnnlib import tflib  # noqa: PLC0415 - after the arguments
 
-    if hasattr(tflib,"set_custom_ops"): tflib.set_custom_ops(choice)
+    tflib.set_custom_ops(choice)

@@ -36,7 +36,7 @@ def forward_flops(network, components_num=0):
     for name, var in network.vars.items():
         shape, resolution = var.shape.as_list(), _resolution(name)
         if name.endswith("ToRGB/extraLayer/weight"):
-            macs = 9 * 3 * shape[2] * resolution**2  # multiplied with the RGB filters, see layers.py
+            macs = 9 * 3 * shape[2] * resolution**2  # in one with the RGB filters, see layers.py
         elif len(shape) == 4 and name.endswith("/weight") and resolution:
             macs = shape[0] * shape[1] * shape[2] * shape[3] * _conv_positions(name, resolution)
         elif name.endswith("AttLayer_l2n/weight_query"):

@@ -25,9 +25,7 @@ class Sampler:
                 from dnnlib import tflib  # noqa: PLC0415 - after the session
 
                 net = tflib.Network("G", "generator", resolution=args.resolution, **config)
-                latents = np.random.RandomState(0).randn(
-                    args.batch_size, *net.input_shapes[0][1:]
-                )
+                latents = np.random.RandomState(0).randn(args.batch_size, *net.input_shapes[0][1:])
                 z = tf.constant(latents, tf.float32)
                 out = net.get_output_for(z, tf.zeros([args.batch_size, 0]), return_as_list=True)
                 self.images = out[0].op

@@ -1,0 +1,30 @@
+#!/bin/sh
+# demo.sh PYTHON: render scenes, train a small GANsformer on them, stop and resume once, and draw pictures with it.
+set -eu
+
+python=$1
+run=results/demo-000
+started=$(date +%s)
+
+train() {
+    "$python" run_network.py --train --gansformer-default --dataset scenes --expname demo \
+        --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 16 --total-kimg "$1"
+}
+
+echo "1/4  Rendering scenes"
+"$python" prepare_data.py --scenes --images-num 6000 --resolution 32
+
+echo "2/4  Training the first half"
+train 10
+
+echo "3/4  Resuming the same run for the second half"
+train 20
+
+echo "4/4  Drawing 16 samples and the attention of each latent"
+"$python" generate.py --model $run/network-final.pkl --seeds 0-15 --grid --attention --output-dir $run/generated
+
+echo
+echo "Done in $((($(date +%s) - started) / 60)) min. Look at:"
+echo "  $run/fakes*.png       samples while training"
+echo "  $run/attention*.png   where each latent component looks"
+echo "  $run/generated/       16 samples by seed, a grid of them, and their attention"
