@@ -27,6 +27,7 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_ORIENTATION = 0x0112  # EXIF tag
 _LANCZOS = getattr(Image, "Resampling", Image).LANCZOS
 
 
@@ -68,10 +69,10 @@ def decode(data):
         if getattr(image, "n_frames", 1) > 1:
             notes.add("animated (first frame)")
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if image.getexif().get(0x0112, 1) not in (0, 1):
+        if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+            image = ImageOps.exif_transpose(image)
             notes.add("turned (EXIF)")
-        return _to_rgb(upright, notes), notes
+        return _to_rgb(image, notes), notes
     except UnreadableImageError:
         raise
     except _UNREADABLE as error:
@@ -81,7 +82,9 @@ def decode(data):
 
 
 def _to_rgb(image, notes):
-    """PIL image of any mode => RGB, by the rules that the README gives; adds to ``notes``."""
+    """PIL image of any mode => RGB, by the rules that are said; adds to ``notes``."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
         notes.update({"16-bit", "grey"})
         values = np.asarray(image).astype(np.int64)
@@ -100,7 +103,7 @@ def _to_rgb(image, notes):
         return Image.alpha_composite(ground, rgba).convert("RGB")
     if image.mode in ("1", "L"):
         notes.add("grey")
-    elif image.mode not in ("RGB", "P"):
+    elif image.mode != "P":
         notes.add(image.mode)
     return image.convert("RGB")
 

@@ -9,6 +9,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from datasets_tool.images import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
-from dnnlib.tfrecord import encode_image, frame
+from dnnlib.tfrecord import image_record
 
 _CHUNK_BYTES = 1 << 20  # pixels that travel between processes in one piece
 _CHUNKS_AHEAD = 3  # per worker; bounds the memory
@@ -65,24 +67,33 @@ def _convert_one(source, recipe, key):
         return Converted(name, error=str(error))
     if not isinstance(picture, np.ndarray):
         picture = fit(picture, recipe.resolution, recipe.ratio, recipe.crop)
-        picture = np.asarray(picture).transpose(2, 0, 1)
+        bands = b"".join(band.tobytes() for band in picture.split())
+        picture = np.frombuffer(bands, np.uint8).reshape(3, *picture.size)
     sizes = levels(picture) if recipe.multi_resolution else [picture]
     return Converted(
         name,
         label_key=source.label_key(key),
-        records=tuple(frame(encode_image(image)) for image in sizes),
+        records=tuple(image_record(image) for image in sizes),
         side_data=side_data,
         notes=frozenset(notes),
-        sums=tuple(int(total) for total in picture.sum((1, 2), dtype=np.int64)),
+        sums=tuple(picture.reshape(3, -1).sum(1, dtype=np.uint32).tolist()),
     )
 
 
 _worker = {}
 
 
-def _start_worker(source, recipe):
+def _end_with(parent):
+    """End this process when its parent is gone, however that happened."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _start_worker(source, recipe, parent):
     """Keep what all chunks share; the parent alone answers Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _worker.update(source=source, recipe=recipe)
 
 
@@ -122,7 +133,7 @@ def convert_all(source, recipe, skip, workers):
         return
     # Fresh processes (spawn) are safe whatever the parent runs, and import no TensorFlow.
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (source, recipe)
+        workers, multiprocessing.get_context("spawn"), _start_worker, (source, recipe, os.getpid())
     )
     size = max(1, min(32, _CHUNK_BYTES // (3 * recipe.resolution**2)))
     chunks, waiting = _chunks(keys, size), collections.deque()

@@ -27,7 +27,7 @@ except ImportError:  # no lock where the system has none
     fcntl = None
 
 PARTIAL = ".partial"
-FORMAT_VERSION = 1
+TOOL_VERSION = 1  # to be raised when the same recipe gives other files
 NPY_HEADER_BYTES = 128
 _SYNC_SECONDS = 5.0
 # What a set consists of, apart from dataset.json; only such files are ever replaced.
@@ -207,7 +207,7 @@ class SetWriter:
                 for stream in self._streams.values():
                     stream.sync()
                     stream.close()
-                self._finished = dict(info, format=FORMAT_VERSION, files=files)
+                self._finished = dict(info, tool_version=TOOL_VERSION, files=files)
                 self._save_progress()
         self._move_into_place()
         return self._finished

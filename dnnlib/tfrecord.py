@@ -8,6 +8,7 @@ and ``data`` (the uint8 pixels in that order).
 from __future__ import annotations
 
 import array
+import functools
 import os
 import struct
 
@@ -45,25 +46,61 @@ def _varint_bytes(value):
     return bytes(out)
 
 
+def _head(number, length):
+    """What stands before the payload of a length-delimited protobuf field."""
+    return _varint_bytes(number << 3 | _BYTES) + _varint_bytes(length)
+
+
 def _field(number, payload):
     """A length-delimited protobuf field."""
-    return _varint_bytes(number << 3 | _BYTES) + _varint_bytes(len(payload)) + payload
+    return _head(number, len(payload)) + payload
+
+
+@functools.lru_cache(maxsize=64)
+def _example_start(shape):
+    """What stands before the pixels in the tf.train.Example of an image of this shape."""
+    values = b"".join(_varint_bytes(size) for size in shape)
+    values = _field(3, _field(1, values))  # Feature.int64_list.value, packed
+    start = _field(1, _field(1, b"shape") + _field(2, values))
+    size = shape[0] * shape[1] * shape[2]
+    head = b""  # of the entry "data", from the inside out: the pixels end all of its messages
+    for number in (1, 1, 2):  # BytesList.value, Feature.bytes_list, value of the map's entry
+        head = _head(number, size + len(head)) + head
+    key = _field(1, b"data")
+    entry = _head(1, size + len(head) + len(key)) + key + head
+    return _head(1, size + len(start) + len(entry)) + start + entry
+
+
+def _length_and_checksum(length):
+    """The first HEADER_BYTES of a record."""
+    head = struct.pack("<Q", length)
+    return head + struct.pack("<I", masked_crc32c(head))
+
+
+_record_head = functools.lru_cache(maxsize=64)(_length_and_checksum)
 
 
 def encode_image(image):
     """uint8 [C, H, W] => the bytes of its tf.train.Example."""
-    shape = b"".join(_varint_bytes(size) for size in image.shape)
-    shape = _field(3, _field(1, shape))  # Feature.int64_list.value, packed
-    pixels = _field(1, _field(1, np.ascontiguousarray(image, np.uint8).tobytes()))
-    entries = [_field(1, b"shape") + _field(2, shape), _field(1, b"data") + _field(2, pixels)]
-    return _field(1, b"".join(_field(1, entry) for entry in entries))
+    return _example_start(image.shape) + np.ascontiguousarray(image, np.uint8).tobytes()
 
 
 def frame(data):
     """The record of ``data`` as it stands in a file."""
-    length = struct.pack("<Q", len(data))
-    head = length + struct.pack("<I", masked_crc32c(length))
-    return b"".join([head, data, struct.pack("<I", masked_crc32c(data))])
+    return b"".join([_length_and_checksum(len(data)), data, struct.pack("<I", masked_crc32c(data))])
+
+
+def image_record(image):
+    """frame(encode_image(image)) with the pixels, uint8 [C, H, W] in any layout, copied once."""
+    start = _example_start(image.shape)
+    head = _record_head(len(start) + image.size) + start
+    record = bytearray(len(head) + image.size + FOOTER_BYTES)
+    record[: len(head)] = head
+    pixels = np.frombuffer(record, np.uint8, image.size, len(head)).reshape(image.shape)
+    pixels[...] = image
+    checksum = masked_crc32c(memoryview(record)[HEADER_BYTES:-FOOTER_BYTES])
+    struct.pack_into("<I", record, len(record) - FOOTER_BYTES, checksum)
+    return record
 
 
 # Decoding
@@ -149,12 +186,15 @@ class ImageDecoder:
 
     def __call__(self, data):
         """Serialised Example => uint8 [C, H, W], a view of ``data``; ValueError if it is none."""
-        layout = self._layout
-        if layout is None or not (
-            len(data) == layout[0] and data.startswith(layout[1]) and data.endswith(layout[2])
+        layout, view = self._layout, memoryview(data)
+        if (
+            layout is None
+            or len(view) != layout[0]
+            or view[: len(layout[1])] != layout[1]
+            or view[layout[0] - len(layout[2]) :] != layout[2]
         ):
-            shape, (start, stop) = _find_image(data)
-            self._layout = layout = (len(data), data[:start], data[stop:], shape)
+            shape, (start, stop) = _find_image(view)
+            self._layout = layout = (len(view), bytes(view[:start]), bytes(view[stop:]), shape)
         start, stop = len(layout[1]), layout[0] - len(layout[2])
         return np.frombuffer(data, np.uint8, stop - start, start).reshape(layout[3])
 
@@ -207,12 +247,12 @@ class RecordFile:
         return offsets, lengths
 
     def read(self, index):
-        """The data of record ``index``, bytes, compared with its checksum on the first read."""
+        """The data of record ``index``, compared with its checksum on the first read."""
         offset, length = int(self.offsets[index]), int(self.lengths[index])
         data = os.pread(self._fd, length + FOOTER_BYTES, offset + HEADER_BYTES)
         if len(data) != length + FOOTER_BYTES:
             raise DamagedRecordError(self.path, offset, "the file has become shorter")
-        data, footer = data[:length], data[length:]
+        data, footer = memoryview(data)[:length], data[length:]
         if not self._checked[index]:
             if masked_crc32c(data) != int.from_bytes(footer, "little"):
                 raise DamagedRecordError(self.path, offset, "its data does not match its checksum")

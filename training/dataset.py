@@ -176,14 +176,13 @@ class Dataset:
         indices = self.indices(start_nimg, batch_size, part, parts)
         images = np.empty((len(indices), *self.shape), np.uint8)
         labels = np.zeros([len(indices), self.label_size], np.float32)
-        for row, index in enumerate(indices.tolist()):
-            images[row] = self.image(index)
+        places = np.arange(start_nimg + part, start_nimg + batch_size, parts, dtype=np.int64)
+        flips = _hash_bits(self.seed, places) & self.mirror
+        for row, (index, flip) in enumerate(zip(indices.tolist(), flips.tolist())):
+            image = self.image(index)
+            images[row] = image[:, :, ::-1] if flip else image
             if self.label_size:
                 labels[row] = self._labels[index]
-        if self.mirror:
-            places = np.arange(start_nimg + part, start_nimg + batch_size, parts, dtype=np.int64)
-            flipped = _hash_bits(self.seed, places)
-            images[flipped] = images[flipped, :, :, ::-1]
         return images, labels
 
     def iterate(self, start_nimg, batch_size, prefetch=4, part=0, parts=1):

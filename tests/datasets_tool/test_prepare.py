@@ -417,6 +417,36 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, root):
     assert contents(tmp_path / "whole/scenes") == contents(tmp_path / "killed/scenes")
 
 
+def test_workers_end_with_a_killed_parent(tmp_path, root):
+    command = [sys.executable, "prepare_data.py", "--scenes", "--resolution", "64"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--data-dir", str(tmp_path)], cwd=str(root)
+    )
+
+    def workers():
+        text = subprocess.run(
+            ["ps", "-A", "-o", "pid,ppid,args"], stdout=subprocess.PIPE, check=True
+        )
+        rows = [line.split(None, 2) for line in text.stdout.decode().splitlines()[1:]]
+        return {int(pid) for pid, parent, args in rows if int(parent) == process.pid}
+
+    def alive(pids):
+        return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+    progress = tmp_path / "scenes/scenes-r06.tfrecords1of1"
+    progress = tmp_path / "scenes/.partial" / progress.name
+    deadline = time.time() + 60
+    while time.time() < deadline and not (progress.exists() and progress.stat().st_size):
+        time.sleep(0.05)
+    started = workers()
+    process.kill()
+    process.wait()
+    assert len(started) >= 2
+    while time.time() < deadline and alive(started):
+        time.sleep(0.1)
+    assert not alive(started)
+
+
 def test_a_lost_worker_is_explained(folder, tmp_path):
     class Deadly(FolderSource):
         def load(self, key):

@@ -52,6 +52,14 @@ def test_we_read_what_tensorflow_writes_in_any_order_of_features(tmp_path):
     assert all((file.image(index) == image).all() for index, image in enumerate(images))
 
 
+def test_records_of_any_layout_are_copied_right():
+    for shape in ((3, 8, 16), (1, 2, 2), (3, 256, 256), (1, 128, 1)):
+        image = np.random.RandomState(3).randint(0, 256, shape).astype(np.uint8)
+        strided = np.asfortranarray(image)[:, ::-1]
+        for array in (image, strided):
+            assert bytes(tfrecord.image_record(array)) == frame(encode_image(array))
+
+
 def test_a_record_has_the_published_size():
     assert len(frame(encode_image(np.zeros([3, 32, 32], np.uint8)))) == 3127
 
