@@ -67,20 +67,22 @@ def option_parameters(func):
     return {name: parameter for name, parameter in parameters.items() if name not in hidden}
 
 
-def check_options(name, func, options):
+def check_options(name, func, options, is_static=False):
     """Compare given options with the signature of a builder.
 
     Args:
       name: the builder's name, for the message.
       func: the builder.
       options: dict, or names, of options that are going to be passed.
+      is_static: they are kept with the network, so framework arguments are none of them.
 
     Raises:
       TypeError: an option that the builder does not take; names the closest one it takes.
     """
     known = option_parameters(func)
+    others = () if is_static else FRAMEWORK_ARGUMENTS
     for option in options:
-        if option not in known and option not in FRAMEWORK_ARGUMENTS:
+        if option not in known and option not in others:
             hint = closest(option, known)
             raise TypeError(f"{name}() does not take {option!r}" + (f"; {hint}" if hint else ""))
 

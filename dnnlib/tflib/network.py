@@ -50,7 +50,7 @@ class Network:
     def _build_template(self):
         """Call the builder with placeholders; creates the variables and missing sub-networks."""
         func = builders.find_builder(self.builder)
-        builders.check_options(self.builder, func, self.static_kwargs)
+        builders.check_options(self.builder, func, self.static_kwargs, is_static=True)
         builders.check_required(self.builder, func, self.static_kwargs)
         self._bound = {}
         self._run_cache = {}
@@ -329,9 +329,12 @@ class Network:
             values = published.match_variables(self, stored)
         except BaseException as error:
             _forget_variables(before)
-            if isinstance(error, (TypeError, ValueError)):  # options that the builder refuses
-                raise UserError(f"network {self.name!r} cannot be built: {error}") from error
-            raise
+            if isinstance(error, UserError) or not isinstance(error, Exception):
+                raise
+            # Options that the builder refuses, in whatever way.
+            reason = error if isinstance(error, (TypeError, ValueError)) else repr(error)
+            text = " ".join(str(reason).split())
+            raise UserError(f"network {self.name!r} cannot be built: {text}") from error
         tfutil.set_vars(values)
 
 
