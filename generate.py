@@ -4,6 +4,7 @@ A picture's name carries its seed: the same model, seed and options give the sam
 else is made with it.
 """
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -251,8 +252,9 @@ def run(argv):
     args = parse_args(argv)
     if args.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "" if args.gpus == "none" else args.gpus
-    # TensorFlow reads the environment when it is imported.
-    from training.sampler import load_sampler  # noqa: PLC0415
+    # TensorFlow reads the environment when it is imported; dnnlib.tflib quietens it before.
+    importlib.import_module("dnnlib.tflib")
+    load_sampler = importlib.import_module("training.sampler").load_sampler
 
     sampler = load_sampler(args.model, args.batch_size, args.class_idx)
     if args.attention:
