@@ -16,7 +16,8 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from training.layers import dense_layer, dense_weights, matmul_last
+from dnnlib.tflib.ops.attend import attend, attend_probs
+from training.layers import NO_TAIL, dense_layer, dense_weights, matmul_last
 from training.shapes import bind_shapes
 
 MASKED = -10000.0  # added to the scores of hidden latents
@@ -33,22 +34,24 @@ class Dropout(namedtuple("Dropout", "rate rng site")):
       site: str, name of the place for ``rng``.
     """
 
-    def __call__(self, probs, axis=1):
-        """Drop from probabilities; what is kept grows by what is dropped.
+    def keep(self, shape, axis=0):
+        """Factors for probabilities; what is kept grows by what is dropped.
 
         Args:
-          probs: [N, F, M, T], or any order of the last three.
+          shape: of one sample's probabilities.
           axis: of F, the elements that ask; a whole element is dropped for all of them.
+
+        Returns:
+          [N, *shape], or None if nothing is dropped.
         """
         if not self.rate:
-            return probs
-        rate, shape = self.rate / 2.0, probs.shape.as_list()
-        single = self.rng.uniform(f"{self.site}/dropout", shape[1:])
-        shape[axis] = 1
-        whole = self.rng.uniform(f"{self.site}/dropout_whole", shape[1:])
+            return None
+        rate = self.rate / 2.0
+        single = self.rng.uniform(f"{self.site}/dropout", shape)
+        one = [1 if idx == axis else size for idx, size in enumerate(shape)]
+        whole = self.rng.uniform(f"{self.site}/dropout_whole", one)
         scale = np.float32(1.0 / (1.0 - rate) ** 2)
-        keep = tf.cast(whole >= rate, probs.dtype) * scale
-        return probs * tf.cast(single >= rate, probs.dtype) * keep
+        return tf.cast(single >= rate, tf.float32) * (tf.cast(whole >= rate, tf.float32) * scale)
 
     def at(self, site):
         """The same at a place below this one."""
@@ -74,56 +77,47 @@ class Projection:
     def __init__(self, x, content, bias, pos=None, position=None):
         self.x, self.content, self.bias = x, content, bias
         self.pos, self.position = pos, position
-        self.num_positions, self.num_channels = x.shape.as_list()[1:]
+        self.num_positions = x.shape.as_list()[1]
 
-    def dots(self, keys, long_last=False):
-        """Dot products with few vectors.
+    def tables(self, keys):
+        """Dot products with few vectors as a dot product with x and a part without x.
 
         Args:
           keys: [N, M, T, S], or [1, M, T, S] if they are the same for all samples.
-          long_last: order of the result.
 
         Returns:
-          [N, F, M, T], or [N, M, T, F] with ``long_last``.
+          Tuple of [N or 1, M * T, C] and [N or 1, F or 1, M * T].
         """
-        _, heads, num_keys, _ = keys.shape.as_list()
-        shared = keys.shape.as_list()[0] == 1
-        content = _through(keys, self.content)  # [N, M * T, C]
-        rest = _through(keys, self.bias[:, :, tf.newaxis])  # [N, M * T, 1]
-        if self.pos is not None:
-            position = tf.concat([_through(keys, self.position), rest], axis=2)
-            ones = tf.ones([self.num_positions, 1])
-            table = tf.concat([self.pos, ones], axis=1)[tf.newaxis]  # [1, F, P + 1]
-        if long_last:
-            dots = tf.matmul(content, self.x, transpose_b=True)
-            dots += rest if self.pos is None else tf.matmul(position, table, transpose_b=True)
-            return tf.reshape(dots, [-1, heads, num_keys, self.num_positions])
-        if shared:
-            dots = matmul_last(self.x, tf.transpose(content[0]))
-        else:
-            dots = tf.matmul(self.x, content, transpose_b=True)  # [N, F, M * T]
-        if self.pos is None:
-            dots += tf.transpose(rest, [0, 2, 1])
-        else:
-            dots += tf.matmul(table, position, transpose_b=True)
-        return tf.reshape(dots, [-1, self.num_positions, heads, num_keys])
+        position, pos = self._without_x(keys)
+        return _through(keys, self.content), tf.matmul(pos, position, transpose_b=True)
 
-    def gather(self, weights, long_last=False):
-        """Weighted sums of the elements: weights [N, F, M, T] ([N, M, T, F]) => [N, M, T, S]."""
-        if long_last:
-            _, heads, num_keys, _ = weights.shape.as_list()
-            flat = tf.reshape(weights, [-1, heads * num_keys, self.num_positions])
-        else:
-            _, _, heads, num_keys = weights.shape.as_list()
-            flat = tf.reshape(weights, [-1, self.num_positions, heads * num_keys])
-        content = tf.matmul(flat, self.x, transpose_a=not long_last)  # [N, M * T, C]
-        sums = _through_back(content, self.content, num_keys)
+    def dots(self, keys):
+        """Dot products with few vectors: keys [N, M, T, S] => [N, M, T, F]."""
+        _, heads, num_keys, _ = keys.shape.as_list()
+        position, pos = self._without_x(keys)
+        dots = tf.matmul(_through(keys, self.content), self.x, transpose_b=True)
+        dots += tf.matmul(position, pos, transpose_b=True)
+        return tf.reshape(dots, [-1, heads, num_keys, self.num_positions])
+
+    def _without_x(self, keys):
+        """Two factors, [N, M * T, P + 1] and [1, F or 1, P + 1], of what does not depend on x."""
+        position = _through(keys, tf.expand_dims(self.bias, 2))  # [N, M * T, 1]
+        pos = tf.ones([1 if self.pos is None else self.num_positions, 1])
         if self.pos is not None:
-            position = tf.matmul(flat, self.pos[tf.newaxis], transpose_a=not long_last)
+            position = tf.concat([_through(keys, self.position), position], axis=2)
+            pos = tf.concat([self.pos, pos], axis=1)
+        return position, tf.expand_dims(pos, 0)
+
+    def gather(self, weights):
+        """Weighted sums of the elements: weights [N, M, T, F] => [N, M, T, S]."""
+        _, heads, num_keys, _ = weights.shape.as_list()
+        flat = tf.reshape(weights, [-1, heads * num_keys, self.num_positions])
+        sums = _through_back(tf.matmul(flat, self.x), self.content, num_keys)
+        if self.pos is not None:
+            position = matmul_last(flat, self.pos)  # [N, M * T, P]
             sums += _through_back(position, self.position, num_keys)
-        total = tf.reduce_sum(flat, axis=2 if long_last else 1)  # [N, M * T]
-        total = tf.reshape(total, [-1, heads, num_keys, 1])
-        return sums + total * self.bias[:, tf.newaxis, :]
+        total = tf.reduce_sum(weights, axis=3, keepdims=True)  # [N, M, T, 1]
+        return sums + total * tf.expand_dims(self.bias, 1)
 
 
 def _through(vectors, w):
@@ -131,7 +125,8 @@ def _through(vectors, w):
     _, heads, num, size = vectors.shape.as_list()
     out = w.shape.as_list()[2]
     if heads == 1:
-        return tf.reshape(tf.matmul(tf.reshape(vectors, [-1, size]), w[0]), [-1, num, out])
+        y = tf.matmul(tf.reshape(vectors, [-1, size]), tf.reshape(w, [size, out]))
+        return tf.reshape(y, [-1, num, out])
     flat = tf.reshape(tf.transpose(vectors, [1, 0, 2, 3]), [heads, -1, size])
     y = tf.reshape(tf.matmul(flat, w), [heads, -1, num, out])
     return tf.reshape(tf.transpose(y, [1, 0, 2, 3]), [-1, heads * num, out])
@@ -140,57 +135,14 @@ def _through(vectors, w):
 def _through_back(sums, w, num):
     """Sums per head times its transposed matrix: [N, M * T, O] x [M, S, O] => [N, M, T, S]."""
     heads, size, out = w.shape.as_list()
+    if heads == 1:
+        w = tf.reshape(w, [size, out])
+        y = tf.matmul(tf.reshape(sums, [-1, out]), w, transpose_b=True)
+        return tf.reshape(y, [-1, 1, num, size])
     sums = tf.reshape(sums, [-1, heads, num, out])
     flat = tf.reshape(tf.transpose(sums, [1, 0, 2, 3]), [heads, -1, out])
     y = tf.reshape(tf.matmul(flat, w, transpose_b=True), [heads, -1, num, size])
     return tf.transpose(y, [1, 0, 2, 3])
-
-
-class Sides:
-    """Both sides of one attention: who asks, who answers, and the layers that compare them.
-
-    Attributes:
-      x, x_pos: [N, F, C] elements that ask and their positions [F, P] or None.
-      y: [N, T, J] elements that answer.
-      dim, num_heads: D, M.
-      query, from_pos: (weight, bias) of the dense layers of x and of x_pos (None without).
-      keys: [N, T, D].
-      hidden: [N, 1, 1, T] numbers to add to the scores, or None.
-      dropout: Dropout.
-    """
-
-    def __init__(self, x, y, dim, num_heads, x_pos, y_pos, mask, dropout):
-        if dim % num_heads != 0:
-            raise ValueError(f"attention width {dim} is not divisible by num_heads={num_heads}")
-        sizes = bind_shapes(x=(x, "N F C"), y=(y, "N T J"))
-        self.x, self.y, self.x_pos = x, y, x_pos
-        self.dim, self.num_heads, self.dropout = dim, num_heads, dropout
-        self.query = dense_weights(sizes.C, dim, "query")
-        key = dense_weights(sizes.J, dim, "key")
-        self.value = dense_weights(sizes.J, dim, "value")
-        self.from_pos = _pos_weights(x_pos, dim, "from_pos")
-        to_pos = _pos_weights(y_pos, dim, "to_pos")
-        self.keys = matmul_last(y, key[0]) + key[1]
-        if to_pos is not None:
-            self.keys += tf.matmul(y_pos, to_pos[0]) + to_pos[1]
-        self.hidden = None
-        if mask is not None:
-            bind_shapes(y=(y, "N T J"), mask=(mask, "N T"))
-            self.hidden = ((1.0 - mask) * MASKED)[:, tf.newaxis, tf.newaxis, :]
-
-    def projection(self):
-        """The queries of x: content plus position, [N, F, M, S] in effect."""
-        return project(self.x, self.query, self.num_heads, self.x_pos, self.from_pos)
-
-    def keys_by_head(self):
-        """[N, M, T, S]."""
-        return split_heads(self.keys, self.num_heads)
-
-    def probs(self, scores, step="step_0"):
-        """Scores [N, F, M, T] to probabilities, masked, with dropout; ``step`` names the place."""
-        if self.hidden is not None:
-            scores += self.hidden
-        return self.dropout.at(step)(tf.nn.softmax(scores))
 
 
 def project(x, layer, num_heads, pos=None, pos_layer=None):
@@ -222,7 +174,7 @@ def split_heads(x, num_heads):
     """[N, T, D] => [N, M, T, S]."""
     _, num, dim = x.shape.as_list()
     if num_heads == 1:
-        return x[:, tf.newaxis]
+        return tf.expand_dims(x, 1)
     x = tf.reshape(x, [-1, num, num_heads, dim // num_heads])
     return tf.transpose(x, [0, 2, 1, 3])
 
@@ -230,16 +182,94 @@ def split_heads(x, num_heads):
 def merge_heads(x):
     """[N, M, T, S] => [N, T, D]."""
     _, num_heads, num, size = x.shape.as_list()
-    return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [-1, num, num_heads * size])
+    if num_heads > 1:
+        x = tf.transpose(x, [0, 2, 1, 3])
+    return tf.reshape(x, [-1, num, num_heads * size])
+
+
+class Sides:
+    """Both sides of one attention: who asks, who answers, and the layers that compare them.
+
+    Attributes:
+      x, x_pos: [N, F, C] elements that ask and their positions [F, P] or None.
+      y: [N, T, J] elements that answer.
+      dim, num_heads: D, M.
+      query, from_pos: (weight, bias) of the dense layers of x and of x_pos (None without).
+      value: (weight, bias) of y.
+      keys: [N, T, D].
+      dropout: Dropout.
+    """
+
+    def __init__(self, x, y, dim, num_heads, x_pos, y_pos, mask, dropout):
+        if dim % num_heads != 0:
+            raise ValueError(f"attention width {dim} is not divisible by num_heads={num_heads}")
+        sizes = bind_shapes(x=(x, "N F C"), y=(y, "N T J"))
+        self.x, self.y, self.x_pos = x, y, x_pos
+        self.dim, self.num_heads, self.dropout = dim, num_heads, dropout
+        self.query = dense_weights(sizes.C, dim, "query")
+        key = dense_weights(sizes.J, dim, "key")
+        self.value = dense_weights(sizes.J, dim, "value")
+        self.from_pos = _pos_weights(x_pos, dim, "from_pos")
+        to_pos = _pos_weights(y_pos, dim, "to_pos")
+        self.keys = matmul_last(y, key[0]) + key[1]
+        if to_pos is not None:
+            self.keys += tf.matmul(y_pos, to_pos[0]) + to_pos[1]
+        self._hidden = None
+        if mask is not None:
+            bind_shapes(y=(y, "N T J"), mask=(mask, "N T"))
+            self._hidden = tf.tile(tf.expand_dims((1.0 - mask) * MASKED, 1), [1, 1, num_heads])
+
+    def projection(self):
+        """The queries of x: content plus position, [N, F, M, S] in effect."""
+        return project(self.x, self.query, self.num_heads, self.x_pos, self.from_pos)
+
+    def keys_by_head(self):
+        """[N, M, T, S]."""
+        return split_heads(self.keys, self.num_heads)
+
+    def scores(self, tables, y=None, times_hidden=1.0):
+        """Scores from the tables of a Projection.
+
+        Args:
+          tables: see :meth:`Projection.tables`.
+          y: elements that answer, if they have changed.
+          times_hidden: how often the mask counts.
+        """
+        keys, logits = tables
+        if self._hidden is not None:
+            logits += self._hidden * np.float32(times_hidden)
+        return Scores(keys, logits, self.y if y is None else y)
+
+    def keep(self, step):
+        """Dropout's factors [N, F, M, T] at a step, or None."""
+        num = self.y.shape.as_list()[1]
+        shape = [self.x.shape.as_list()[1], self.num_heads, num]
+        return self.dropout.at(step).keep(shape)
+
+    def probs(self, scores, step):
+        """Probabilities [N, F, M, T] of scores at a step before the last."""
+        probs = _by_head(attend_probs(self.x, scores.keys, self.num_heads, scores.logits), self)
+        keep = self.keep(step)
+        return probs if keep is None else probs * keep
+
+
+# x keys^T + logits are the scores: keys [N or 1, M * T, C], logits [N or 1, F or 1, M * T].
+Scores = namedtuple("Scores", "keys logits y")
+
+
+def _pos_weights(pos, dim, name):
+    return None if pos is None else dense_weights(pos.shape.as_list()[1], dim, name)
+
+
+def _by_head(x, sides):
+    """[N, F, M * T] => [N, F, M, T]."""
+    return tf.reshape(x, [-1, x.shape.as_list()[1], sides.num_heads, sides.y.shape.as_list()[1]])
 
 
 def simplex(sides):
-    """Probabilities softmax(q k^T / sqrt(S)) (Sec. 3.1.1): [N, F, M, T], and y as it is."""
+    """Scores q k^T / sqrt(S) (Sec. 3.1.1)."""
     scale = np.float32(1.0 / np.sqrt(sides.dim // sides.num_heads))
-    return sides.probs(sides.projection().dots(sides.keys_by_head() * scale)), sides.y
-
-
-Attended = namedtuple("Attended", "x probs y")
+    return sides.scores(sides.projection().tables(sides.keys_by_head() * scale))
 
 
 def attention_layer(
@@ -256,7 +286,6 @@ def attention_layer(
     integration="add",
     norm=None,
     assign=simplex,
-    gain=1.0,
 ):
     """Let every element of x gather information from the few elements of y.
 
@@ -274,39 +303,109 @@ def attention_layer(
       integration: "add", "mul" or "both": what x gathers is a bias, a gain, or one of each.
       norm: normalise x first: over positions ("instance") or channels ("layer", and "batch", which
         has always meant the same here); None does not.
-      assign: function of Sides that compares x with y; returns probabilities [N, F, M, T], and y.
-      gain: scale of the new x; needs "mul" or "both".
+      assign: function of Sides that compares x with y; returns Scores.
 
     Returns:
-      Attended: new x [N, F, C], probabilities [N, F, M, T] with gates, and y.
+      Attention, to be applied.
     """
     if integration not in INTEGRATIONS:
         raise ValueError(f"integration={integration!r} is none of {', '.join(INTEGRATIONS)}")
     sides = Sides(x, y, dim, num_heads, x_pos, y_pos, mask, dropout)
-    probs, y = assign(sides)
-    probs = _gate_answers(probs, sides.y, y_pos, num_heads) if y_gate else probs
-    probs = _gate_questions(probs, x, x_pos, num_heads) if x_gate else probs
-    sums_to_one = not (x_gate or y_gate or dropout.rate)
-    values = split_heads(matmul_last(y, sides.value[0]) + sides.value[1], num_heads)
+    scores = assign(sides)
+    given = answer_gate(sides.y, y_pos, num_heads) if y_gate else None  # [N, T, M]
+    taken = question_gate(x, x_pos, num_heads) if x_gate else None  # [N, F, M]
     channels = x.shape.as_list()[2]
     out = dense_weights(dim, channels * (2 if integration == "both" else 1), "out")
-    message = Message(probs, values, out, sums_to_one)
-    return Attended(integrate(x, message, integration, norm, gain), probs, y)
+    values = split_heads(matmul_last(scores.y, sides.value[0]) + sides.value[1], num_heads)
+    return Attention(sides, scores, values, out, (given, taken), integration, norm)
 
 
-def _pos_weights(pos, dim, name):
-    return None if pos is None else dense_weights(pos.shape.as_list()[1], dim, name)
+class Attention:
+    """One attention, in small tables, ready to be applied to x.
 
+    Args:
+      sides: Sides.
+      scores: Scores.
+      values: [N, M, T, S].
+      out: weight [D, O] and bias [O] of the last dense layer, O = C or 2C.
+      gates: [N, T, M] or None, what y gives; [N, F, M] or None, what x takes.
+      integration: see :func:`attention_layer`.
+      norm: see there.
 
-def _gate_answers(probs, y, y_pos, num_heads):
-    """Probabilities [N, F, M, T] times sigmoid(gate of y), [N, 1, M, T]."""
-    gate = answer_gate(y, y_pos, num_heads)
-    return probs * tf.transpose(gate, [0, 2, 1])[:, tf.newaxis]
+    Attributes:
+      y: [N, T, J], the latents, which some kinds of attention update.
+    """
 
+    def __init__(self, sides, scores, values, out, gates, integration, norm):
+        self.sides, self.scores, self.y = sides, scores, scores.y
+        self.integration, self.norm = integration, norm
+        self.given, taken = gates
+        if self.given is not None:
+            self.given = tf.transpose(self.given, [0, 2, 1])  # [N, M, T]
+            values *= tf.expand_dims(self.given, 3)
+        self.keep = sides.keep("probs")
+        if taken is not None:
+            taken = tf.tile(tf.expand_dims(taken, 3), [1, 1, 1, sides.y.shape.as_list()[1]])
+            self.keep = taken if self.keep is None else self.keep * taken
+        w, b = out
+        dim, width = w.shape.as_list()
+        size = dim // sides.num_heads
+        self.values = _through(values, tf.reshape(w, [sides.num_heads, size, width]))
+        if integration != "add":  # a gain of 1 + what is gathered
+            channels = sides.x.shape.as_list()[2]
+            b = b + np.float32(np.arange(width) < channels)
+        self.bias = b
 
-def _gate_questions(probs, x, x_pos, num_heads):
-    """Probabilities [N, F, M, T] times sigmoid(gate of x), [N, F, M, 1]."""
-    return probs * question_gate(x, x_pos, num_heads)[..., tf.newaxis]
+    def probs(self, scale=None):
+        """Probabilities with dropout and gates, [N, F, M, T]; scale as for :meth:`apply`."""
+        s = self.scores
+        probs = attend_probs(self.sides.x, s.keys, self.sides.num_heads, s.logits, scale)
+        probs = _by_head(probs, self.sides)
+        probs = probs if self.keep is None else probs * self.keep
+        return probs if self.given is None else probs * tf.expand_dims(self.given, 1)
+
+    def apply(self, tail=NO_TAIL):
+        """The update of x, a gain and a bias on the normalised x (Sec. 3.1.1).
+
+        Args:
+          tail: Tail: what precedes (its scale) and follows the attention in the same pass.
+
+        Returns:
+          [N, F, C].
+        """
+        x, keys, logits = self.sides.x, self.scores.keys, self.scores.logits
+        if self.norm == "instance":
+            x, keys, logits = self._over_positions(x, keys, logits)
+        slots = keys.shape.as_list()[1]
+        keep = self.keep
+        return attend(
+            x,
+            keys,
+            self.values,
+            heads=self.sides.num_heads,
+            logits=logits,
+            keep=None if keep is None else tf.reshape(keep, [-1, x.shape.as_list()[1], slots]),
+            bias=self.bias,
+            integration=self.integration,
+            normalise=self.norm in ("layer", "batch"),
+            scale=tail.scale,
+            noise=tail.flat_noise(),
+            act_bias=tail.bias,
+            alpha=tail.alpha,
+            gain=tail.gain,
+        )
+
+    def _over_positions(self, x, keys, logits):
+        """x normalised over its positions, and tables that give the scores of the x before."""
+        if self.integration != "mul":
+            mean = tf.reduce_mean(x, axis=1, keepdims=True)  # [N, 1, C]
+            x -= mean
+            logits += tf.matmul(mean, keys, transpose_b=True)
+        if self.integration != "add":
+            power = tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8
+            x *= tf.rsqrt(power)
+            keys *= tf.sqrt(power)
+        return x, keys, logits
 
 
 def answer_gate(y, pos, num_heads):
@@ -323,80 +422,3 @@ def question_gate(x, pos, num_heads):
     if pos is not None:
         gate += dense_layer(pos, num_heads, name="n_pos")
     return tf.sigmoid(gate + 1.0)
-
-
-class Message:
-    """What x gathers, (probs values) W + b, kept as small factors.
-
-    Args:
-      probs: [N, F, M, T].
-      values: [N, M, T, S].
-      out: weight [D, O] and bias [O].
-      sums_to_one: whether the probabilities of each head do; then the bias rides on the values.
-    """
-
-    def __init__(self, probs, values, out, sums_to_one):
-        _, positions, self.heads, num = probs.shape.as_list()
-        self.probs = tf.reshape(probs, [-1, positions, self.heads * num])
-        self.values, self.out, self.sums_to_one = values, out, sums_to_one
-
-    def spread(self, part, offset=0.0, gain=1.0, per_position=None, per_channel=None):
-        """gain * (one half of the message + offset), scaled further: [N, F, C].
-
-        Args:
-          part: slice of the O columns.
-          offset: number added to every entry.
-          gain: number.
-          per_position: [N, F, 1] or None.
-          per_channel: [N, 1, C] or None.
-        """
-        w, b = self.out[0][:, part], self.out[1][part] + offset
-        dim, channels = w.shape.as_list()
-        table = _through(self.values, tf.reshape(w, [self.heads, dim // self.heads, channels]))
-        probs = self.probs
-        if self.sums_to_one:
-            table += b / self.heads  # [N, M * T, C]
-        else:
-            # A last column of ones takes up the bias.
-            size = tf.shape(probs)[0]
-            last = tf.tile(b[tf.newaxis, tf.newaxis], [size, 1, 1])
-            table = tf.concat([table, last], axis=1)
-            ones = tf.ones([size, probs.shape.as_list()[1], 1])
-            probs = tf.concat([probs, ones], axis=2)
-        if gain != 1.0:
-            table *= np.float32(gain)
-        if per_channel is not None:
-            table *= per_channel
-        if per_position is not None:
-            probs *= per_position
-        return tf.matmul(probs, table)
-
-
-def integrate(x, message, integration, norm, gain=1.0):
-    """The update of x: a gain and a bias on the normalised x (Sec. 3.1.1).
-
-    Normalising scales are carried by the message's factors, never by x.
-
-    Args:
-      x: [N, F, C].
-      message: Message.
-      integration: see :func:`attention_layer`.
-      norm: see there.
-      gain: see there.
-
-    Returns:
-      [N, F, C].
-    """
-    channels = x.shape.as_list()[2]
-    first, second = slice(0, channels), slice(channels, None)
-    axis = 1 if norm == "instance" else 2
-    if norm is not None and integration != "mul":
-        x -= tf.reduce_mean(x, axis=axis, keepdims=True)
-    if integration == "add":
-        return x + message.spread(first)
-    scale = {}
-    if norm is not None:
-        power = tf.reduce_mean(tf.square(x), axis=axis, keepdims=True)
-        scale["per_channel" if axis == 1 else "per_position"] = tf.rsqrt(power + 1e-8)
-    x *= message.spread(first, offset=1.0, gain=gain, **scale)
-    return x + message.spread(second, gain=gain) if integration == "both" else x

@@ -20,8 +20,9 @@ learned weights (``st_weights``) balance content and position in each comparison
 
 Differs from the published code, unless ``published`` is set: scores are divided by the square root
 of the elements' width, not of half of it; with several heads, each head compares its own part of
-content and of position; assignments carried to a higher resolution are shared out, not repeated;
-a first layer that has other than T positions begins with learned constants.
+content and of position; assignments carried to a higher resolution are shared out, not repeated.
+The published ``iterative`` needs T positions in its first layer; here T evenly spaced ones begin,
+or, where there are fewer, learned constants.
 """
 
 from collections import namedtuple
@@ -30,7 +31,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
-from training.attention import Projection, merge_heads, simplex
+from training.attention import Projection, merge_heads, simplex, split_heads
 from training.layers import dense_layer, matmul_last
 
 KINDS = ("kmeans", "iterative", "duplex")
@@ -42,25 +43,26 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
     Args:
       kind: one of KINDS.
       iterations: k-means steps.
-      carried: assignments of the attention layer before, [N, F', M, T], for "iterative"; or None.
+      carried: assignments of the attention layer before, [N, M, T, F'], for "iterative"; or None.
       published: see the top of this file.
     """
 
     def __call__(self, sides):
-        """Probabilities [N, F, M, T], and y."""
+        """Scores."""
         elements = self._elements(sides)
         centroids, y = self._start(sides, elements)
         size = sides.dim // sides.num_heads * (1 if self.published else 2)
-        probs = None
+        scores = None
         for i in range(self.iterations):
             if i > 0:
+                probs = sides.probs(scores, f"iter_{i - 1}")
                 centroids = elements.gather(assignments(probs))
             shape = [sides.num_heads, 1, centroids.shape.as_list()[3]]
             with tf.variable_scope(f"iter_{i}"):
                 weights = tf.get_variable("st_weights", shape, initializer=tf.initializers.ones())
             keys = centroids * (weights * np.float32(1.0 / np.sqrt(size)))
-            probs = sides.probs(elements.dots(keys), f"iter_{i}")
-        return probs, y
+            scores = sides.scores(elements.tables(keys), y)
+        return scores
 
     def _elements(self, sides):
         """[content, position] of every position: a Projection to [N, F, M, 2S]."""
@@ -96,18 +98,9 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
         if self.kind == "iterative" and self.carried is not None:
             carried = upsample_assignments(self.carried, num_positions, self.published)
             return elements.gather(carried), sides.y
-        if self.kind == "iterative" and num_positions == num_keys:
-            query = matmul_last(sides.x, sides.query[0]) + sides.query[1]
-            if sides.from_pos is not None:
-                query += tf.matmul(sides.x_pos, sides.from_pos[0]) + sides.from_pos[1]
-            centroids = dense_layer(query, heads * width, name="key2")  # [N, T, M * 2S]
-            centroids = tf.reshape(centroids, [-1, num_keys, heads, width])
-            return tf.transpose(centroids, [0, 2, 1, 3]), sides.y
-        if self.kind == "iterative" and self.published:
-            raise ValueError(
-                f"the published iterative k-means begins with as many positions as latents, not "
-                f"{num_positions} and {num_keys}"
-            )
+        if self.kind == "iterative" and num_positions >= num_keys:
+            centroids = dense_layer(_some_queries(sides, num_keys), heads * width, name="key2")
+            return split_heads(centroids, heads), sides.y
         init = tf.initializers.random_normal()
         shape = [1, heads, num_keys, width]
         return tf.convert_to_tensor(
@@ -115,19 +108,34 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
         ), sides.y
 
 
+def _some_queries(sides, num):
+    """Queries of evenly spaced positions: [N, num, D]."""
+    num_positions = sides.x.shape.as_list()[1]
+    x, pos = sides.x, sides.x_pos
+    if num != num_positions:
+        indices = np.round(np.linspace(0, num_positions - 1, num)).astype(np.int32)
+        x = tf.gather(x, indices, axis=1)
+        pos = None if pos is None else tf.gather(pos, indices)
+    query = matmul_last(x, sides.query[0]) + sides.query[1]
+    if pos is not None:
+        query += tf.matmul(pos, sides.from_pos[0]) + sides.from_pos[1]
+    return query
+
+
 def assignments(probs):
-    """Probabilities [N, F, M, T] => shares of the positions in each centroid, of sum one over F."""
-    return probs / (tf.reduce_sum(probs, axis=1, keepdims=True) + 1e-8)
+    """Probabilities [N, F, M, T] => shares of the positions in each centroid, [N, M, T, F]."""
+    shares = tf.transpose(probs, [0, 2, 3, 1])
+    return shares / (tf.reduce_sum(shares, axis=3, keepdims=True) + 1e-8)
 
 
 def upsample_assignments(shares, num_positions, published=False):
-    """Assignments for twice the resolution by nearest neighbour: [N, F', M, T] => [N, F, M, T]."""
-    _, old, heads, num_keys = shares.shape.as_list()
+    """Assignments for twice the resolution by nearest neighbour: [N, M, T, F'] => [N, M, T, F]."""
+    _, heads, num_keys, old = shares.shape.as_list()
     if old == num_positions:
         return shares
     size = round(np.sqrt(old))
-    x = upsample_2d(tf.reshape(shares, [-1, size, size, heads * num_keys]))
-    x = tf.reshape(x, [-1, num_positions, heads, num_keys])
+    x = upsample_2d(tf.reshape(shares, [-1, size, size, 1]))
+    x = tf.reshape(x, [-1, heads, num_keys, num_positions])
     return x if published else x * np.float32(old / num_positions)
 
 
@@ -140,8 +148,8 @@ def _attend_back(sides, elements):
       Tuple of centroids [N, M, T, 2S] and y [N, T, J].
     """
     scale = np.float32(1.0 / np.sqrt(sides.dim // sides.num_heads))
-    scores = sides.projection().dots(sides.keys_by_head() * scale, long_last=True)
-    centroids = elements.gather(tf.nn.softmax(scores), long_last=True)
+    scores = sides.projection().dots(sides.keys_by_head() * scale)
+    centroids = elements.gather(tf.nn.softmax(scores))
     y = sides.y + dense_layer(merge_heads(centroids), sides.y.shape.as_list()[2], name="update")
     return centroids, layer_norm(y)
 
@@ -155,11 +163,9 @@ def layer_norm(x):
 def published_simplex(sides, iterations):
     """Simplex attention of the published code with kmeans_iters: every iteration rescales again."""
     scale = 1.0 / np.sqrt(sides.dim // sides.num_heads)
-    scores = sides.projection().dots(sides.keys_by_head() * np.float32(scale**iterations))
-    if sides.hidden is not None:
-        # The last iteration's mask is added by probs().
-        scores += sides.hidden * np.float32(sum(scale**i for i in range(1, iterations)))
-    return sides.probs(scores), sides.y
+    keys = sides.keys_by_head() * np.float32(scale**iterations)
+    times_hidden = sum(scale**i for i in range(iterations))
+    return sides.scores(sides.projection().tables(keys), times_hidden=times_hidden)
 
 
 def attention_kind(kmeans, iterative, duplex, iterations, carried, published):

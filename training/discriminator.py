@@ -275,7 +275,7 @@ class Aggregation:
                     x_gate=opt.img_gate,
                     y_gate=opt.ltnt_gate,
                     dropout=dropout.at("l2n"),
-                ).x
+                ).apply()
         if opt.ltnt2ltnt:
             y = latent_block(y, lambda t: self._between(t, dropout), ("Densel2l_0", "Densel2l_1"))
         self._latents = y
@@ -294,7 +294,7 @@ class Aggregation:
                 x_gate=opt.ltnt_gate,
                 y_gate=opt.ltnt_gate,
                 dropout=dropout.at("l2l"),
-            ).x
+            ).apply()
 
     def scores(self):
         """One number from each aggregator: [N, K]."""

@@ -57,15 +57,16 @@ def latents_from_image(
         to_pos = dense_weights(x_pos.shape.as_list()[1], dim, "to_pos")
     keys = project(x, key, num_heads, x_pos, to_pos)
     scale = np.float32(1.0 / np.sqrt(dim // num_heads))
-    scores = keys.dots(split_heads(query * scale, num_heads), long_last=True)
-    probs = dropout(tf.nn.softmax(scores), axis=2)  # [N, M, T, F]
+    probs = tf.nn.softmax(keys.dots(split_heads(query * scale, num_heads)))  # [N, M, T, F]
+    keep = dropout.keep(probs.shape.as_list()[1:], axis=1)
+    probs = probs if keep is None else probs * keep
     if x_gate:
         gate = answer_gate(x, x_pos, num_heads)
         probs *= tf.transpose(gate, [0, 2, 1])[:, :, tf.newaxis, :]
     if y_gate:
         gate = question_gate(y, y_pos, num_heads)
         probs *= tf.transpose(gate, [0, 2, 1])[..., tf.newaxis]
-    found = project(x, value, num_heads).gather(probs, long_last=True)
+    found = project(x, value, num_heads).gather(probs)
     return y + dense_layer(merge_heads(found), sizes.J, name="out")
 
 
@@ -98,7 +99,9 @@ def image_from_image(x, dim, num_heads=1, pos=None, gate=False, dropout=NO_DROPO
     query *= np.float32(1.0 / np.sqrt(dim // num_heads))
     query, key, value = (split_heads(cells.cut(part), num_heads) for part in (query, key, value))
     probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))  # [N, M, F, F]
-    probs = cells.per_image(probs, lambda p: dropout(p, axis=3))
+    keep = dropout.keep([cells.num**2, *probs.shape.as_list()[1:]], axis=2)
+    if keep is not None:
+        probs *= tf.reshape(keep, [-1, *probs.shape.as_list()[1:]])
     if gate:
         given = cells.cut(answer_gate(x, pos, num_heads))
         probs *= tf.transpose(given, [0, 2, 1])[:, :, tf.newaxis, :]
@@ -134,9 +137,3 @@ class _Cells:
         channels = x.shape.as_list()[2]
         x = tf.reshape(x, [-1, self.num, self.num, self.window, self.window, channels])
         return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, self.size**2, channels])
-
-    def per_image(self, probs, function):
-        """Apply a function of [N, cells, M, F, T] to [N * cells, M, F, T]."""
-        shape = probs.shape.as_list()[1:]
-        probs = function(tf.reshape(probs, [-1, self.num**2, *shape]))
-        return tf.reshape(probs, [-1, *shape])

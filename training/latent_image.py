@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from training.attention import attention_layer
 from training.centroids import assignments, attention_kind
 from training.image_attention import image_from_image, latents_from_image
-from training.layers import dense_layer
+from training.layers import NO_TAIL, dense_layer
 
 # Options of the attention in a synthesis network; each is documented there.
 AttentionOptions = namedtuple(
@@ -53,78 +53,87 @@ class LatentImageAttention:
         self.options, self.grids, self.dropout = options, grids, dropout
         self.ltnt_pos = ltnt_pos if options.use_pos else None
         self.mask = mask
-        self.maps = []  # [N, K, M, H, W] of every layer, in order
+        self.maps = []  # functions without arguments, one per layer in order: [N, K, M, H, W]
         self._handed_on = None  # latents after the layer before, if they were updated
         self._given = None  # latents that the layer before was given
         self._assignments = None
 
     def covers(self, r):
-        """Whether layers at resolution 2^r have attention from the latents."""
+        """Whether layers at resolution 2^r have attention."""
         return self.options.start_res <= r < self.options.end_res
-
-    def can_take_gain(self, r):
-        """Whether the layer can scale its output for free."""
-        o = self.options
-        return o.integration != "add" and not (o.img2ltnt or o.img2img == r or o.local_attention)
 
     def skip_layer(self):
         """A layer without attention: the next one starts from its own latents again."""
         self._handed_on = None
 
-    def __call__(self, x, latents, r, gain=1.0):
+    def __call__(self, x, latents, r, site, scale, tail):
         """One layer.
 
         Args:
           x: [N, H, W, C].
           latents: [N, K, D] components for this layer; None: positions look at each other only.
           r: log2 of the resolution.
-          gain: scale of the output; see can_take_gain().
+          site: name of the layer, for its randomness.
+          scale: [N, C] by which x has to be scaled first, or None.
+          tail: function of a scale that makes the layer's Tail; called when all variables of the
+            attention exist.
 
         Returns:
-          [N, H, W, C].
+          [N, H, W, C], the layer's output.
         """
-        o = self.options
         _, height, width, channels = x.shape.as_list()
+        dropout = self.dropout.at(site)
         x = tf.reshape(x, [-1, height * width, channels])
+        if scale is not None and not (latents is not None and self._reads_once()):
+            x, scale = x * tf.expand_dims(scale, 1), None
+        attention = None
         if latents is not None:
-            x = self._image_from_latents(x, latents, r, height, gain)
-        x = image_steps(x, r, o, self.grids, self.dropout)
-        return tf.reshape(x, [-1, height, width, channels])
+            attention = self._attend(x, latents, r, dropout)
+            self._keep_probs(attention, scale, height)
+            y = attention.y
+            if self.options.img2ltnt or self._has_image_steps(r):
+                x, attention = attention.apply(NO_TAIL._replace(scale=scale)), None
+            self._update_latents(x, y, latents, r, dropout)
+        x = image_steps(x, r, self.options, self.grids, dropout)
+        if attention is not None:
+            last = tail(scale)
+            if last.is_leaky:
+                x = attention.apply(last)
+                return tf.reshape(x, [-1, height, width, channels])
+            x = attention.apply(NO_TAIL._replace(scale=scale))
+            return last._replace(scale=None).apply(tf.reshape(x, [-1, height, width, channels]))
+        return tail(None).apply(tf.reshape(x, [-1, height, width, channels]))
 
-    def _image_from_latents(self, x, latents, r, height, gain):
-        """[N, F, C] takes in the latents [N, K, D]; they may take in the image."""
+    def _reads_once(self):
+        """Whether x is read by nothing but the scores and the update."""
         o = self.options
-        channels = x.shape.as_list()[2]
-        y = self._latents_of(latents)
+        is_plain = not (o.iterative or o.duplex) and (o.kmeans_iters == 1 or not o.kmeans)
+        return is_plain and not o.img_gate and o.norm != "instance"
+
+    def _has_image_steps(self, r):
+        return self.options.img2img == r or bool(self.options.local_attention)
+
+    def _attend(self, x, latents, r, dropout):
+        """Image x [N, F, C] attends to latents [N, K, D]; returns an Attention."""
+        o = self.options
         with tf.variable_scope("AttLayer_l2n"):
-            x, probs, y = attention_layer(
+            return attention_layer(
                 x,
-                y,
-                channels,
+                self._latents_of(latents),
+                x.shape.as_list()[2],
                 o.num_heads,
                 x_pos=self.grids[r],
                 y_pos=self.ltnt_pos,
                 x_gate=o.img_gate,
                 y_gate=o.ltnt_gate,
                 mask=self.mask,
-                dropout=self.dropout.at("l2n"),
+                dropout=dropout.at("l2n"),
                 integration=o.integration,
                 norm=o.norm,
                 assign=attention_kind(
                     o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.published
                 ),
-                gain=gain,
             )
-        if o.kmeans and o.iterative:
-            self._assignments = assignments(probs)
-        self._add_map(probs, height)
-        self._update_latents(x, y, latents, r)
-        return x
-
-    def at(self, site):
-        """Name the place that the next call is at, for its randomness."""
-        self.dropout = self.dropout._replace(site=site)
-        return self
 
     def _latents_of(self, latents):
         """The latents that this layer attends to."""
@@ -135,29 +144,38 @@ class LatentImageAttention:
             return self._handed_on + (latents - self._given)
         return self._handed_on
 
-    def _add_map(self, probs, height):
-        """[N, F, M, K] => [N, K, M, H, W]."""
-        _, positions, heads, num = probs.shape.as_list()
-        maps = tf.transpose(probs, [0, 3, 2, 1])
-        self.maps.append(tf.reshape(maps, [-1, num, heads, height, positions // height]))
+    def _keep_probs(self, attention, scale, height):
+        """Probabilities as map, for those who ask for it, and as assignments."""
+        if self.options.kmeans and self.options.iterative:
+            self._assignments = assignments(attention.probs(scale))
 
-    def _update_latents(self, x, y, latents, r):
+        def image():
+            probs = attention.probs(scale)
+            _, positions, heads, num = probs.shape.as_list()
+            maps = tf.transpose(probs, [0, 3, 2, 1])
+            return tf.reshape(maps, [-1, num, heads, height, positions // height])
+
+        self.maps.append(image)
+
+    def _update_latents(self, x, y, latents, r, dropout):
         """Latents look at each other and at the image; the next layer goes on from there."""
         o, dim = self.options, y.shape.as_list()[-1]
         new = y if o.duplex else None
         if o.ltnt2ltnt:
             new = latent_block(
-                y, lambda t: self._between_latents(t, dim), ("Densel2l_0", "Densel2l_1")
+                y, lambda t: self._between_latents(t, dim, dropout), ("Densel2l_0", "Densel2l_1")
             )
         if o.img2ltnt:
             # The published code forgets the step before.
             start = y if o.published or new is None else new
             new = latent_block(
-                start, lambda t: self._from_image(t, x, r, dim), ("Densen2l_0", "Densen2l_1")
+                start,
+                lambda t: self._from_image(t, x, r, dim, dropout),
+                ("Densen2l_0", "Densen2l_1"),
             )
         self._handed_on, self._given = new, latents
 
-    def _between_latents(self, y, dim):
+    def _between_latents(self, y, dim, dropout):
         o = self.options
         with tf.variable_scope("AttLayer_l2l"):
             return attention_layer(
@@ -170,10 +188,10 @@ class LatentImageAttention:
                 x_gate=o.ltnt_gate,
                 y_gate=o.ltnt_gate,
                 mask=None if o.published else self.mask,
-                dropout=self.dropout.at("l2l"),
-            ).x
+                dropout=dropout.at("l2l"),
+            ).apply()
 
-    def _from_image(self, y, x, r, dim):
+    def _from_image(self, y, x, r, dim, dropout):
         o = self.options
         with tf.variable_scope("AttLayer_n2l"):
             return latents_from_image(
@@ -185,7 +203,7 @@ class LatentImageAttention:
                 x_pos=self.grids[r],
                 y_gate=o.ltnt_gate,
                 x_gate=o.img_gate,
-                dropout=self.dropout.at("n2l"),
+                dropout=dropout.at("n2l"),
             )
 
 

@@ -4,14 +4,17 @@ Papers: ProGAN (Karras et al. 2018, arXiv:1710.10196), StyleGAN2 (Karras et al. 
 arXiv:1912.04958).
 """
 
+from collections import namedtuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.tflib.ops.fused_bias_act import ACTIVATIONS, fused_bias_act
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 
 # f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
-HOMOGENEOUS = ("linear", "relu", "lrelu")
+LEAKY_SLOPES = {"linear": 1.0, "relu": 0.0, "lrelu": 0.2}
 
 
 def num_features(log2_res, channel_base, channel_max, channel_min=1, channel_decay=1.0):
@@ -97,7 +100,7 @@ def total_gain(act, gain=1.0):
 
 def foldable_gain(act, gain=1.0):
     """How much of ``total_gain`` the weights before the activation can take over: all or 1."""
-    return total_gain(act, gain) if act in HOMOGENEOUS else 1.0
+    return total_gain(act, gain) if act in LEAKY_SLOPES else 1.0
 
 
 def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias"):
@@ -105,7 +108,7 @@ def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias"):
 
     Args:
       x: [..., C], which the layers before have scaled by ``carried`` already.
-      act: activation; one of HOMOGENEOUS if ``carried`` is not 1.
+      act: activation; one of LEAKY_SLOPES if ``carried`` is not 1.
       gain: further scale of the result.
       carried: see x.
       name: of the variable b, [C].
@@ -186,13 +189,12 @@ def demodulation(w, style):
     return tf.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8)
 
 
-def modulated_conv2d_layer(
-    x, y, num_out, kernel, up=False, resample_kernel=None, modulate=True, gain=1.0
-):
+def modulated_conv2d_layer(x, y, num_out, kernel, up=False, resample_kernel=None, modulate=True):
     """Convolution with filters scaled by a latent and normalised, without bias.
 
-    Scales the input, convolves all samples with one filter, scales the output: the same function
-    as a filter for each sample (StyleGAN2, Eq. 1 to 3), without a grouped convolution.
+    Scales the input, convolves all samples with one filter, and leaves it to the caller to scale
+    the output: the same function as a filter for each sample (StyleGAN2, Eq. 1 to 3), without a
+    grouped convolution.
 
     Args:
       x: [N, H, W, I].
@@ -202,21 +204,55 @@ def modulated_conv2d_layer(
       up: double the resolution.
       resample_kernel: FIR filter of ``up``.
       modulate: False makes it a plain convolution.
-      gain: scale of the output.
 
     Returns:
-      [N, H', W', O].
+      Tuple of a map [N, H', W', O] and the scale of its features [N, O], None without modulation.
     """
     num_in = x.shape.as_list()[-1]
-    if not modulate:
-        x = conv2d_layer(x, num_out, kernel, up, False, resample_kernel, gain)
-        modulation(y, num_in, modulate=False)
-        return x
     w = get_weight([kernel, kernel, num_in, num_out])
-    style = modulation(y, num_in)
-    scale = demodulation(w, style)
-    x = _conv2d(x * style[:, tf.newaxis, tf.newaxis, :], w, up, False, resample_kernel)
-    return x * (scale if gain == 1.0 else scale * np.float32(gain))[:, tf.newaxis, tf.newaxis, :]
+    style = modulation(y, num_in, modulate)
+    if style is None:
+        return _conv2d(x, w, up, False, resample_kernel), None
+    x *= tf.reshape(style, [-1, 1, 1, num_in])
+    return _conv2d(x, w, up, False, resample_kernel), demodulation(w, style)
+
+
+class Tail(namedtuple("Tail", "scale noise bias act gain")):
+    """What ends a layer, in one pass: gain * act(x * scale + noise + bias).
+
+    Args:
+      scale: [N, C] or None.
+      noise: [N, H, W, 1] or None.
+      bias: [C] or None.
+      act: activation; its usual gain is not added to ``gain``.
+      gain: number.
+    """
+
+    def apply(self, x):
+        """[N, H, W, C] => [N, H, W, C]."""
+        return fused_bias_act(
+            x, self.bias, self.act, gain=self.gain, scale=self.scale, noise=self.noise
+        )
+
+    @property
+    def is_leaky(self):
+        """Whether the activation is a leaky ReLU, of any slope: :attr:`alpha`."""
+        return self.act in LEAKY_SLOPES
+
+    @property
+    def alpha(self):
+        """Slope of the activation below zero."""
+        return LEAKY_SLOPES[self.act]
+
+    def flat_noise(self):
+        """Noise as [N, H * W, 1], or None."""
+        if self.noise is None:
+            return None
+        _, height, width, _ = self.noise.shape.as_list()
+        return tf.reshape(self.noise, [-1, height * width, 1])
+
+
+NO_TAIL = Tail(scale=None, noise=None, bias=None, act="linear", gain=1.0)
 
 
 def modulated_rgb_layer(x, y, num_out, modulate=True):
@@ -238,8 +274,9 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     """A modulated 3x3 convolution and the modulated 1x1 one to RGB right after it, as one.
 
     Nothing is between them, so their filters can be multiplied: exactly the same function for
-    C / num_out times fewer operations. Each sample has filters of its own; a 3x3 convolution with few
-    output channels is a matrix product (the nine taps of every position) and a sum of nine neighbours.
+    C / num_out times fewer operations. Each sample has filters of its own; a 3x3 convolution with
+    few output channels is a matrix product (nine taps for every position) and a sum of nine
+    neighbours.
 
     Args:
       x: [N, H, W, C].
@@ -299,13 +336,6 @@ def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
     return tf.concat([x, y], axis=3)
 
 
-def local_noise_layer(x, noise, gain=1.0):
-    """Add one noise value for all channels of a position, times a learned strength.
-
-    Args:
-      x: [N, H, W, C].
-      noise: [N or 1, H, W, 1], or None for no noise; the variable exists all the same.
-      gain: scale of the noise beside the strength.
-    """
-    strength = tf.get_variable("noise_strength", shape=[], initializer=tf.initializers.zeros())
-    return x if noise is None else x + noise * (strength * np.float32(gain))
+def noise_strength():
+    """Create (or reuse) the strength of a layer's noise, zero at first: []."""
+    return tf.get_variable("noise_strength", shape=[], initializer=tf.initializers.zeros())

@@ -115,7 +115,7 @@ def mapping(
                 y_gate=ltnt_gate,
                 mask=component_mask,
                 dropout=Dropout(attention_dropout, random_source(rng, z), f"mapping/{i}"),
-            ).x
+            ).apply()
 
     sees_others = mapping_ltnt2ltnt and (mapping_resnet or not published)
     if mapping_shared_dim:

@@ -1,4 +1,4 @@
-"""StyleGAN2's own networks (Karras et al. 2020, arXiv:1912.04958), in its snapshots' layout.
+"""StyleGAN2's networks (Karras et al. 2020, arXiv:1912.04958), as its snapshots have them.
 
 They share all layers with the networks of this project and differ in this: there is one latent, so z
 is [N, z_dim] and ws is [N, L, D]; L is 2 log2(resolution) - 2, without one for a latent stem; there

@@ -70,7 +70,7 @@ def synthesis(
 
     Args:
       ws: [N, K, L, D], L = 2 log2(resolution) - 1; with ``transformer`` the last of the K is the
-        global latent, which modulates convolutions; the image attends to the others, the components.
+        global latent, which modulates convolutions; the image attends to the others.
       resolution: side of the images, a power of two.
       num_channels: of the images.
       w_dim: D.
@@ -140,4 +140,5 @@ def synthesis(
     )
     graph = SynthesisGraph(opt, ws, grids)
     images = tf.identity(graph.images(), name="images_out")
-    return (images, *output_maps(graph.maps(), resolution, maps))
+    found = [] if maps == "none" else graph.maps()
+    return (images, *output_maps(found, resolution, maps))

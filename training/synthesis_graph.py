@@ -9,16 +9,16 @@ from training.attention import INTEGRATIONS, Dropout
 from training.kgan import Merging
 from training.latent_image import AttentionOptions, LatentImageAttention
 from training.layers import (
-    bias_act_layer,
+    Tail,
     conv2d_layer,
     extra_rgb_layer,
-    foldable_gain,
     get_bias,
     get_weight,
-    local_noise_layer,
     modulated_conv2d_layer,
     modulated_rgb_layer,
+    noise_strength,
     num_features,
+    total_gain,
 )
 from training.randomness import random_source
 
@@ -113,7 +113,7 @@ class SynthesisGraph:
 
     def maps(self):
         """Attention maps of the layers so far: list of [N, K, M, h, w]."""
-        return self.attention.maps if self.opt.transformer else []
+        return [make() for make in self.attention.maps] if self.opt.transformer else []
 
     def _num_pictures(self, r):
         """Pictures per sample at resolution 2^r: k until they merge."""
@@ -144,19 +144,26 @@ class SynthesisGraph:
         return variables
 
     def _noise(self, r, i, site):
-        """Noise of layer i: [N or 1, H, W, 1] ([N * k, ...] for k pictures), or None."""
+        """Noise of layer i: [N, H, W, 1] ([N * k, ...] for k pictures), or None."""
         if self.opt.noise_mode == "none":
             return None
         size = 2**r
         if self.opt.noise_mode == "const":
             copies = self.noise_variables[i].shape.as_list()[0]
             noise = tf.reshape(self.noise_variables[i], [copies, size, size, 1])
-            return noise if copies == 1 else tf.tile(noise, [self.num_samples, 1, 1, 1])
+            times = self.num_samples * (self._num_pictures(r) // copies)
+            return tf.tile(noise, [times, 1, 1, 1])
         noise = self.rng.normal(f"noise/{site}", [self._num_pictures(r), size, size, 1])
         return tf.reshape(noise, [-1, size, size, 1])
 
-    def _add_noise(self, x, r, i, site, gain=1.0):
-        return local_noise_layer(x, self._noise(r, i, site), gain) if self.opt.local_noise else x
+    def _tail(self, scale, r, i, site, gain=1.0):
+        """What ends layer i; creates its variables."""
+        noise = None
+        if self.opt.local_noise:
+            strength, noise = noise_strength(), self._noise(r, i, site)
+            noise = None if noise is None else noise * strength
+        act, bias = self.opt.nonlinearity, get_bias(self._features(r))
+        return Tail(scale, noise, bias, act, total_gain(act, gain))
 
     # ---------------------------------------------------------------------------------- layers
 
@@ -170,13 +177,11 @@ class SynthesisGraph:
                 const = tf.get_variable("const", [copies, features, 4, 4], initializer=init)
             return tf.tile(tf.transpose(const, [0, 2, 3, 1]), [self.num_samples, 1, 1, 1])
         with tf.variable_scope("4x4/Dense"):
-            carried = foldable_gain(self.opt.nonlinearity)
             y = self._style(0)
             shape = [y.shape.as_list()[1], features * 16]
-            x = tf.matmul(y, get_weight(shape, gain=np.sqrt(2) / 4 * carried))
+            x = tf.matmul(y, get_weight(shape, gain=np.sqrt(2) / 4))
             x = tf.transpose(tf.reshape(x, [-1, features, 4, 4]), [0, 2, 3, 1])
-            x = self._add_noise(x, 2, 0, "4x4/Dense", carried)
-            return bias_act_layer(x, self.opt.nonlinearity, carried=carried)
+            return self._tail(None, 2, 0, "4x4/Dense").apply(x)
 
     def _layer(self, x, r, name, i, up=False, gain=1.0):
         """Modulated convolution, attention, noise, bias and activation.
@@ -191,30 +196,18 @@ class SynthesisGraph:
         """
         opt = self.opt
         index = i + self.first_layer
-        attends = self.attention is not None and self.attention.covers(r)
-        # The activation's gain is applied to something small before it.
-        carried = foldable_gain(opt.nonlinearity, gain)
-        if attends and not self.attention.can_take_gain(r):
-            carried = 1.0
         with tf.variable_scope(name):
-            x = modulated_conv2d_layer(
-                x,
-                self._style(index),
-                self._features(r),
-                3,
-                up,
-                opt.resample_kernel,
-                opt.style,
-                1.0 if attends else carried,
+            x, scale = modulated_conv2d_layer(
+                x, self._style(index), self._features(r), 3, up, opt.resample_kernel, opt.style
             )
-            if attends:
+            if self.attention is not None and self.attention.covers(r):
                 components = self.latents[index][:, :-1] if opt.transformer else None
-                x = self.attention.at(name)(x, components, r, carried)
-            elif self.attention is not None:
+                return self.attention(
+                    x, components, r, name, scale, lambda s: self._tail(s, r, i, name, gain)
+                )
+            if self.attention is not None:
                 self.attention.skip_layer()
-            if opt.local_noise:
-                x = local_noise_layer(x, self._noise(r, i, name), carried)
-            return bias_act_layer(x, opt.nonlinearity, gain, carried)
+            return self._tail(scale, r, i, name, gain).apply(x)
 
     def _block(self, x, r):
         """Double the resolution: [N, H, W, I] => [N, 2H, 2W, O]."""
@@ -261,14 +254,14 @@ def output_maps(maps, resolution, form):
     Args:
       maps: one [N, K, M, h, w] for each layer.
       resolution: of the image.
-      form: "image", "layers" or "none".
+      form: "image" or "layers".
 
     Returns:
       List of tensors: [N, K, layers, M, H, W] alone, or one for each layer, or nothing.
     """
     if form == "layers":
         return [tf.identity(x, name=f"maps{idx}_out") for idx, x in enumerate(maps)]
-    if form == "none" or not maps:
+    if not maps:
         return []
     return [tf.stack([enlarge(x, resolution) for x in maps], axis=2, name="maps_out")]
 
