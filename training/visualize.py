@@ -256,7 +256,7 @@ def attention_sheet(image, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA,
     columns = im.grid_shape(num)[0]
     size = im.cell_size(*overlays.shape[1:3], columns, -(-num // columns) + len(groups))
     body = [im.titled(im.resize(cells, *size), titles, columns) for cells, titles in groups]
-    return _with_legend(im.stack(body), len(lights))
+    return _with_legend(im.stack(body, SAMPLE_GAP), len(lights))
 
 
 def _sheet_of_rows(cells, columns, titles):

@@ -4,7 +4,8 @@ from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network, shared_sess
 
 from dnnlib.errors import UserError
 from training import latents as lat
-from training.sampler import Sampler
+from training import visualize as vis
+from training.sampler import Sampler, load_sampler
 
 SEEDS = [5, 0, 7, 2, 9]
 
@@ -104,3 +105,23 @@ def test_a_class_for_a_model_without_classes_is_an_error(sampler):
     assert sampler.class_of(3) is None and sampler.labels([3, 4]).shape == (2, 0)
     with pytest.raises(UserError, match="--class=0: this model has no classes"):
         Sampler(sampler.Gs, class_idx=0)
+
+
+PUBLISHED = ["head__01_gansformer_clevr_r32", "legacy__03_stylegan2_r32", "stylegan2__config_f_r32"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_snapshots_give_the_recorded_images(session, data_dir, name):
+    folder = data_dir / "conformance" / "networks"
+    with np.load(str(folder / f"{name}.npz")) as data:
+        sampler = load_sampler(folder / f"{name}.pkl", batch_size=3)
+        full = sampler.map(data["z"], data["labels"])
+        for psi in (0.7, 1):
+            images = sampler.images(sampler.truncate(full, psi))
+            want = data[f"Gs_psi{psi}_images".replace("0.7", "07")]
+            np.testing.assert_allclose(images, want, atol=1e-4)
+        assert sampler.has_attention == ("Gs_psi1_maps" in data)
+        if sampler.has_attention:
+            maps = sampler.images_and_maps(full[:2])[1]
+            last = vis.join_maps(maps, 32, 32, layer=-1, head=0)
+            np.testing.assert_allclose(last, data["Gs_psi1_maps"][:, :, -1, 0], atol=1e-4)

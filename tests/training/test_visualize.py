@@ -173,4 +173,4 @@ def test_the_sheet_of_one_sample_shows_everything(images, layers):
             y = top + i // columns * (im.TEXT_HEIGHT + 96 + 4) + im.TEXT_HEIGHT
             x = 8 + i % columns * (128 + 4)
             np.testing.assert_array_equal(sheet[y : y + 96 : 8, x : x + 128 : 8], cell)
-        top = y + 96
+        top = y + 96 + vis.SAMPLE_GAP
