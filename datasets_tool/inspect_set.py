@@ -54,6 +54,19 @@ def _check_shard(path, side):
     return len(file), faults
 
 
+def _map(check, arguments, workers):
+    """Yield check(*arguments) for all, in as many processes as asked for."""
+    bar = tqdm(arguments, unit=" files", disable=None)
+    if workers == 1:
+        yield from (check(*job) for job in bar)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
+        jobs = [pool.submit(check, *job) for job in arguments]
+        for job, _ in zip(jobs, bar):
+            yield job.result()
+
+
 def _check_there(folder):
     """Raise UserError if there is no such folder."""
     if not os.path.isdir(folder):
@@ -74,21 +87,13 @@ def verify(folder, workers=None):
     info = load_info(folder) or {}
     levels = find_levels(folder, "nothing to verify")
     shards = [(path, side) for side, paths in levels.items() for path in paths]
+    files = [(os.path.join(folder, name), entry) for name, entry in info.get("files", {}).items()]
     faults, counts = [], {}
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
-        files = info.get("files", {})
-        paths = [os.path.join(folder, name) for name in files]
-        jobs = [pool.submit(_check_file, path, files[name]) for path, name in zip(paths, files)]
-        shard_jobs = [pool.submit(_check_shard, path, side) for path, side in shards]
-        for job in tqdm(jobs + shard_jobs, unit=" files", disable=None):
-            job.result()
-        for job in jobs:
-            faults += job.result()
-        for (_, side), job in zip(shards, shard_jobs):
-            count, found = job.result()
-            counts[side] = counts.get(side, 0) + count
-            faults += found
+    for found in _map(_check_file, files, workers):
+        faults += found
+    for (_, side), (count, found) in zip(shards, _map(_check_shard, shards, workers)):
+        counts[side] = counts.get(side, 0) + count
+        faults += found
     faults += _check_counts(folder, info, counts, bool(faults))
     for fault in faults[:_SHOWN]:
         log(fault)

@@ -394,7 +394,7 @@ def test_tfds_through_its_interface(images, tmp_path, monkeypatch):
 
 def test_verify_accepts_what_was_prepared(sources, tmp_path, capsys):
     prepare("out", sources["folder"](), tmp_path, "--multi-resolution", "--labels", "folders")
-    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 0
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify", "--workers", 1) == 0
     assert "all 12 images of resolution 4, 8, 16 are whole" in capsys.readouterr().out
 
 
@@ -413,20 +413,20 @@ def test_verify_names_all_damage(sources, tmp_path, capsys):
     damaged[record + 50] ^= 1
     damaged[3 * record + 50] ^= 1
     shard.write_bytes(bytes(damaged))
-    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify", "--workers", 1) == 2
     output = capsys.readouterr()
     for offset in (record, 3 * record):
         assert f"2of3: damaged record at byte {offset}: its data does not match" in output.out
     assert "do not match the checksum" in output.out and "3 faults found" in output.err
     shard.write_bytes(whole[:record])
-    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify", "--workers", 1) == 2
     assert "9 images of resolution 16, not 12" in capsys.readouterr().out
     shard.write_bytes(whole)
     (tmp_path / "out/dataset.json").unlink()
     labels = tmp_path / "out/out-rxx.labels"
     np.save(str(tmp_path / "x.npy"), np.zeros([11, 2], np.float32))
     labels.write_bytes((tmp_path / "x.npy").read_bytes())
-    assert run("--task", "out", "--data-dir", tmp_path, "--verify") == 2
+    assert run("--task", "out", "--data-dir", tmp_path, "--verify", "--workers", 1) == 2
     assert "labels of shape [11, 2] do not fit 12 images" in capsys.readouterr().out
 
 
