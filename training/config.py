@@ -81,6 +81,8 @@ def parse(argv=None):
 def consumer(name):
     """The function or class that takes the options of this name."""
     module, _, attribute = CONSUMERS[name].partition(":")
+    if module != "training.options":
+        importlib.import_module("dnnlib.tflib")  # quietens TensorFlow, which the others import
     return getattr(importlib.import_module(module), attribute)
 
 

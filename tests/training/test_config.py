@@ -5,7 +5,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
-from training import config, flags, presets
+from training import config, flags, loss, presets
 
 
 def resolve(*argv, **kwargs):
@@ -79,7 +79,6 @@ def test_names_in_the_table_are_consistent():
 
 
 def test_choices_are_the_registered_losses():
-    from training import loss
 
     tables = {
         "g-loss": loss.GENERATOR_LOSSES,

@@ -1,0 +1,276 @@
+"""Losses and regularizers: closed forms, recorded values and gradients, second derivatives."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from training import loss
+
+SAMPLES = ("head__02_gansformer_ffhq_r32", "legacy__03_stylegan2_r32")
+
+
+class Recorded:
+    """Stands in for StepRandom: gives recorded numbers by site."""
+
+    def __init__(self, **arrays):
+        self.arrays = arrays
+
+    def child(self, prefix):
+        return self
+
+    def normal(self, site, shape):
+        array = self.arrays[site]
+        assert list(array.shape[1:]) == list(shape)
+        return tf.constant(array)
+
+    uniform = normal
+
+
+def recorded_batch(G, D, data):
+    """What the recorded losses were computed from."""
+    rng = Recorded(z=data["z"], gp_mix=data["gp_mixing"], path_noise=data["pl_noise"])
+    num = len(data["z"])
+    still = dict(noise_mode="const", style_mixing=0.0, attention_dropout=0.0)
+    labels = tf.zeros([num, 0])
+    reals = tf.constant(data["reals"])
+    return loss.Batch(G, D, rng, labels, reals, still, dict(attention_dropout=0.0))
+
+
+@pytest.fixture(params=SAMPLES)
+def sample(request, data_dir, session):
+    folder = data_dir / "conformance"
+    G, D, _ = tflib.load_networks(str(folder / "networks" / f"{request.param}.pkl"))
+    data = dict(np.load(str(folder / "losses" / f"{request.param}_losses.npz")))
+    return G, D, data
+
+
+def assert_gradients(session, total, net, data, key):
+    """Compare the gradients by their norms and their products with cos(0), cos(1), cos(2), ..."""
+    names = list(data[f"{key}_grad/names"])
+    variables = [net.trainables[name] for name in names]
+    grads = tf.gradients(total, variables)
+    connected = [grad is not None for grad in grads]
+    found = iter(session.run([grad for grad in grads if grad is not None]))
+    norms = np.maximum(data[f"{key}_grad/norm"], 0.0)  # -1 stands for "not connected"
+    for name, is_connected, length, product in zip(
+        names, connected, norms, data[f"{key}_grad/cosdot"]
+    ):
+        grad = next(found).ravel().astype(np.float64) if is_connected else np.zeros(1)
+        assert np.linalg.norm(grad) == pytest.approx(length, rel=1e-3, abs=1e-7), name
+        cosdot = grad @ np.cos(np.arange(grad.size))
+        assert cosdot == pytest.approx(product, rel=1e-3, abs=1e-3 * length + 1e-7), name
+
+
+def test_recorded_losses_and_gradients_of_g(sample, session):
+    G, D, data = sample
+    batch = recorded_batch(G, D, data)
+    before = session.run(G.vars["dlatent_avg"])
+    np.testing.assert_allclose(before, data["dlatent_avg_before"], rtol=1e-6)
+    value, stats = loss.generator_loss(batch, "logistic_ns")
+    assert value.shape.as_list() == [4, 1] and stats == {}
+    np.testing.assert_allclose(session.run(value), data["G_loss/logistic_ns"], rtol=1e-3)
+    after = session.run(G.vars["dlatent_avg"])
+    np.testing.assert_allclose(after, data["dlatent_avg_after_one_G_loss"], rtol=1e-4, atol=1e-6)
+    for name in ("logistic", "wgan"):  # the recorded hinge is the clipped form, see ours
+        found = session.run(loss.generator_loss(batch, name)[0])
+        np.testing.assert_allclose(found, data[f"G_loss/{name}"], rtol=1e-3)
+    assert_gradients(session, tf.reduce_mean(value), G, data, "G_loss/logistic_ns")
+
+
+def test_recorded_losses_and_gradients_of_d(sample, session):
+    G, D, data = sample
+    batch = recorded_batch(G, D, data)
+    for name in ("logistic", "hinge", "wgan"):
+        value, stats = loss.discriminator_loss(batch, name)
+        found = session.run(value)
+        np.testing.assert_allclose(found, data[f"D_loss/{name}"], rtol=1e-3)
+    assert set(stats) == {"scores/fake", "scores/real"}
+    value = tf.reduce_mean(loss.discriminator_loss(batch, "logistic")[0])
+    assert_gradients(session, value, D, data, "D_loss/logistic")
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gp"])
+def test_recorded_regularizers_and_their_gradients(sample, session, name):
+    G, D, data = sample
+    penalty = loss.discriminator_penalty(recorded_batch(G, D, data), name, 10.0)
+    assert penalty.shape.as_list() == [4]
+    key = f"D_reg/{name}_gamma10"
+    np.testing.assert_allclose(session.run(penalty), data[key], rtol=1e-3)
+    assert_gradients(session, tf.reduce_mean(penalty), D, data, key)
+
+
+# Closed forms
+
+
+class Linear:
+    """A network-like object whose scores are <w, x> and whose images are <a, z> b."""
+
+    def __init__(self, w=None, shape=(3, 4, 2)):
+        rng = np.random.RandomState(0)
+        self.w = tf.constant(w, tf.float32) if w is not None else None
+        self.a = tf.constant(rng.randn(5), tf.float32)
+        self.b = tf.constant(rng.randn(*shape), tf.float32)
+        self.input_shapes = [[None, 5], [None, 0]]
+
+    def get_output_for(
+        self, x, labels, is_training, rng, return_as_list=False, return_ws=False, gain=1.0
+    ):
+        assert is_training
+        if self.w is not None:
+            return tf.reduce_sum(x * self.w, axis=[1, 2, 3])[:, None]
+        ws = tf.identity(x)[:, None, None, :] * gain  # [N, K, L, D]
+        scale = tf.reduce_sum(ws * self.a, axis=[1, 2, 3])
+        images = scale[:, None, None, None] * self.b
+        return [images, ws] if return_ws else [images]
+
+
+def linear_batch(num=6):
+    rng = np.random.RandomState(1)
+    w = rng.randn(3, 4, 2).astype(np.float32)
+    reals = rng.randn(num, 3, 4, 2).astype(np.float32)
+    sites = Recorded(
+        z=rng.randn(num, 5).astype(np.float32),
+        gp_mix=rng.rand(num, 1, 1, 1).astype(np.float32),
+        path_noise=rng.randn(num, 3, 4, 2).astype(np.float32),
+    )
+    batch = loss.Batch(Linear(), Linear(w), sites, tf.zeros([num, 0]), tf.constant(reals))
+    return batch, w, sites.arrays
+
+
+def test_penalties_of_a_linear_discriminator(session):
+    batch, w, _ = linear_batch()
+    slope = np.sum(w**2)
+    for name, want in (("r1", slope / 2), ("r2", slope / 2), ("gp", (np.sqrt(slope) - 1) ** 2)):
+        found = session.run(loss.discriminator_penalty(batch, name, gamma=3.0))
+        np.testing.assert_allclose(found, np.full([6], 3 * want), rtol=1e-5)
+
+
+def test_path_length_of_a_linear_generator(session):
+    batch, _, arrays = linear_batch()
+    b, a = session.run([batch.G.b, batch.G.a])
+    y = arrays["path_noise"] / np.sqrt(4 * 2)
+    want = np.abs(np.sum(y * b, axis=(1, 2, 3))) * np.linalg.norm(a)  # one component, one layer
+    lengths = loss.path_lengths(batch)
+    np.testing.assert_allclose(session.run(lengths), want, rtol=1e-5)
+    mean = tf.reduce_mean(lengths)
+    penalty, after = session.run(loss.path_length_penalty(lengths, mean, tf.constant(0.5)))
+    average = 0.5 + 0.01 * (want.mean() - 0.5)
+    assert after == pytest.approx(average, rel=1e-5)
+    np.testing.assert_allclose(penalty, 2 * (want - average) ** 2, rtol=1e-4)
+
+
+def test_gradients_flow_through_the_updated_running_mean(session):
+    lengths = tf.constant([1.0, 3.0])
+    mean = tf.reduce_mean(lengths)
+    penalty = tf.reduce_mean(loss.path_length_penalty(lengths, mean, 1.0, decay=0.5, weight=1.0)[0])
+
+    def value(x):
+        return np.mean((x - (1 + 0.5 * (x.mean() - 1))) ** 2)
+
+    x, step = np.array([1.0, 3.0]), 1e-4
+    want = [(value(x + d) - value(x - d)) / (2 * step) for d in step * np.eye(2)]
+    np.testing.assert_allclose(session.run(tf.gradients(penalty, lengths)[0]), want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["logistic_ns", "hinge", "wgan"])
+def test_generator_learns_even_when_d_is_sure(session, name):
+    scores = tf.constant([[-20.0], [0.0], [20.0]])
+    grad = tf.gradients(loss.GENERATOR_LOSSES[name](scores), scores)[0]
+    assert session.run(grad)[0, 0] < -0.5
+
+
+@pytest.mark.parametrize("name", loss.DISCRIMINATOR_LOSSES)
+def test_discriminator_is_pushed_apart(session, name):
+    fake, real = tf.constant([[0.1]]), tf.constant([[-0.1]])
+    value = loss.DISCRIMINATOR_LOSSES[name](fake, real)
+    grads = session.run(tf.gradients(value, [fake, real]))
+    assert grads[0] > 0 > grads[1]
+
+
+def test_unknown_loss_suggests_the_closest_name(session):
+    batch, _, _ = linear_batch()
+    with pytest.raises(ValueError, match=r"unknown generator loss 'hings'; did you mean 'hinge'\?"):
+        loss.generator_loss(batch, "hings")
+    with pytest.raises(ValueError, match=r"unknown regularizer 'r3'.*gp, r1, r2"):
+        loss.discriminator_penalty(batch, "r3")
+
+
+# Second derivatives against finite differences, on real networks
+
+
+def tiny_networks(**attention):
+    shape = dict(resolution=8, num_channels=3)
+    # Smooth activations: a penalty of a piecewise linear network jumps at its kinks.
+    channels = dict(channel_base=16, channel_max=6, nonlinearity="softplus")
+    G = tflib.Network(
+        "G",
+        "generator",
+        z_dim=4,
+        w_dim=4,
+        mapping=dict(mapping_num_layers=2, mapping_lrmul=1.0, mapping_nonlinearity="tanh"),
+        synthesis=dict(channels, **attention.get("synthesis", {})),
+        **shape,
+        **attention.get("G", {}),
+    )
+    D = tflib.Network(
+        "D", "discriminator", **shape, **channels, mbstd_group_size=2, **attention.get("D", {})
+    )
+    return G, D
+
+
+NETWORKS = {
+    "stylegan2": {},
+    "gansformer": dict(
+        G=dict(components_num=3, transformer=True, use_pos=True),
+        synthesis=dict(architecture="resnet", norm="layer", integration="mul", kmeans=True),
+    ),
+    "aggregators": dict(
+        G=dict(components_num=3, transformer=True),
+        synthesis=dict(architecture="orig", integration="both"),
+        D=dict(transformer=True, components_num=2, a_dim=4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["r1", "gp", "path_length"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_second_derivatives(session, kind, name):
+    G, D = tiny_networks(**NETWORKS[kind])
+    rng = np.random.RandomState(0)
+    num = 2
+    arrays = dict(
+        z=rng.randn(num, *G.input_shapes[0][1:]).astype(np.float32),
+        gp_mix=rng.rand(num, 1, 1, 1).astype(np.float32),
+        path_noise=rng.randn(num, 3, 8, 8).astype(np.float32),
+    )
+    reals = tf.constant(rng.rand(num, 3, 8, 8).astype(np.float32) * 2 - 1)
+    still = dict(noise_mode="const", style_mixing=0.0, attention_dropout=0.0, w_avg_beta=1.0)
+    labels = tf.zeros([num, 0])
+    batch = loss.Batch(G, D, Recorded(**arrays), labels, reals, still, dict(attention_dropout=0.0))
+    if name == "path_length":
+        net, values = G, tf.square(loss.path_lengths(batch))
+    else:
+        net, values = D, loss.discriminator_penalty(batch, name)
+    total = tf.reduce_sum(values)
+    variables = list(net.trainables.values())
+    grads = tf.gradients(total, variables)
+    pairs = [(v, g) for v, g in zip(variables, grads) if g is not None]
+    assert len(pairs) > len(variables) / 3
+    before, slopes = session.run([[v for v, _ in pairs], [g for _, g in pairs]])
+    # Half of the way along the gradient, half at random, such that the slope is not lost in noise.
+    noise = [rng.randn(*value.shape) for value in before]
+    directions = [s / norm(slopes) + d / norm(noise) for s, d in zip(slopes, noise)]
+    want = sum(np.sum(d * s) for d, s in zip(directions, slopes))
+
+    def move(step):
+        tflib.set_vars({v: b + step * d for (v, _), b, d in zip(pairs, before, directions)})
+        return float(session.run(total))
+
+    assert want > 0
+    found = [(move(step) - move(-step)) / (2 * step) for step in (1e-3, 3e-3, 1e-2)]
+    assert min(abs(f / want - 1) for f in found) < 0.01, (found, want)
+
+
+def norm(arrays):
+    return np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays))

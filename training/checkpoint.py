@@ -1,0 +1,130 @@
+"""Training state on disk: all variables and counters, so that a run goes on where it was.
+
+``training-state-KKKKKK.npz`` (thousands of images) is written under another name first, so a file
+of this name is whole. The last two are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import zipfile
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from dnnlib import tflib, util
+from dnnlib.errors import UserError
+
+FORMAT = 1
+KEEP = 2
+META = "meta"  # name of the JSON text in the file; no variable is called so
+_NAME = re.compile(r"training-state-(\d{6,})\.npz")
+
+
+@dataclass
+class LoopState:
+    """How far a training is; with the variables, all there is to know."""
+
+    nimg: int = 0  # images shown
+    tick: int = 0  # ticks reported
+    seconds: float = 0.0  # spent training, over all sessions
+
+
+def find_states(run_dir):
+    """Checkpoints of a run, oldest first."""
+    found = []
+    for path in pathlib.Path(run_dir).iterdir():
+        match = _NAME.fullmatch(path.name)
+        if match:
+            found.append((int(match.group(1)), path))
+    return [path for _, path in sorted(found)]
+
+
+def save_state(run_dir, variables, state):
+    """Write a checkpoint and remove old ones.
+
+    Args:
+      run_dir: of the run.
+      variables: {name: variable}.
+      state: LoopState.
+
+    Returns:
+      Path of the checkpoint.
+
+    Raises:
+      UserError: the disk is full; earlier checkpoints are untouched.
+    """
+    path = pathlib.Path(run_dir) / f"training-state-{state.nimg // 1000:06d}.npz"
+    meta = json.dumps({"format": FORMAT, **asdict(state)})
+    arrays = tflib.run(variables)
+    with util.atomic_write(path) as file:
+        np.savez(file, **{META: np.array(meta)}, **arrays)
+    for old in find_states(run_dir)[:-KEEP]:
+        old.unlink()
+    return path
+
+
+def read_progress(run_dir):
+    """LoopState of the newest readable checkpoint; None if there is none."""
+    newest = _newest(run_dir)
+    return newest and newest[1]
+
+
+def restore_state(run_dir, variables):
+    """Load the newest checkpoint that can be read.
+
+    Args:
+      run_dir: of the run.
+      variables: {name: variable}, as saved.
+
+    Returns:
+      LoopState; a fresh one if there is no checkpoint.
+
+    Raises:
+      UserError: the checkpoint is of other networks; lists the differences.
+    """
+    newest = _newest(run_dir, set(variables))
+    if newest is None:
+        return LoopState()
+    path, state, arrays = newest
+    _check_shapes(path, variables, arrays)
+    tflib.set_vars({variables[name]: array for name, array in arrays.items()})
+    return state
+
+
+def _newest(run_dir, names=()):
+    """(path, LoopState, {name: array}) of the newest checkpoint that can be read; None without."""
+    for path in reversed(find_states(run_dir)):
+        try:
+            return _read(path, names)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            util.log(f"{path} cannot be read ({error}); trying the one before")
+    return None
+
+
+def _read(path, names):
+    """(path, LoopState, arrays); with ``names``, all arrays, else none."""
+    with np.load(str(path), allow_pickle=False) as file:
+        meta = json.loads(str(file[META]))
+        arrays = {name: file[name] for name in file.files if name != META} if names else {}
+    if meta.pop("format") != FORMAT:
+        raise ValueError("another format")
+    return path, LoopState(**meta), arrays
+
+
+def _check_shapes(path, variables, arrays):
+    """Raise UserError, with all differences, unless names and shapes agree."""
+    problems = [f"{name} is missing" for name in variables if name not in arrays]
+    problems += [f"{name} is unexpected" for name in arrays if name not in variables]
+    for name in set(variables) & set(arrays):
+        want, have = variables[name].shape.as_list(), list(arrays[name].shape)
+        if want != have:
+            problems.append(f"{name} is {have}, not {want}")
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise UserError(
+            f"{path} does not fit these networks: {', '.join(sorted(problems)[:5])}{more}; "
+            "begin anew with --restart"
+        )

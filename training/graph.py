@@ -1,0 +1,353 @@
+"""The graph of a training step: networks on every device, losses, optimizers, moving average.
+
+A global batch of N images is split over R devices (replicas) and Q rounds, whose gradients are
+accumulated. Replica r of R in round q of Q handles the samples q * R + r, + Q * R, + 2 * Q * R, ...
+of the global batch, with the random numbers of those samples. So any split does the same training.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from dnnlib.errors import UserError
+from dnnlib.tflib.builders import find_builder
+from training import loss as losses
+from training.options import LoopOptions, OptimizerOptions
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a global batch is split: batch_size = batch_gpu * num_replicas * num_rounds."""
+
+    batch_size: int
+    batch_gpu: int
+    num_replicas: int
+    num_rounds: int
+
+
+@dataclass
+class Replica:
+    """Networks and inputs of one device."""
+
+    device: str
+    G: Any
+    D: Any
+    reals: Any  # [N, C, H, W] uint8 placeholder
+    labels: Any  # [N, c_dim] placeholder
+
+
+@dataclass
+class Phase:
+    """A part of an iteration: the update of one network by its loss or its regularizer."""
+
+    name: str
+    interval: int  # iterations
+    needs_reals: bool
+    optimizer: Any
+    watched: dict  # name => [] tensor
+    update: Any  # tf.Operation
+
+
+def split_batch(batch_size, batch_gpu, num_replicas, resolution):
+    """Choose the number of rounds.
+
+    Args:
+      batch_size: images in a step.
+      batch_gpu: images at once on a device; None = the largest part of the batch that fits the
+        budget of pixels which the published 4 images of 256x256 set.
+      num_replicas: number of devices.
+      resolution: side of the images.
+
+    Returns:
+      Split.
+
+    Raises:
+      UserError: the numbers do not divide.
+    """
+    if batch_size % num_replicas:
+        raise UserError(
+            f"--batch-size={batch_size} is not divisible by the number of devices, {num_replicas}; "
+            "change it or name fewer devices with --gpus"
+        )
+    share = batch_size // num_replicas
+    if batch_gpu is None:
+        most = max(4, 4 * 256**2 // resolution**2)
+        batch_gpu = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
+    if share % batch_gpu:
+        fitting = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
+        raise UserError(
+            f"--batch-gpu={batch_gpu} does not divide {share}, the share of --batch-size="
+            f"{batch_size} of each of {num_replicas} devices; use one of {fitting}"
+        )
+    return Split(batch_size, batch_gpu, num_replicas, share // batch_gpu)
+
+
+def build_networks(config):
+    """G and D as the configuration describes them, with initial values."""
+    facts = config["facts"]
+    shape = {key: facts[key] for key in ("num_channels", "resolution")}
+    shape["c_dim"] = facts["label_size"]
+    G = tflib.Network("G", "generator", **shape, **config["G"])
+    return G, tflib.Network("D", "discriminator", **shape, **config["D"])
+
+
+class TrainingGraph:
+    """Networks, losses and optimizers of a training. All state is in variables.
+
+    Needs a default session (:func:`dnnlib.tflib.init_tf`).
+
+    Args:
+      config: resolved configuration, with the dataset's facts.
+      devices: names of the devices; one replica on each.
+
+    Attributes:
+      G, D, Gs: the networks of the first replica, and the moving average of G.
+      split: Split of the batch.
+      phases: list of Phase, in the order of an iteration.
+    """
+
+    def __init__(self, config, devices):
+        self._config = config
+        self._options = options = LoopOptions(**config["loop"])
+        resolution = config["facts"]["resolution"]
+        self.split = split_batch(options.batch_size, options.batch_gpu, len(devices), resolution)
+        with tf.device("/cpu:0"):
+            self._nimg = tf.placeholder(tf.int64, [], "nimg")
+            self._round = tf.placeholder_with_default(np.int32(0), [], "round")
+            self._path_average = tf.get_variable(
+                "path_average", [], initializer=tf.initializers.zeros(), trainable=False
+            )
+        self._build_replicas(devices)
+        self.G, self.D = self.replicas[0].G, self.replicas[0].D
+        self.phases = self._build_phases()
+        updates_of_d = [phase.update for phase in self.phases if phase.name == "D"]
+        with tf.control_dependencies(updates_of_d):
+            self._finish = self._build_finish()
+        self._initialize()
+
+    # Building
+
+    def _build_replicas(self, devices):
+        """A copy of G and D, and inputs, on every device."""
+        facts, num = self._config["facts"], self.split.batch_gpu
+        image_shape = [facts["num_channels"], facts["resolution"], facts["resolution"]]
+        self.replicas = []
+        for device in devices:
+            with tf.device(device):
+                if not self.replicas:
+                    G, D = build_networks(self._config)
+                    self.Gs = G.clone("Gs")
+                else:
+                    G, D = self.replicas[0].G.clone(), self.replicas[0].D.clone()
+                reals = tf.placeholder(tf.uint8, [num, *image_shape], "reals")
+                if facts["label_size"]:
+                    labels = tf.placeholder(tf.float32, [num, facts["label_size"]], "labels")
+                else:
+                    labels = tf.zeros([num, 0])
+            self.replicas.append(Replica(device, G, D, reals, labels))
+
+    def _generator_options(self):
+        """Keywords of G in training."""
+        options = {"maps": "none"}
+        if self.split.num_rounds > 1:
+            # Rounds move the running average of w as one batch would: after round q of Q the
+            # average before the step has weight beta, and each round's mean (1 - beta) / Q.
+            beta = inspect.signature(find_builder("generator")).parameters["w_avg_beta"].default
+            done = beta + (1 - beta) * tf.cast(self._round, tf.float32) / self.split.num_rounds
+            options["w_avg_beta"] = done / (done + (1 - beta) / self.split.num_rounds)
+        return options
+
+    def _batches(self, phase, shrink=1):
+        """The Batch of a phase on every replica, in a list; with 1/shrink of the samples."""
+        split = self.split
+        num = max(1, split.batch_gpu // shrink)
+        stride = split.num_replicas * split.num_rounds
+        batches = []
+        for index, replica in enumerate(self.replicas):
+            first = index if split.num_rounds == 1 else self._round * split.num_replicas + index
+            seed = self._options.seed
+            rng = tflib.StepRandom(seed, self._nimg, num * stride, first, stride, f"{phase}/")
+            with tf.device(replica.device):
+                reals = tf.cast(replica.reals, tf.float32) * (2 / 255) - 1
+            labels = replica.labels[:num]
+            batch = losses.Batch(
+                replica.G, replica.D, rng, labels, reals, self._generator_options()
+            )
+            batches.append(batch)
+        return batches
+
+    def _build_phases(self):
+        """Losses and updates of an iteration, in their order."""
+        config, options = self._config, self._options
+        has_g_reg = options.g_reg != "none"
+        has_d_reg = config["D_reg"]["name"] != "none"
+        g_opt, g_reg_opt = self._optimizers("G", options.g_reg_interval if has_g_reg else None)
+        d_opt, d_reg_opt = self._optimizers("D", options.d_reg_interval if has_d_reg else None)
+        phases = [self._loss_phase("G", g_opt, losses.generator_loss)]
+        if has_g_reg:
+            phases.append(self._path_length_phase(g_reg_opt))
+        phases.append(self._loss_phase("D", d_opt, losses.discriminator_loss))
+        if has_d_reg:
+            phases.append(self._penalty_phase(d_reg_opt))
+        return phases
+
+    def _optimizers(self, name, interval):
+        """Optimizers of the loss and of its lazy regularizer (StyleGAN2, Sec. 3.1).
+
+        With a regularizer every ``interval`` steps there are interval + 1 updates instead of
+        interval; learning rate and decays are lowered such that they act per step as before.
+        """
+        ratio = 1.0 if interval is None else interval / (interval + 1)
+        options = OptimizerOptions(**self._config[f"{name}_opt"])
+        kwargs = dict(
+            learning_rate=options.learning_rate * ratio,
+            beta1=options.beta1**ratio,
+            beta2=options.beta2**ratio,
+            epsilon=options.epsilon,
+            clip=options.clip,
+            accumulate=self.split.num_rounds,
+        )
+        loss_opt = tflib.Optimizer(f"Loss{name}", **kwargs)
+        return loss_opt, tflib.Optimizer(f"Reg{name}", share=loss_opt, **kwargs)
+
+    def _loss_phase(self, name, optimizer, loss_fn):
+        """The phase of an adversarial loss."""
+        parts = []
+        for index, batch in enumerate(self._batches(name)):
+            with tf.device(self.replicas[index].device):
+                loss, stats = loss_fn(batch, **self._config[f"{name}_loss"])
+                trainables = (batch.G if name == "G" else batch.D).trainables
+                optimizer.register_gradients(loss, trainables, index)
+                parts.append({f"loss/{name}": loss, **stats})
+        return _phase(name, 1, name == "D", optimizer, parts)
+
+    def _penalty_phase(self, optimizer):
+        """The phase of the discriminator's gradient penalty."""
+        interval, parts = self._options.d_reg_interval, []
+        for index, batch in enumerate(self._batches("D_reg")):
+            with tf.device(self.replicas[index].device):
+                penalty = losses.discriminator_penalty(batch, **self._config["D_reg"])
+                optimizer.register_gradients(penalty * interval, batch.D.trainables, index)
+                parts.append({f"reg/{self._config['D_reg']['name']}": penalty})
+        return _phase("D_reg", interval, True, optimizer, parts)
+
+    def _path_length_phase(self, optimizer):
+        """The phase of the generator's path length regularizer, on half of the batch."""
+        interval, lengths = self._options.g_reg_interval, []
+        batches = self._batches("G_reg", shrink=2)
+        for replica, batch in zip(self.replicas, batches):
+            with tf.device(replica.device):
+                lengths.append(losses.path_lengths(batch))
+        before = self._path_average.read_value()
+        penalties = []
+        for replica, own in zip(self.replicas, lengths):
+            with tf.device(replica.device):
+                # Rounds share the step's move of the running mean.
+                penalty, after = losses.path_length_penalty(
+                    own,
+                    _mean(lengths),
+                    before,
+                    0.01 / self.split.num_rounds,
+                    **self._config["G_reg"],
+                )
+                penalties.append(penalty)
+        for index, batch in enumerate(batches):
+            with tf.device(self.replicas[index].device):
+                # Through the common running mean every replica's gradient needs all penalties;
+                # the optimizer averages over replicas, hence their sum.
+                total = _mean(penalties) * len(penalties)
+                optimizer.register_gradients(total * interval, batch.G.trainables, index)
+        parts = [{"reg/path_length": p, "path_length": own} for p, own in zip(penalties, lengths)]
+        phase = _phase("G_reg", interval, False, optimizer, parts)
+        with tf.control_dependencies([phase.update]):
+            phase.update = self._path_average.assign(after).op
+        return phase
+
+    def _build_finish(self):
+        """The end of an iteration: agree on dlatent_avg, move Gs."""
+        updates = []
+        if len(self.replicas) > 1:
+            averages = [replica.G.own_vars["dlatent_avg"] for replica in self.replicas]
+            mean = tf.add_n([average.read_value() for average in averages]) / len(averages)
+            updates = [average.assign(mean).op for average in averages]
+        half_life = self._options.ema_kimg * 1000
+        beta = 0.5 ** (self._options.batch_size / half_life) if half_life else 0.0
+        with tf.control_dependencies(updates):
+            return self.Gs.setup_as_moving_average_of(self.G, beta)
+
+    def _initialize(self):
+        """Give initial values to what is not a network's: the networks have theirs."""
+        nets = [self.Gs] + [net for replica in self.replicas for net in (replica.G, replica.D)]
+        done = {variable.name for net in nets for variable in net.vars.values()}
+        tflib.run([v.initializer for v in tf.global_variables() if v.name not in done])
+
+    # Running
+
+    def run_phase(self, phase, nimg, images, labels):
+        """Do one update, in as many rounds as it takes.
+
+        Args:
+          phase: one of :attr:`phases`.
+          nimg: images shown before this iteration.
+          images: [N, C, H, W] uint8, the global batch.
+          labels: [N, c_dim].
+
+        Returns:
+          {name: float} of the watched values, means over the batch.
+        """
+        stride = self.split.num_replicas * self.split.num_rounds
+        sums = dict.fromkeys(phase.watched, 0.0)
+        for turn in range(self.split.num_rounds):
+            feed = {self._nimg: nimg, self._round: turn}
+            for index, replica in enumerate(self.replicas):
+                first = turn * self.split.num_replicas + index
+                if phase.needs_reals:
+                    feed[replica.reals] = images[first::stride]
+                if labels.shape[1]:
+                    feed[replica.labels] = labels[first::stride]
+            is_last = turn == self.split.num_rounds - 1
+            end = self._finish if phase.name == "D" and is_last else phase.update
+            values, norm, _, _ = tflib.run(
+                [phase.watched, phase.optimizer.grad_norm, phase.update, end], feed
+            )
+            for name, value in values.items():
+                sums[name] += float(value) / self.split.num_rounds
+        return {**sums, f"grad_norm/{phase.name}": float(norm)}
+
+    # State
+
+    def state_vars(self):
+        """All that a checkpoint has to hold: {name: variable}."""
+        nets = {"G": self.G, "D": self.D, "Gs": self.Gs}
+        state = {f"{key}/{k}": v for key, net in nets.items() for k, v in net.vars.items()}
+        for phase in self.phases:
+            for name, variable in phase.optimizer.state_vars().items():
+                state[f"{phase.optimizer.name}/{name}"] = variable
+        state["path_average"] = self._path_average
+        return state
+
+    def sync_replicas(self):
+        """Give all replicas the state of the first one; call after a restore."""
+        for replica in self.replicas[1:]:
+            replica.G.copy_vars_from(self.G)
+            replica.D.copy_vars_from(self.D)
+        for phase in self.phases:
+            tflib.run(phase.optimizer.sync_replicas())
+
+
+def _mean(tensors):
+    """[] mean of the elements of tensors of one shape."""
+    return tf.add_n([tf.reduce_mean(tensor) for tensor in tensors]) / len(tensors)
+
+
+def _phase(name, interval, needs_reals, optimizer, parts):
+    """A Phase whose watched values are means over the replicas' parts, dicts of tensors."""
+    with tf.device("/cpu:0"):
+        watched = {key: _mean([part[key] for part in parts]) for key in parts[0]}
+    return Phase(name, interval, needs_reals, optimizer, watched, optimizer.apply_updates())

@@ -1,0 +1,207 @@
+"""What the training loop does between steps: status lines, statistics, pictures, snapshots."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import resource
+import time
+
+import numpy as np
+
+from dnnlib import tflib, util
+from dnnlib.errors import UserError
+from dnnlib.tflib.autosummary import SummaryWriter
+from training import checkpoint, images, visualize
+from training.options import LoopOptions
+
+OVERLAY_NUM = 8  # samples on an attention sheet
+GRID_PIXELS = 1024  # width of a sample grid, about
+STATS_NAME = "stats.jsonl"
+_SNAPSHOT = re.compile(r"network-snapshot-(\d{6,})\.pkl")
+
+
+class Maintenance:
+    """Outputs of a run.
+
+    Args:
+      run_dir: of the run.
+      config: resolved configuration.
+      graph: TrainingGraph.
+      dataset: training.dataset.Dataset.
+      state: LoopState, kept up to date by the loop.
+    """
+
+    def __init__(self, run_dir, config, graph, dataset, state):
+        self._run_dir = pathlib.Path(run_dir)
+        self._options = LoopOptions(**config["loop"])
+        self._graph, self._dataset, self._state = graph, dataset, state
+        self._ratio = config["data"]["ratio"] or dataset.ratio
+        columns = int(np.clip(GRID_PIXELS // dataset.resolution, 4, 12))
+        self._grid_num = columns * max(2, columns // 2)
+        self._columns = columns
+        self._writer = SummaryWriter(run_dir) if self._options.summarize else None
+        self._tick_nimg, self._tick_time = state.nimg, time.time()
+
+    def begin(self, seconds):
+        """Say what is trained; show the data and, in a new run, the untrained generator."""
+        graph, state, split = self._graph, self._state, self._graph.split
+        for net in (graph.G, graph.D):
+            count = sum(int(np.prod(v.shape.as_list())) for v in net.trainables.values())
+            util.log(f"{net.name}: {count:,} trainable parameters")
+        util.log(
+            f"Batch of {split.batch_size}: {split.num_replicas} device(s) x {split.num_rounds} "
+            f"round(s) x {split.batch_gpu} images; built in {util.format_time(seconds)}"
+        )
+        self._forget_later_stats()
+        if state.nimg:
+            util.log(f"Continuing at {state.nimg / 1000:g} kimg, tick {state.tick}")
+        else:
+            reals, _ = self._dataset.sample_grid(self._grid_num)
+            self._save_grid("reals.png", reals)
+            self._save_pictures()
+        self._tick_time = time.time()
+
+    def end_tick(self, is_done):
+        """Report, and save what is due."""
+        state = self._state
+        self._report()
+        state.tick += 1
+        if is_done or state.tick % self._options.snapshot_ticks == 0:
+            self.save_checkpoint()
+            self._save_snapshot()
+            if is_done:
+                self._save_networks("network-final.pkl")
+            self._save_pictures()
+        self._tick_nimg, self._tick_time = state.nimg, time.time()
+
+    def close(self):
+        """Finish the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    # Reports
+
+    def _report(self):
+        """One line for people, one for programs, one event for TensorBoard."""
+        state = self._state
+        elapsed = time.time() - self._tick_time
+        state.seconds += elapsed
+        kimg = (state.nimg - self._tick_nimg) / 1000
+        means = tflib.collect_autosummaries()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB => GB
+        row = {
+            "tick": state.tick,
+            "kimg": state.nimg / 1000,
+            "nimg": state.nimg,
+            "seconds": round(state.seconds, 1),
+            "sec_per_kimg": elapsed / kimg,
+            "memory_gb": memory,
+            **means,
+        }
+        with (self._run_dir / STATS_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._writer is not None:
+            self._writer.write({k: v for k, v in row.items() if k != "nimg"}, state.nimg)
+        util.log(status_line(row))
+
+    def _forget_later_stats(self):
+        """Remove statistics of steps after the checkpoint, which are going to be done again."""
+        path = self._run_dir / STATS_NAME
+        if path.exists():
+            rows = path.read_text(encoding="utf-8").splitlines()
+            kept = [row for row in rows if _row_nimg(row) <= self._state.nimg]
+            if len(kept) < len(rows):
+                with util.atomic_write(path, "w") as file:
+                    file.write("".join(f"{row}\n" for row in kept))
+
+    # Files
+
+    def save_checkpoint(self):
+        """Save the training's state."""
+        self._guard(checkpoint.save_state, self._run_dir, self._graph.state_vars(), self._state)
+
+    def last_snapshot(self):
+        """Path of the newest snapshot, or None."""
+        snapshots = self._snapshots()
+        return snapshots[-1] if snapshots else None
+
+    def _snapshots(self):
+        """Snapshots of the run, oldest first."""
+        found = [(_SNAPSHOT.fullmatch(path.name), path) for path in self._run_dir.iterdir()]
+        return [path for _, path in sorted((int(m.group(1)), path) for m, path in found if m)]
+
+    def _save_snapshot(self):
+        """Save the networks under their number of kimg and remove the oldest snapshots."""
+        self._save_networks(f"network-snapshot-{self._kimg()}.pkl")
+        keep = self._options.last_snapshots
+        for path in self._snapshots()[: -keep if keep > 0 else None] if keep >= 0 else ():
+            path.unlink()
+
+    def _save_networks(self, name):
+        graph = self._graph
+        self._guard(tflib.save_networks, (graph.G, graph.D, graph.Gs), self._run_dir / name)
+
+    def _guard(self, save, *args):
+        """Call a function that writes a file; if the disk is full, name what survives."""
+        try:
+            save(*args)
+        except UserError as error:
+            last = self.last_snapshot()
+            raise UserError(f"{error}; last good snapshot: {last or 'none yet'}") from error
+
+    def _kimg(self):
+        return f"{self._state.nimg // 1000:06d}"
+
+    def _save_pictures(self):
+        """Sample grid and, for a network with attention, overlays; always of the same latents."""
+        Gs, batch = self._graph.Gs, self._graph.split.batch_gpu
+        random = np.random.RandomState(self._options.seed)
+        z = random.randn(self._grid_num, *Gs.input_shapes[0][1:])
+        labels = self._dataset.sample_grid(self._grid_num)[1]
+        samples = Gs.run(z, labels, batch_size=batch, noise_mode="const", return_as_list=True)[0]
+        self._save_grid(f"fakes-{self._kimg()}.png", samples)
+        if "maps_out" in Gs.output_names:
+            rows = slice(0, OVERLAY_NUM)
+            options = dict(noise_mode="const", maps="layers", return_as_list=True)
+            samples, *maps = Gs.run(z[rows], labels[rows], batch_size=batch, **options)
+            cropped = [images.crop_to_ratio(layer, self._ratio) for layer in maps]
+            path = self._run_dir / f"attention-{self._kimg()}.png"
+            samples = images.crop_to_ratio(samples, self._ratio)
+            visualize.save_attention_overlay(path, samples, cropped)
+        if not self._options.keep_samples:
+            for kind in ("fakes", "attention"):
+                for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:
+                    path.unlink()
+
+    def _save_grid(self, name, samples):
+        cropped = images.crop_to_ratio(samples, self._ratio)
+        images.save_sample_grid(self._run_dir / name, cropped, self._columns)
+
+
+def status_line(row):
+    """The line of a tick, at most 100 columns.
+
+    Args:
+      row: statistics of the tick.
+    """
+    parts = [
+        f"tick {row['tick']:<4d}",
+        f"kimg {row['kimg']:<8.1f}",
+        f"time {util.format_time(row['seconds']):<11s}",
+        f"sec/kimg {row['sec_per_kimg']:<7.2f}",
+        f"G {row['loss/G']:<7.3f}",
+        f"D {row['loss/D']:<7.3f}",
+    ]
+    parts += [f"{k[4:]} {v:<8.4f}" for k, v in row.items() if k in ("reg/r1", "reg/r2", "reg/gp")]
+    parts.append(f"mem {row['memory_gb']:.1f} GB")
+    return " ".join(parts)
+
+
+def _row_nimg(row):
+    """Images shown at a line of statistics; 0 for a damaged line."""
+    try:
+        return json.loads(row)["nimg"]
+    except (ValueError, KeyError):
+        return 0

@@ -1,0 +1,96 @@
+"""Which run directory a command trains in: a new one, or the experiment's unfinished one."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+
+from dnnlib import util
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from training import checkpoint
+from training.config import contradictions
+from training.options import RunOptions
+
+
+def choose_run(config):
+    """Find or make the run directory.
+
+    An unfinished run of the experiment is continued. A finished one is, if --total-kimg is raised;
+    with other flags a finished run leads to a new one.
+
+    Args:
+      config: resolved configuration, with "facts" about the dataset.
+
+    Returns:
+      Path of the run directory, or None if the run is finished and nothing is left to do.
+
+    Raises:
+      UserError: the flags, or the dataset, contradict those of the unfinished run.
+    """
+    options = RunOptions(**config["run"])
+    latest = runs.latest_run(options.result_dir, options.expname)
+    if latest is None or options.restart:
+        return runs.create_run(options.result_dir, options.expname)
+    progress = checkpoint.read_progress(latest)
+    if progress is None and not (latest / runs.CONFIG_NAME).exists():
+        return latest  # stopped before it began
+    old = runs.load_config(latest)
+    is_finished = progress is not None and progress.nimg >= old["loop"]["total_kimg"] * 1000
+    differing = contradictions(old["flags"], config["flags"])
+    differing += [
+        (f"dataset's {name}", value, config["facts"].get(name))
+        for name, value in old["facts"].items()
+        if config["facts"].get(name) != value
+    ]
+    if differing and is_finished:
+        return runs.create_run(options.result_dir, options.expname)
+    if differing:
+        raise UserError(_explain(latest, differing))
+    if is_finished and progress.nimg >= config["loop"]["total_kimg"] * 1000:
+        util.log(
+            f"{latest} is finished, with {progress.nimg / 1000:g} kimg; raise --total-kimg to go "
+            "on, or begin anew with --restart"
+        )
+        return None
+    return latest
+
+
+def _explain(latest, differing):
+    """The message for contradicting flags."""
+
+    def spell(name, value):
+        return f"{name} {value}" if name.startswith("dataset's") else f"--{name}={value}"
+
+    old = " ".join(spell(name, value) for name, value, _ in differing)
+    new = " ".join(spell(name, value) for name, _, value in differing)
+    return (
+        f"{latest} is unfinished and was begun with {old}, not {new}; continue it with the former, "
+        "or begin a new run with --restart or another --expname"
+    )
+
+
+@contextlib.contextmanager
+def locked(run_dir):
+    """Hold a run directory, so that no second process trains in it.
+
+    Raises:
+      UserError: another process does.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        yield
+        return
+    with (pathlib.Path(run_dir) / ".lock").open("w") as file:
+        try:
+            # Released by the system when the process ends, in whatever way.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run_dir} is being trained by another process; wait for it, "
+                "or use another --expname"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
