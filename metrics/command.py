@@ -1,0 +1,300 @@
+"""``run_network.py --eval``, and the metrics of a training run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+
+from dnnlib import fetch, tflib, util
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from dnnlib.tflib.autosummary import SummaryWriter
+from dnnlib.tflib.compat import tf
+from metrics import registry, report
+from metrics.evaluate import Evaluator
+from metrics.features import Features
+from metrics.generated import GeneratedImages
+from metrics.images import DatasetImages, FolderImages
+from metrics.options import EvalOptions
+from training.dataset import Dataset
+from training.options import DataOptions, LoopOptions, RunOptions
+
+MAX_BATCH = 64  # images at a time; more is no faster
+PIXELS = 4 * 256 * 256  # at a time, unless --batch-gpu says otherwise; as in training
+FOLDER_RESOLUTION = 64  # as if: pictures of folders go through feature networks only
+_SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.pkl")
+
+
+def batch_size_for(resolution, batch_gpu=None):
+    """Images at a time for a generator of this resolution."""
+    return batch_gpu or min(MAX_BATCH, max(4, PIXELS // resolution**2))
+
+
+def _kind(options):
+    return "random" if options.features == "random" else "standard"
+
+
+def _features(options):
+    """The feature networks that the flags name."""
+    files = [name for name in options.trust_snapshot.split(",") if name]
+    return Features(options.inception, files)
+
+
+# While training
+
+
+class TrainingMetrics:
+    """Measures the generator of a training run at its snapshots.
+
+    Args:
+      evaluator: metrics.evaluate.Evaluator.
+      run_dir: of the run; gets the records, plots and the best snapshots.
+    """
+
+    def __init__(self, evaluator, run_dir):
+        self._evaluator, self._run_dir = evaluator, pathlib.Path(run_dir)
+        self._names = evaluator.check()
+        self._images = None
+
+    def measure(self, Gs, snapshot):
+        """Measure and record. What goes wrong with a metric is said, and training goes on.
+
+        Args:
+          Gs: the generator, always the same one.
+          snapshot: path of the snapshot that holds it; its name tells the place in the training.
+
+        Returns:
+          {name: float} of the results.
+        """
+        evaluator = self._evaluator
+        if self._images is None:
+            self._images = GeneratedImages(
+                Gs,
+                evaluator.seed,
+                evaluator.batch_size,
+                evaluator.real_images,
+                evaluator.real_images.ratio,
+            )
+
+        def keep(record):
+            report.append_record(self._run_dir, record)
+            util.log("  ".join(f"{k} {v:.6g}" for k, v in record["results"].items()))
+
+        snapshot = pathlib.Path(snapshot)
+        facts = dict(snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=_kimg(snapshot))
+        try:
+            records = evaluator.evaluate(self._images, on_record=keep, **facts)
+        except UserError as error:
+            util.log(f"Not measured: {error}")
+            return {}
+        report.summarize(self._run_dir, evaluator.protocols, self._names)
+        return {name: value for record in records for name, value in record["results"].items()}
+
+
+def training_metrics(options, dataset, run_dir, seed=0, batch_gpu=None, ratio=None):
+    """What a training run is to measure; opens the feature networks.
+
+    A metric whose features cannot be had is left out, with a line that says how to get them.
+
+    Args:
+      options: EvalOptions.
+      dataset: training.dataset.Dataset that is trained on.
+      run_dir: of the run.
+      seed: of the run.
+      batch_gpu: see ``--batch-gpu``.
+      ratio: see ``--ratio``.
+
+    Returns:
+      TrainingMetrics, or None if there is nothing to measure.
+    """
+    features, protocols = _features(options), []
+    wanted = registry.find(options.metrics or "none", options.eval_images_num, _kind(options))
+    for protocol in wanted:
+        try:
+            features.require(protocol)
+            protocols.append(protocol)
+        except UserError as error:
+            util.log(f"Training goes on without {protocol.name}: {error}")
+    if not protocols:
+        return None
+    batch_size = batch_size_for(dataset.resolution, batch_gpu)
+    images = DatasetImages(dataset, ratio)
+    return TrainingMetrics(Evaluator(protocols, features, images, seed, batch_size), run_dir)
+
+
+# As a command
+
+
+def evaluate(given):
+    """Measure what the flags name: a run, a snapshot, or a folder of pictures.
+
+    Args:
+      given: {name of flag: value}, those that were given.
+
+    Raises:
+      UserError: a flag, a file or a network does not fit.
+    """
+    options, run, data, loop = (
+        _take(given, kind) for kind in (EvalOptions, RunOptions, DataOptions, LoopOptions)
+    )
+    _check(options)
+    protocols = registry.find(options.metrics or "fid", options.eval_images_num, _kind(options))
+    if not protocols:
+        raise UserError(f"--metrics={options.metrics} leaves nothing for --eval to measure")
+    run_dir = None
+    if not (options.eval_folder or options.pretrained_pkl):
+        run_dir = runs.latest_run(run.result_dir, run.expname)
+        if run_dir is None:
+            raise UserError(
+                f"--expname={run.expname}: there is no such run in {run.result_dir} to evaluate; "
+                "name a run, or give --pretrained-pkl or --eval-folder"
+            )
+        trained = runs.load_config(run_dir)["flags"]
+        data = _take({**trained, **given}, DataOptions)
+    with contextlib.closing(_features(options)) as features:
+        command = _Command(options, data, loop, protocols, features)
+        if run_dir:
+            command.evaluate_run(run_dir)
+        else:
+            out_dir = pathlib.Path(run.result_dir, "evaluations")
+            out_dir.mkdir(parents=True, exist_ok=True)
+            command.evaluate_other(out_dir)
+
+
+def _check(options):
+    """The rules that join several flags."""
+    if options.eval_folder and options.pretrained_pkl:
+        raise UserError("--eval-folder and --pretrained-pkl exclude each other; leave out one")
+    if options.eval_all and (options.eval_folder or options.pretrained_pkl):
+        raise UserError("--eval-all measures the snapshots of a run; it has no effect on others")
+
+
+def _take(given, kind):
+    """Options of a class from flags."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    flags = {name: name.replace("_", "-") for name in names}
+    return kind(**{name: given[flag] for name, flag in flags.items() if flag in given})
+
+
+class _Command:
+    """One call of ``--eval``."""
+
+    def __init__(self, options, data, loop, protocols, features):
+        self.options, self.data, self.loop = options, data, loop
+        self.protocols, self.features = protocols, features
+        self._evaluators = {}  # resolution => Evaluator
+
+    def evaluator(self, resolution=None):
+        """The evaluator for images of a resolution; fails before anything is computed."""
+        if resolution not in self._evaluators:
+            batch_size = batch_size_for(resolution or FOLDER_RESOLUTION, self.loop.batch_gpu)
+            reals = self._real_images(resolution)
+            evaluator = Evaluator(self.protocols, self.features, reals, self.loop.seed, batch_size)
+            evaluator.check()
+            self._evaluators[resolution] = evaluator
+        return self._evaluators[resolution]
+
+    def _real_images(self, resolution):
+        """What to compare with; None if the flags name nothing."""
+        options, data = self.options, self.data
+        if options.eval_reference:
+            return FolderImages(options.eval_reference, data.ratio or 1.0)
+        if not data.dataset:
+            return None
+        dataset = Dataset(
+            os.path.join(data.data_dir, data.dataset),
+            data.resolution or resolution,
+            data.train_images_num,
+            mirror=data.mirror_augment,
+        )
+        return DatasetImages(dataset, data.ratio)
+
+    def evaluate_run(self, run_dir):
+        """Measure the last snapshot of a run, or all; writes into the run directory."""
+        snapshots = find_snapshots(run_dir)
+        if not snapshots:
+            raise UserError(f"{run_dir}: has no snapshots to evaluate yet")
+        chosen = snapshots if self.options.eval_all else snapshots[-1:]
+        with runs.open_log(run_dir), contextlib.closing(SummaryWriter(run_dir)) as writer:
+            for number, (kimg, path) in enumerate(chosen):
+                util.log(f"{path} ({number + 1} of {len(chosen)})")
+                records = self._evaluate_snapshot(path, run_dir, path.name, kimg)
+                for record in records:
+                    named = {f"metrics/{k}": v for k, v in record["results"].items()}
+                    writer.write(named, int((kimg or 0) * 1000))
+                self._show(records)
+            report.summarize(run_dir, self.protocols, [record["metric"] for record in records])
+
+    def evaluate_other(self, out_dir):
+        """Measure a snapshot or a folder; writes into a folder of evaluations."""
+        options = self.options
+        if options.eval_folder:
+            evaluator = self.evaluator()
+            images = FolderImages(options.eval_folder, self._ratio(evaluator))
+            keep = lambda record: report.append_record(out_dir, record)  # noqa: E731
+            records = evaluator.evaluate(images, on_record=keep, folder=options.eval_folder)
+        else:
+            path = fetch.fetch(options.pretrained_pkl)
+            records = self._evaluate_snapshot(path, out_dir, options.pretrained_pkl)
+        self._show(records)
+        util.log(f"Recorded in {out_dir}")
+
+    def _evaluate_snapshot(self, path, out_dir, name, kimg=None):
+        """Measure a snapshot in a graph of its own, but for what is recorded already."""
+        facts = dict(snapshot=name, sha256=_checksum(path), kimg=kimg)
+        with tf.Graph().as_default(), tflib.create_session().as_default():
+            Gs = tflib.load_networks(path, only=-1)
+            if not {"mapping", "synthesis"} <= set(Gs.components):
+                raise UserError(f"{name}: holds no generator, but {Gs.name!r} ({Gs.builder})")
+            evaluator = self.evaluator(Gs.output_shapes[0][-1])
+            reals = evaluator.real_images
+            labels_of = reals if isinstance(reals, DatasetImages) else None
+            images = GeneratedImages(
+                Gs, self.loop.seed, evaluator.batch_size, labels_of, self._ratio(evaluator)
+            )
+            return evaluator.evaluate(
+                images,
+                known=lambda record: report.find_record(out_dir, record),
+                on_record=lambda record: report.append_record(out_dir, record),
+                **facts,
+            )
+
+    def _ratio(self, evaluator):
+        """The ratio of both sides."""
+        reals = evaluator.real_images
+        return self.data.ratio or (reals.ratio if reals else 1.0)
+
+    def _show(self, records):
+        for line in report.table(records):
+            util.log(line)
+
+
+def find_snapshots(run_dir):
+    """Snapshots of a run, [(kimg, path)] in the order of the training.
+
+    ``network-final.pkl`` counts only if it is the only one: else it equals the last.
+    """
+    folder = pathlib.Path(run_dir)
+    found = sorted((_kimg(path), path) for path in folder.glob("network-snapshot-*.pkl"))
+    found = [(kimg, path) for kimg, path in found if kimg is not None]
+    final = folder / "network-final.pkl"
+    return found or ([(None, final)] if final.exists() else [])
+
+
+def _kimg(snapshot):
+    """Thousands of images that a snapshot's name tells, or None."""
+    match = _SNAPSHOT.fullmatch(snapshot.name)
+    return int(match.group(1)) if match else None
+
+
+def _checksum(path):
+    """SHA-256 of a file, shortened."""
+    digest = hashlib.sha256()
+    with pathlib.Path(path).open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()[:16]

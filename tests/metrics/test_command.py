@@ -1,0 +1,251 @@
+"""--eval of runs, snapshots and folders, and metrics while training."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_painter
+from stand_ins import make_dataset, random_images
+
+from dnnlib import tflib
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from metrics import command, inception, kernel_inception_distance, report
+from metrics.options import EvalOptions
+from training.dataset import Dataset
+from training.images import save_picture
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def painter(session):
+    net = tiny_painter.painter_network()
+    net.reset_vars()
+    return net
+
+
+@pytest.fixture
+def place(tmp_path, painter):
+    """A dataset and a run with two snapshots, as training leaves them."""
+    (tmp_path / "datasets").mkdir()
+    make_dataset(tmp_path / "datasets" / "set", random_images(20, 8)).close()
+    run_dir = runs.create_run(str(tmp_path / "results"), "exp")
+    flags = {"dataset": "set", "data-dir": str(tmp_path / "datasets"), "mirror-augment": True}
+    runs.save_config(run_dir, {"flags": flags, "facts": {}})
+    for kimg in (8, 16):
+        painter.set_var("G_synthesis/noise0", np.zeros([1, 1, 8, 8]) + kimg)
+        painter.reset_trainables()
+        networks = (painter, painter, painter)
+        tflib.save_networks(networks, run_dir / f"network-snapshot-{kimg:06d}.pkl")
+    tflib.save_networks(networks, run_dir / "network-final.pkl")
+    return tmp_path
+
+
+def given(place, **flags):
+    base = {"eval": True, "result-dir": str(place / "results"), "expname": "exp"}
+    base.update({"features": "random", "eval-images-num": 10, "metrics": "fid,kid"})
+    return {**base, **{name.replace("_", "-"): value for name, value in flags.items()}}
+
+
+def records(place, metric, folder="results/exp-000"):
+    return report.read_records(place / folder, metric)
+
+
+def test_a_run_is_measured_by_its_last_snapshot(place, capsys):
+    command.evaluate(given(place))
+    (record,) = records(place, "fid-10-random")
+    assert (record["snapshot"], record["kimg"]) == ("network-snapshot-000016.pkl", 16)
+    assert (record["num_fakes"], record["num_reals"], record["reals"]) == (10, 10, "set")
+    out = capsys.readouterr().out
+    assert f"fid-10-random  {record['results']['fid-10-random']:.6g}" in out
+    assert "kid-10-random" in out
+    assert (
+        "best-fid-10-random.pkl" in out
+        and (place / "results/exp-000").joinpath("best-fid-10-random.pkl").exists()
+    )
+    assert list((place / "results/exp-000").glob("events.out.*"))
+    assert "fid-10-random" in (place / "results/exp-000/log.txt").read_text()
+
+
+def test_all_snapshots_are_measured_once(place, capsys):
+    command.evaluate(given(place))
+    command.evaluate(given(place, eval_all=True))
+    found = records(place, "fid-10-random")
+    assert [record["kimg"] for record in found] == [16, 8]  # 16 was known already
+    assert (place / "results/exp-000/metric-fid-10-random.png").exists()
+    best = min(found, key=lambda record: record["results"]["fid-10-random"])
+    assert f"Best fid-10-random: {best['results']['fid-10-random']:.6g} at {best['kimg']} kimg" in (
+        capsys.readouterr().out
+    )
+    command.evaluate(given(place, eval_all=True, seed=1))
+    assert len(records(place, "fid-10-random")) == 4
+
+
+def test_the_same_command_gives_the_same_figures(place):
+    command.evaluate(given(place, metrics="fid,ppl_zfull"))
+    files = sorted((place / "results/exp-000").glob("metric-*.jsonl"))
+    first = [json.loads(path.read_text())["results"] for path in files]
+    assert len(files) == 2
+    for path in files:
+        path.unlink()
+    command.evaluate(given(place, metrics="fid,ppl_zfull"))
+    second = [json.loads(path.read_text())["results"] for path in files]
+    for a, b in zip(first, second):
+        assert b == pytest.approx(a, rel=1e-4)  # threads may add in another order
+
+
+def test_flags_of_the_run_hold_unless_given(place):
+    command.evaluate(given(place))
+    mirrored = records(place, "fid-10-random")[0]
+    command.evaluate(given(place, mirror_augment=False))
+    plain = records(place, "fid-10-random")[1]
+    assert plain["results"] != mirrored["results"] and plain["key"] != mirrored["key"]
+    make_dataset(place / "datasets" / "other", random_images(12, 8, seed=9)).close()
+    command.evaluate(given(place, dataset="other"))
+    assert records(place, "fid-10-random")[2]["reals"] == "other"
+
+
+def test_an_interrupted_evaluation_keeps_what_is_done(place, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel_inception_distance, "kernel_distance", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        command.evaluate(given(place))
+    assert len(records(place, "fid-10-random")) == 1 and not records(place, "kid-10-random")
+    monkeypatch.undo()
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(place / "cache"))
+    command.evaluate(given(place))
+    assert len(records(place, "fid-10-random")) == len(records(place, "kid-10-random")) == 1
+
+
+def test_a_snapshot_file_is_measured(place):
+    path = str(place / "results/exp-000/network-snapshot-000008.pkl")
+    flags = dict(pretrained_pkl=path, dataset="set", data_dir=str(place / "datasets"))
+    command.evaluate(given(place, **flags))
+    (record,) = records(place, "fid-10-random", "results/evaluations")
+    assert record["snapshot"] == path and record["reals"] == "set" and record["kimg"] is None
+    with pytest.raises(UserError, match="needs real images to compare with; give --dataset"):
+        command.evaluate(given(place, pretrained_pkl=path))
+    command.evaluate(given(place, pretrained_pkl=path, metrics="ppl2_wend"))
+    assert len(records(place, "ppl2_wend-10-random", "results/evaluations")) == 1
+
+
+def save_folder(folder, images):
+    folder.mkdir()
+    for i, image in enumerate(images):
+        save_picture(folder / f"{i:03d}.png", image.transpose(1, 2, 0))
+    return str(folder)
+
+
+def test_a_folder_is_measured(place):
+    folder = save_folder(place / "pictures", random_images(20, 8))
+    dataset = dict(dataset="set", data_dir=str(place / "datasets"))
+    command.evaluate(given(place, eval_folder=folder, eval_images_num=20, **dataset))
+    (record,) = records(place, "fid-20-random", "results/evaluations")
+    assert record["folder"] == folder
+    assert abs(record["results"]["fid-20-random"]) < 1e-9  # they are the dataset's own images
+    other = save_folder(place / "others", random_images(15, 8, seed=7, high=128))
+    command.evaluate(given(place, eval_folder=other, eval_reference=folder))
+    found = records(place, "fid-10-random", "results/evaluations")[-1]
+    assert found["results"]["fid-10-random"] > 0.1 and found["reals"] == folder
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (dict(expname="missing"), "--expname=missing: there is no such run"),
+        (dict(metrics="fdi"), "did you mean 'fid'"),
+        (dict(metrics="none"), "leaves nothing for --eval"),
+        (dict(eval_folder="a", pretrained_pkl="b"), "exclude each other"),
+        (dict(eval_folder="a", eval_all=True), "--eval-all measures the snapshots of a run"),
+        (dict(eval_folder="nowhere"), "nowhere: there is no such folder"),
+        (dict(pretrained_pkl="nowhere.pkl"), "nowhere.pkl: no such file"),
+        (dict(metrics="is"), "is needs a network that knows classes"),
+        (dict(resolution=16), "resolution 8, not 16"),
+        (dict(dataset="missing"), "there is no such dataset"),
+        (dict(trust_snapshot="vgg16.pkl"), "--trust-snapshot=vgg16.pkl: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(place, flags, message):
+    with pytest.raises(UserError) as error:
+        command.evaluate(given(place, **flags))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_run_without_snapshots(place):
+    runs.save_config(runs.create_run(str(place / "results"), "new"), {"flags": {}, "facts": {}})
+    with pytest.raises(UserError, match="has no snapshots to evaluate yet"):
+        command.evaluate(given(place, expname="new"))
+
+
+def test_something_else_than_a_generator(place, session):
+    D = tflib.Network("D", "painter_mapping")
+    D.reset_vars()
+    tflib.save_networks(D, place / "d.pkl")
+    with pytest.raises(UserError, match="holds no generator, but 'D'"):
+        command.evaluate(given(place, pretrained_pkl=str(place / "d.pkl"), metrics="ppl"))
+
+
+# While training
+
+
+def training_metrics(place, names, **options):
+    dataset = Dataset(place / "datasets" / "set")
+    options = EvalOptions(metrics=names, eval_images_num=10, **options)
+    return command.training_metrics(options, dataset, place / "results/exp-000")
+
+
+def test_metrics_while_training(place, painter):
+    metrics = training_metrics(place, "fid-random,kid-random")
+    run_dir = place / "results/exp-000"
+    found = [
+        metrics.measure(painter, run_dir / f"network-snapshot-{kimg:06d}.pkl") for kimg in (8, 16)
+    ]
+    assert set(found[0]) == {"fid-10-random", "kid-10-random"}
+    assert found[0] == pytest.approx(found[1], rel=1e-4)  # the same weights, the same draws
+    assert [record["kimg"] for record in records(place, "fid-10-random")] == [8, 16]
+    assert (run_dir / "metric-fid-10-random.png").exists()
+    assert (run_dir / "best-fid-10-random.pkl").exists()
+
+
+def test_measuring_leaves_the_training_alone(place, painter):
+    metrics = training_metrics(place, "fid-random,ppl_zfull-random")
+    before = {name: painter.get_var(name) for name in painter.vars}
+    np.random.seed(5)
+    expected = np.random.RandomState(5).rand()
+    metrics.measure(painter, place / "results/exp-000/network-snapshot-000008.pkl")
+    assert np.random.rand() == expected
+    for name, value in before.items():
+        np.testing.assert_array_equal(painter.get_var(name), value)
+
+
+def test_training_goes_on_without_what_cannot_be_had(place, monkeypatch, capsys):
+    def fail(name):
+        raise UserError(f"{name}: the download failed (ConnectionError)")
+
+    monkeypatch.setattr(inception.fetch, "fetch", fail)
+    assert training_metrics(place, "fid,ppl") is None
+    out = capsys.readouterr().out
+    assert out.count("\n") == 2
+    assert "Training goes on without fid-10: " in out and "--inception FILE" in out
+    assert "Training goes on without ppl2_wend-10: " in out and "--trust-snapshot" in out
+    assert training_metrics(place, "fid,kid-random") is not None
+    assert training_metrics(place, None) is None
+    with pytest.raises(UserError, match="unknown metric"):
+        training_metrics(place, "fdi")
+
+
+def test_training_goes_on_when_measuring_fails(place, painter, capsys):
+    metrics = training_metrics(place, "fid-random")
+    painter.set_var("G_mapping/weight", np.full([4, 5], np.nan))
+    snapshot = place / "results/exp-000/network-snapshot-000008.pkl"
+    metrics._evaluator._features.find("pool", "random")[0].extract = lambda images, heads: {
+        "pool": np.full([len(images), 3], np.nan)
+    }
+    assert metrics.measure(painter, snapshot) == {}
+    assert "Not measured: fid-10-random: features" in capsys.readouterr().out
