@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_file(self, data, plan):
         start = 0
         match = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if match and self.headers.get("If-Range") == self.server.etag:
+        if match and self.headers.get("If-Range", "") == self.server.etag:
             start = int(match.group(1))
             if start >= len(data):
                 self.send_response(416)
@@ -181,6 +181,23 @@ def test_a_file_that_changes_on_the_way_is_not_mixed(server, blob, tmp_path):
     server.files["blob"], server.etag = blob[::-1], '"v2"'
     download.download(server.url("blob"), str(tmp_path / "blob"))
     assert (tmp_path / "blob").read_bytes() == blob[::-1]
+
+
+def test_another_place_does_not_continue_the_first_ones_part(server, blob, tmp_path):
+    server.plan = [("drop", 1_000_000)] + [("status", 503)] * 6
+    with pytest.raises(UserError):
+        download.download(server.url("blob"), str(tmp_path / "blob"))
+    server.files["other"] = blob[::-1]
+    download.download(server.url("other"), str(tmp_path / "blob"))
+    assert (tmp_path / "blob").read_bytes() == blob[::-1]
+
+
+def test_servers_that_name_no_version_are_continued_too(server, blob, tmp_path):
+    server.etag = ""
+    server.plan = [("drop", 1_000_000), ("drop", 700_000)]
+    download.download(server.url("blob"), str(tmp_path / "blob"), md5(blob))
+    assert (tmp_path / "blob").read_bytes() == blob
+    assert server.requests[2][1] != server.requests[1][1] is not None
 
 
 def test_missing_files_are_not_asked_for_again(server, tmp_path):

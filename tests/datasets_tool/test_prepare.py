@@ -309,7 +309,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypa
                 prepare(FolderSource(str(folder)), str(tmp_path / "y/whole"), recipe, workers=1)
         # What was written after the last note is torn.
         for path in (tmp_path / "y/whole/.partial").glob("*.tfrecords*"):
-            path.write_bytes(path.read_bytes() + b"torn")
+            path.write_bytes(path.read_bytes() + b"torn" * 50000)
     prepare(FolderSource(str(folder)), str(tmp_path / "y/whole"), recipe, workers=1)
     assert contents(tmp_path / "x/whole") == contents(tmp_path / "y/whole")
     assert not (tmp_path / "y/whole/.partial").exists()
