@@ -1,5 +1,6 @@
 """A network: a builder, its options, its variables and its sub-networks, as one object."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -42,8 +43,9 @@ class Network:
         self.name = name or self.builder
         self.components = util.EasyDict()
         self._build_template()
-        if _has_session():
-            self.reset_own_vars()
+        # A sub-network leaves it to the network that is being built around it.
+        if _has_session() and not self._is_inside_another():
+            self.reset_vars()
 
     # ------------------------------------------------------------------------------- building
 
@@ -59,7 +61,7 @@ class Network:
             name = self.name.replace("/", "_")
             self.scope = tf.get_default_graph().unique_name(name)
             variable_scope = tfutil.absolute_variable_scope(self.scope, reuse=False)
-            with variable_scope, tfutil.absolute_name_scope(self.scope):
+            with variable_scope, tfutil.absolute_name_scope(self.scope), _count_nesting():
                 templates = [tf.placeholder(tf.float32, name=name) for name in self.input_names]
                 outputs = self._call_builder(templates, is_template_graph=True)
         self.input_templates = templates
@@ -70,6 +72,11 @@ class Network:
         self.output_shapes = [_batch_shape(tensor) for tensor in outputs]
         self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
         self._list_variables()
+
+    @staticmethod
+    def _is_inside_another():
+        """Whether a template is being built right now."""
+        return tfutil.graph_cache().get("nesting", 0) > 0
 
     def _list_variables(self):
         """Find the variables that the template graph created."""
@@ -336,6 +343,17 @@ class Network:
             text = " ".join(str(reason).split())
             raise UserError(f"network {self.name!r} cannot be built: {text}") from error
         tfutil.set_vars(values)
+
+
+@contextlib.contextmanager
+def _count_nesting():
+    """Count in the graph how many templates are being built around each other."""
+    cache = tfutil.graph_cache()
+    cache["nesting"] = cache.get("nesting", 0) + 1
+    try:
+        yield
+    finally:
+        cache["nesting"] -= 1
 
 
 def _has_session():

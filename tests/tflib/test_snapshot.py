@@ -55,12 +55,21 @@ def test_single_network_and_choice(session, tmp_path):
 
 
 def test_loading_initializes_nothing_else(session, tmp_path):
-    """A loaded network has its file's values and no random ones: no initializer has run."""
-    tflib.save_networks(trio(), tmp_path / "n.pkl")
+    """No initializer runs: neither of other variables, nor of those that get the file's values.
+
+    (Sizes that a file only claims would be allocated.)
+    """
+    path = changed(tmp_path / "n.pkl", lambda state: state["components"].pop("mapping"))
     other = tf.get_variable("other", [2])
-    tflib.load_networks(tmp_path / "n.pkl")
-    names = [name.decode() for name in session.run(tf.report_uninitialized_variables())]
-    assert names == [other.op.name]
+    known = [variable.op.name for variable in tf.global_variables()]
+    with pytest.raises(UserError, match="missing: mapping"):
+        tflib.load_networks(path)
+    assert [variable.op.name for variable in tf.global_variables()] == known
+    checks = [op for op in session.graph.get_operations() if op.type == "VarIsInitializedOp"]
+    checks = [op for op in checks if op.name.startswith(("G_1/", "tiny_syn_1/", "tiny_map_1/"))]
+    assert len(checks) == 5
+    assert not any(session.run([op.outputs[0] for op in checks]))
+    assert not session.run(tf.is_variable_initialized(other))
 
 
 def test_sets_up_tensorflow_by_itself(tmp_path, root):
