@@ -86,7 +86,7 @@ class RecordSet:
             have = ", ".join(str(side) for side in sorted(levels))
             raise UserError(
                 f"{path}: holds images of resolution {have}, not {resolution}; {remedy} "
-                f"with --resolution {resolution}"
+                f"--resolution {resolution} --overwrite"
             )
         self.files = [RecordFile(shard) for shard in levels[resolution or max(levels)]]
         self._count = sum(len(file) for file in self.files)

@@ -270,7 +270,8 @@ def test_a_missing_set_names_the_command_that_makes_it(tmp_path, name, command):
 def test_a_wrong_resolution_lists_what_there_is(samples):
     with pytest.raises(UserError, match="resolution 4, 8, 16, 32, not 128"):
         Dataset(samples / "gansformer_imgs", resolution=128)
-    with pytest.raises(UserError, match="resolution 4, 8, 16, 32, not 12"):
+    command = r"--images-dir DIR --data-dir \S+ --resolution 12 --overwrite$"
+    with pytest.raises(UserError, match=f"resolution 4, 8, 16, 32, not 12; .*{command}"):
         Dataset(samples / "gansformer_imgs", resolution=12)
 
 
