@@ -5,7 +5,6 @@ else is made with it.
 """
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -250,8 +249,7 @@ def make_animation(args, sampler):
 def run(argv):
     """Parse the arguments, open the model, make the pictures."""
     args = parse_args(argv)
-    if args.gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "" if args.gpus == "none" else args.gpus
+    cli.choose_gpus(args.gpus)
     # TensorFlow reads the environment when it is imported; dnnlib.tflib quietens it before.
     importlib.import_module("dnnlib.tflib")
     load_sampler = importlib.import_module("training.sampler").load_sampler

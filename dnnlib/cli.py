@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 from typing import Callable, Sequence
 
@@ -70,6 +72,24 @@ def _number(text: str, kind: Callable, least: float):
         rule = f"at least {least}" if least > -float("inf") else "finite"
         raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
     return value
+
+
+def choose_gpus(gpus: str | None) -> None:
+    """Let TensorFlow see the chosen GPUs only; has to come before it is imported.
+
+    Args:
+      gpus: numbers like "0,1"; "none" for the CPU; None for all that there are.
+
+    Raises:
+      UserError: anything else.
+    """
+    if gpus is None:
+        return
+    if gpus in ("", "none"):
+        gpus = "-1"
+    elif not re.fullmatch(r"\d+(,\d+)*", gpus):
+        raise UserError(f"--gpus={gpus}: give numbers separated by commas, e.g. 0,1, or none")
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpus
 
 
 def run_script(function: Callable[[Sequence[str] | None], None], argv=None) -> int:

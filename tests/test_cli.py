@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from dnnlib import cli
@@ -54,3 +56,15 @@ def test_scripts_turn_errors_into_exit_statuses(capsys):
     assert cli.run_script(lambda argv: _raise(KeyboardInterrupt())) == 130
     with pytest.raises(ZeroDivisionError):  # a mistake of ours keeps its traceback
         cli.run_script(lambda argv: 1 // 0)
+
+
+@pytest.mark.parametrize("gpus, want", [("0,1", "0,1"), ("none", "-1"), ("", "-1"), (None, "5")])
+def test_chosen_gpus_are_the_visible_ones(monkeypatch, gpus, want):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    cli.choose_gpus(gpus)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == want
+
+
+def test_gpus_are_numbers():
+    with pytest.raises(UserError, match="--gpus=a: give numbers separated by commas"):
+        cli.choose_gpus("a")

@@ -156,6 +156,7 @@ def test_every_option_has_a_help_text():
         (["--noise-mode", "cnst"], "did you mean 'const'?"),
         (["--class", "1"], "--class=1: this model has no classes"),
         (["--interpolate", "--seeds", "1"], "--interpolate needs at least two seeds"),
+        (["--gpus", "first"], "--gpus=first: give numbers"),
         (["--seed-list", "1"], "--seed-list: no such flag"),
         (["--interpolate", "--animation", "mp4"], "needs ffmpeg"),
     ],
