@@ -19,6 +19,7 @@ from dnnlib.errors import UserError
 
 HEADER_BYTES = 12  # length and its checksum
 FOOTER_BYTES = 4  # checksum of the data
+_HEADERS_AT_ONCE = 1 << 15
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf wire types in use
 
 
@@ -234,17 +235,24 @@ class RecordFile:
             offsets.append(position)
             lengths.append(min(length, size))
             position += HEADER_BYTES + length + FOOTER_BYTES
-        offsets, lengths = np.array(offsets, np.int64), np.array(lengths, np.int64)
+            if len(heads) == _HEADERS_AT_ONCE * HEADER_BYTES:
+                self._check_lengths(heads, offsets)
+                heads.clear()
         # A damaged length sends the scan astray, so the first bad checksum comes before the end.
+        self._check_lengths(heads, offsets)
+        if position != size:
+            start = position if position < size else offsets[-1]
+            raise DamagedRecordError(self.path, start, "the file ends inside it")
+        return np.array(offsets, np.int64), np.array(lengths, np.int64)
+
+    def _check_lengths(self, heads, offsets):
+        """Compare the lengths of the last records with their checksums."""
         rows = np.frombuffer(bytes(heads), np.uint8).reshape(-1, HEADER_BYTES)
         stored = np.frombuffer(rows[:, 8:].tobytes(), "<u4")
         (wrong,) = np.nonzero(masked_crc32c_rows(rows[:, :8]) != stored)
         if len(wrong):
-            raise DamagedRecordError(self.path, int(offsets[wrong[0]]), "its length is damaged")
-        if position != size:
-            start = position if position < size else int(offsets[-1])
-            raise DamagedRecordError(self.path, start, "the file ends inside it")
-        return offsets, lengths
+            first = offsets[len(offsets) - len(rows) + int(wrong[0])]
+            raise DamagedRecordError(self.path, first, "its length is damaged")
 
     def read(self, index):
         """The data of record ``index``, compared with its checksum on the first read."""

@@ -92,6 +92,18 @@ def test_a_damaged_length_is_found_on_opening(record_file, byte):
         RecordFile(record_file)
 
 
+def test_damaged_lengths_are_found_in_every_block_of_the_scan(record_file, monkeypatch):
+    offsets = RecordFile(record_file).offsets.tolist()
+    for at_once in (1, 2, 3, 5):
+        monkeypatch.setattr(tfrecord, "_HEADERS_AT_ONCE", at_once)
+        assert RecordFile(record_file).offsets.tolist() == offsets
+        for offset in offsets:
+            flip(record_file, offset)
+            with pytest.raises(DamagedRecordError, match=f"byte {offset}: its length is damaged"):
+                RecordFile(record_file)
+            flip(record_file, offset)
+
+
 @pytest.mark.parametrize("missing", [1, 4, 100])
 def test_a_truncated_file_is_refused(record_file, missing):
     offset = int(RecordFile(record_file).offsets[-1])
