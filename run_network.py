@@ -1,16 +1,18 @@
-"""Train a GANsformer or one of its baselines; ``python run_network.py --help`` lists the flags."""
+"""Train a GANsformer or one of its baselines, or look at one; ``--help`` lists the flags."""
 
 import json
 import os
-import re
 import sys
 
 from dnnlib import util
-from dnnlib.cli import run_script
+from dnnlib.cli import choose_gpus, run_script
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from training import config as configuration
 from training.dataset import Dataset
+from training.options import RunOptions
+from training.vis_types import VisOptions, chosen_kinds
+from training.vis_types import visualize as show_kinds
 
 
 def main(argv=None):
@@ -19,7 +21,7 @@ def main(argv=None):
     if given.pop("help", False):
         print(configuration.build_parser(with_defaults=True).format_help())
         return
-    hide_gpus(given.get("gpus"))
+    choose_gpus(given.get("gpus"))
     reloaded = configuration.reloaded_flags(given) if given.get("reload") else {}
     path = configuration.dataset_path({**reloaded, **given})
     if not os.path.isdir(path):
@@ -28,21 +30,13 @@ def main(argv=None):
     dataset = open_dataset(path, config)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
-    elif config["run"]["train"]:
-        train(config, dataset)
-    else:
-        print_networks(config)
-
-
-def hide_gpus(gpus):
-    """Let TensorFlow see the chosen GPUs only; has to come before it looks for them."""
-    if gpus is None:
         return
-    if gpus in ("", "none"):
-        gpus = "-1"
-    elif not re.fullmatch(r"\d+(,\d+)*", gpus):
-        raise UserError(f"--gpus={gpus}: give numbers separated by commas, e.g. 0,1, or none")
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    if config["run"]["train"]:
+        train(config, dataset)
+    if config["run"]["vis"]:
+        visualize(config, dataset)
+    if not (config["run"]["train"] or config["run"]["vis"]):
+        print_networks(config)
 
 
 def open_dataset(path, config):
@@ -92,6 +86,30 @@ def train(config, dataset):
         util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
         training_loop(run_dir, config, dataset, devices)
         util.log(f"Done: {run_dir}/network-final.pkl")
+
+
+def visualize(config, dataset):
+    """Look at the experiment's newest snapshot, or at a given one."""
+    options = RunOptions(**config["run"])
+    model = options.pretrained_pkl or runs.newest_snapshot(options.result_dir, options.expname)
+    if model is None:
+        raise UserError(
+            f"--vis: the experiment {options.expname!r} has no snapshot in {options.result_dir}; "
+            "train it first, or name a snapshot with --pretrained-pkl"
+        )
+    start_tensorflow(config)
+    from training.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
+
+    sampler = load_sampler(model)
+    kinds = VisOptions(**config["vis"])
+    chosen_kinds(sampler, kinds)  # may refuse, so before there is a folder
+    if options.pretrained_pkl is None:
+        run_dir = model.parent
+    else:
+        run_dir = runs.create_run(options.result_dir, options.expname)
+    ratio = config["data"]["ratio"] or dataset.ratio
+    util.log(f"Looking at {model}")
+    show_kinds(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio)
 
 
 def print_networks(config):

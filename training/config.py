@@ -21,7 +21,17 @@ from training.flags import CONSUMERS, FLAGS, FREE, GROUPS
 from training.options import DataOptions, RunOptions
 
 # Flags that say what to do with a run rather than what the run is.
-MODES = ("train", "restart", "reload", "dry-run", "expname", "result-dir", "gpus")
+MODES = (
+    "train",
+    "vis",
+    "pretrained-pkl",
+    "restart",
+    "reload",
+    "dry-run",
+    "expname",
+    "result-dir",
+    "gpus",
+)
 
 NESTED = {"mapping": "G", "synthesis": "G"}  # consumers whose options are an option of another
 

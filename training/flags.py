@@ -17,6 +17,7 @@ CONSUMERS = {
     "run": "training.options:RunOptions",
     "data": "training.options:DataOptions",
     "loop": "training.options:LoopOptions",
+    "vis": "training.vis_types:VisOptions",
     "G": "training.networks:generator",
     "mapping": "training.networks:mapping",
     "synthesis": "training.networks:synthesis",
@@ -108,6 +109,8 @@ POSITIVE = number(float, above=0)
 GROUPS = {
     "What to do": (
         Flag("train",              "run.train",                            boolean,   "train a model"),
+        Flag("vis",                "run.vis",                              boolean,   "look at the experiment's newest snapshot: samples, attention, interpolations and more in its folder visuals"),
+        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "look at this snapshot instead: a path, URL, or gdrive: name", needs="vis"),
         Flag("expname",            "run.expname",                          str,       "name of the experiment; runs are kept in RESULT_DIR/NAME-000 and so on"),
         Flag("result-dir",         "run.result_dir",                       str,       "folder of all runs"),
         Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),
@@ -156,6 +159,23 @@ GROUPS = {
         Flag("keep-samples",       "loop.keep_samples",                    boolean,   "keep the sample images of earlier snapshots"),
         Flag("summarize",          "loop.summarize",                       boolean,   "write TensorBoard events"),
         Flag("truncation-psi",     "G.truncation_psi",                     number(float), "truncation of sample images"),
+    ),
+    "Looking": (
+        Flag("vis-images",         "vis.images",                           boolean,   "samples (of these kinds, all useful ones are made if none is named)", needs="vis"),
+        Flag("vis-latents",        "vis.latents",                          boolean,   "z and w of each sample, as .npy", needs="vis"),
+        Flag("vis-maps",           "vis.maps",                             boolean,   "attention of the last layer, alone and over the image", needs="vis"),
+        Flag("vis-layer-maps",     "vis.layer_maps",                       boolean,   "attention of each layer and head", needs="vis"),
+        Flag("vis-interpolations", "vis.interpolations",                   boolean,   "walks from sample to sample in z and in w, with animations", needs="vis"),
+        Flag("vis-noise-var",      "vis.noise_var",                        boolean,   "how much the noise changes each pixel", needs="vis"),
+        Flag("vis-style-mix",      "vis.style_mix",                        boolean,   "samples with layers, or components, of two", needs="vis"),
+        Flag("vis-edits",          "vis.edits",                            boolean,   "samples with one component replaced", needs="vis"),
+        Flag("vis-sweeps",         "vis.sweeps",                           boolean,   "animations of truncation and of each component", needs="vis"),
+        Flag("vis-grid",           "vis.grid",                             boolean,   "one sheet instead of a file for each sample", needs="vis"),
+        Flag("vis-num",            "vis.num",                              count(),   "samples", needs="vis"),
+        Flag("vis-rich-num",       "vis.rich_num",                         count(),   "samples of the costly kinds", needs="vis"),
+        Flag("vis-section-size",   "vis.section_size",                     count(),   "samples held in memory at once", needs="vis"),
+        Flag("blending-alpha",     "vis.blending_alpha",                   PROBABILITY, "weight of the image where attention is laid over it", needs="vis"),
+        Flag("interpolation-density", "vis.interpolation_density",         count(),   "frames from one sample to the next", needs="vis"),
     ),
     "Networks": (
         Flag("latent-size",        "G.z_dim G.w_dim D.a_dim",              count(),   "size of the whole latent, shared evenly by the components"),
@@ -235,6 +255,9 @@ FREE = (
     "keep-samples",
     "summarize",
     "truncation-psi",
+    "vis",
+    "pretrained-pkl",
+    *(flag.name for flag in GROUPS["Looking"]),
 )
 
 FLAGS = {flag.name: flag for group in GROUPS.values() for flag in group}

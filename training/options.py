@@ -10,6 +10,8 @@ class RunOptions:
     """What to do and where; nothing here changes the numbers of a training."""
 
     train: bool = False
+    vis: bool = False
+    pretrained_pkl: str | None = None  # model to look at; None = the experiment's newest snapshot
     expname: str = "exp"  # runs are result_dir/expname-NNN
     result_dir: str = "results"
     restart: bool = False  # begin a new run even if there is an unfinished one

@@ -44,6 +44,22 @@ def latest_run(result_dir: str, expname: str) -> pathlib.Path | None:
     return runs[-1] if runs else None
 
 
+def newest_snapshot(result_dir: str, expname: str) -> pathlib.Path | None:
+    """The snapshot of the most kimg in the newest run that has any; None if there is none."""
+    check_name(expname)
+    for run in reversed(find_runs(result_dir, expname)):
+        numbered = {}
+        for path in run.iterdir():
+            match = re.fullmatch(r"network-snapshot-(\d+)\.pkl", path.name)
+            if match:
+                numbered[int(match.group(1))] = path
+        if numbered:
+            return numbered[max(numbered)]
+        if (run / "network-final.pkl").exists():
+            return run / "network-final.pkl"
+    return None
+
+
 def create_run(result_dir: str, expname: str) -> pathlib.Path:
     """Make the next run directory of an experiment.
 

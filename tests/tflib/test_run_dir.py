@@ -132,3 +132,15 @@ def test_easy_dict():
     assert not hasattr(options, "a")
     with pytest.raises(AttributeError):
         del options.a
+
+
+def test_the_newest_snapshot_is_the_one_of_the_most_kimg(tmp_path):
+    assert run_dir.newest_snapshot(str(tmp_path), "exp") is None
+    first, empty = run_dir.create_run(tmp_path, "exp"), run_dir.create_run(tmp_path, "exp")
+    (first / "network-final.pkl").touch()
+    assert run_dir.newest_snapshot(str(tmp_path), "exp") == first / "network-final.pkl"
+    for name in ("000980", "001000", "1000000", "9999999.tmp"):
+        (first / f"network-snapshot-{name}.pkl").touch()
+    assert run_dir.newest_snapshot(str(tmp_path), "exp").name == "network-snapshot-1000000.pkl"
+    (empty / "network-snapshot-000001.pkl").touch()
+    assert run_dir.newest_snapshot(str(tmp_path), "exp").parent == empty
