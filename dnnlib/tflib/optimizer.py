@@ -69,8 +69,8 @@ class Optimizer:
         self,
         name="Train",
         learning_rate=0.001,
-        beta1=0.0,
-        beta2=0.99,
+        beta1=0.9,
+        beta2=0.999,
         epsilon=1e-8,
         clip=None,
         share=None,
@@ -238,7 +238,7 @@ class Optimizer:
                 copies += [slot.assign(first[name]).op for name, slot in state.items()]
         return tf.group(*copies)
 
-    def reset_state(self):
+    def reset_optimizer_state(self):
         """Forget everything: moments, step count, skipped updates, sums of unfinished rounds."""
         own = [v for v in tf.global_variables() if v.op.name.startswith(self._scope + "/")]
         tfutil.run([variable.initializer for variable in own])

@@ -76,7 +76,7 @@ def test_clip_leaves_small_gradients_alone(session):
     update = opt.apply_updates()
     tflib.init_uninitialized_vars()
     session.run(update, {x: X[0], y: Y[0]})
-    expected = NumpyAdam(0.1, 0.0, 0.99).step(START, gradient(START, X[0], Y[0]))
+    expected = NumpyAdam(0.1, 0.9, 0.999).step(START, gradient(START, X[0], Y[0]))
     np.testing.assert_allclose(session.run(w), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_replicas_and_rounds_equal_one_big_batch(session, replicas, rounds, clip
             copies.append(w)
     update = opt.apply_updates()
     tflib.init_uninitialized_vars()
-    oracle, expected = NumpyAdam(0.1, 0.5, 0.99), START.astype(np.float64)
+    oracle, expected = NumpyAdam(0.1, 0.5, 0.999), START.astype(np.float64)
     for i in range(4):
         for q in range(rounds):
             feed = {}
@@ -194,7 +194,7 @@ def test_state_restores_the_run_exactly(session):
     saved, saved_w = session.run([opt.state_vars(), copies[0]])
     run_steps(session, update, [feed(i) for i in range(2, 5)])
     expected = session.run(copies)
-    opt.reset_state()
+    opt.reset_optimizer_state()
     assert session.run(opt.state_vars()["step"]) == 0
     tflib.set_vars({variable: saved[name] for name, variable in opt.state_vars().items()})
     session.run(sync)
@@ -211,7 +211,7 @@ def test_learning_rate_may_be_a_tensor(session):
     update = opt.apply_updates()
     tflib.init_uninitialized_vars()
     session.run(update, {x: X[0], y: Y[0], rate: 0.25})
-    expected = NumpyAdam(0.25, 0.0, 0.99).step(START, gradient(START, X[0], Y[0]))
+    expected = NumpyAdam(0.25, 0.9, 0.999).step(START, gradient(START, X[0], Y[0]))
     np.testing.assert_allclose(session.run(w), expected, rtol=1e-5, atol=1e-6)
 
 
