@@ -12,6 +12,8 @@ from training import visualize as vis
 
 CUTS = (2, 5, 8, 11)  # layers, or components, that a mixed image takes from the first of its two
 NOISE_DRAWS = 100
+EDIT_GAIN = 4  # makes small differences visible
+EDIT_COLUMNS = 9  # components side by side
 NOISE_GAIN = 4  # makes the deviation visible: most noise changes a pixel by a few levels
 
 
@@ -177,27 +179,39 @@ def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
       ratio: height over width to keep.
 
     Returns:
-      A sheet with a row per component: the picture, the picture with that latent replaced, the
-      difference and, where the network has attention, what the latent attends to.
+      A sheet with a column per component: the picture with that latent replaced, the difference
+      and, where the network has attention, what the latent attends to.
 
     Raises:
       UserError: the network has one latent only.
     """
     sampler.require_components()
     start, end = sampler.ws_of_seeds([seed, other], psi)
-    ws = edits_of_each(start, end)
-    images = im.crop_to_ratio(sampler.images(np.concatenate([start[np.newaxis], ws])), ratio)
-    picture, *edited = im.to_pictures(images)
+    ws = np.concatenate([start[np.newaxis], edits_of_each(start, end)])
+    images = im.crop_to_ratio(sampler.images(ws), ratio)
+    before, *edited = im.to_pictures(images)
+    changes = [np.abs(after.astype(np.int16) - before) for after in edited]
+    changes = [np.minimum(change * EDIT_GAIN, 255).astype(np.uint8) for change in changes]
     lights = _lights_of_each(sampler, start, images[:1], ratio)
-    cells, titles = [], []
-    for idx, after in enumerate(edited):
-        difference = np.abs(after.astype(np.int16) - picture).astype(np.uint8)
-        name = "global" if sampler.has_attention and idx == len(edited) - 1 else str(idx)
-        cells += [picture, after, difference, *lights[idx]]
-        titles += [f"seed {seed}", f"new latent {name}", "difference"]
-        titles += ["attention"] * len(lights[idx])
-    columns = len(cells) // len(edited)
-    return im.with_margin(im.titled(im.fit_cells(np.stack(cells), columns), titles, columns))
+    names = [f"new latent {i}" for i in range(len(edited))]
+    if sampler.has_attention:
+        names[-1] = "new global latent"
+    kinds = [(edited, names), (changes, [f"difference x{EDIT_GAIN}"] * len(edited))]
+    kinds += [(lights, ["attention"] * len(lights))] if lights else []
+
+    columns = min(len(edited), EDIT_COLUMNS)
+    rows = -(-len(edited) // columns) * len(kinds) + 1
+    size = im.cell_size(*before.shape[:2], columns, rows)
+    blocks = [im.titled(im.resize(before[np.newaxis], *size), [f"seed {seed}"], 1)]
+    for begin in range(0, len(edited), columns):
+        part = slice(begin, begin + columns)
+        rows = [
+            im.titled(im.resize(np.stack(cells[part]), *size), titles[part], columns)
+            for cells, titles in kinds
+            if cells[part]
+        ]
+        blocks.append(im.stack(rows))
+    return im.with_margin(im.stack(blocks, im.TEXT_HEIGHT))
 
 
 def edits_of_each(start, end):
@@ -209,11 +223,9 @@ def edits_of_each(start, end):
 
 
 def _lights_of_each(sampler, ws, image, ratio):
-    """For each of K latents a list of spotlight pictures: one, or none without attention."""
+    """[K, L, D] => spotlight pictures of the latents that attend; none without attention."""
     if not sampler.has_attention:
-        return [[]] * len(ws)
+        return []
     maps = sampler.images_and_maps(ws[np.newaxis])[1]
-    joined = im.crop_to_ratio(vis.join_maps(maps, *sampler.image_shape[1:]), ratio)
-    lights = [[light] for light in vis.spotlights(image, joined)[0]]
-    dark = [np.zeros_like(lights[0][0])]  # the global latent attends to nothing
-    return lights + [dark] * (len(ws) - len(lights))
+    joined = vis.join_maps(maps, *sampler.image_shape[1:], layer=-1)
+    return list(vis.spotlights(image, im.crop_to_ratio(joined, ratio))[0])

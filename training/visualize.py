@@ -19,7 +19,8 @@ from training.palette import component_colors
 
 GAP = 2  # pixels between the cells of one sample
 SAMPLE_GAP = 14  # pixels between samples
-BLENDING_ALPHA = 0.3  # weight of the image in a blend
+BLENDING_ALPHA = 0.4  # weight of the image in a blend
+TITLES = ["image", "attention", "strongest latent"]
 
 
 def split_layers(maps):
@@ -129,39 +130,39 @@ def blend(pictures, overlay, alpha=BLENDING_ALPHA):
     return np.rint(mixed).astype(np.uint8)
 
 
-def attention_overlay(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
+def attention_overlay(images, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
     """The pictures that show the attention of each sample.
 
     Args:
       images: [N, C, H, W] float in [-1, 1] or uint8.
       maps: see the module's docstring.
-      layer: index of a layer; None for the mean over all.
+      layer: index of a layer, by default the last, which sees most detail; None for the mean.
       head: index of a head; None for the mean over all.
       alpha: weight of the image in the blend.
       ratio: height over width to keep of square images with black bars.
 
     Returns:
-      [N, 3, H * ratio, W, 3] uint8: image, blend with the soft segmentation, hard segmentation.
+      [N, 3, H * ratio, W, 3] uint8: image, blend with the hard segmentation, hard segmentation.
     """
     joined = im.crop_to_ratio(join_maps(maps, *images.shape[2:], layer=layer, head=head), ratio)
     pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
-    blended = blend(pictures, soft_segmentation(joined), alpha)
-    return np.stack([pictures, blended, hard_segmentation(joined)], axis=1)
+    regions = hard_segmentation(joined)
+    return np.stack([pictures, blend(pictures, regions, alpha), regions], axis=1)
 
 
-def overlay_sheet(images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
+def overlay_sheet(images, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
     """A sheet with :func:`attention_overlay` of each sample, titles and a legend of the colours.
 
     Args and returns as there; the sheet is one [height, width, 3] uint8 picture.
     """
     cells = attention_overlay(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
     columns = im.grid_shape(len(cells), aspect=0.5)[0]
-    body = _sheet_of_rows(cells, columns, ["image", "attention", "strongest latent"])
+    body = _sheet_of_rows(cells, columns, TITLES)
     return _with_legend(body, split_layers(maps)[0].shape[1])
 
 
 def save_attention_overlay(
-    path, images, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0
+    path, images, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, ratio=1.0
 ):
     """Write :func:`overlay_sheet` to a file."""
     sheet = overlay_sheet(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
@@ -228,13 +229,13 @@ def spotlights(images, maps):
     return np.rint(pictures * light).astype(np.uint8)
 
 
-def attention_sheet(image, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
+def attention_sheet(image, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, ratio=1.0):
     """All about one sample: overlays, what each component looks at, and the layers from 4x4 up.
 
     Args:
       image: [1, C, H, W] float in [-1, 1] or uint8.
       maps: see the module's docstring, with N = 1.
-      layer: index of a layer for overlays and components; None for the mean over all.
+      layer: index of a layer for overlays and components, by default the last; None for the mean.
       head: index of a head; None for the mean over all.
       alpha: weight of the image in the blend.
       ratio: see :func:`attention_overlay`.
@@ -245,10 +246,11 @@ def attention_sheet(image, maps, *, layer=None, head=None, alpha=BLENDING_ALPHA,
     choice = dict(layer=layer, head=head)
     overlays = attention_overlay(image, maps, alpha=alpha, ratio=ratio, **choice)[0]
     joined = im.crop_to_ratio(join_maps(maps, *image.shape[2:], **choice), ratio)
+    overlays = np.concatenate([overlays, soft_segmentation(joined)])
     lights = spotlights(im.crop_to_ratio(image, ratio), joined)[0]
     regions, region_titles = layer_regions(maps, *image.shape[2:], head=head, ratio=ratio)
     groups = [
-        (overlays, ["image", "attention", "strongest latent"]),
+        (overlays, [*TITLES, "all latents"]),
         (lights, [f"latent {i}" for i in range(len(lights))]),
         (regions[0], region_titles),
     ]

@@ -99,28 +99,53 @@ def test_an_edit_of_one_component_leaves_the_others_bit_equal(sampler):
             np.testing.assert_array_equal(ws[k], end[k] if k == i else start[k])
 
 
+def _edit_cells(sheet, columns, kinds):
+    """Undo the layout of an edit sheet of one group: the picture, and cells by kind and column."""
+    top = 8 + im.TEXT_HEIGHT
+    picture = sheet[top : top + 128 : 16, 8 : 8 + 128 : 16]
+    cells = np.zeros([kinds, columns, SIZE, SIZE, 3], int)
+    for kind in range(kinds):
+        y = top + 128 + im.TEXT_HEIGHT + kind * (128 + im.TEXT_HEIGHT) + im.TEXT_HEIGHT
+        for column in range(columns):
+            x = 8 + column * (128 + 4)
+            cells[kind, column] = sheet[y : y + 128 : 16, x : x + 128 : 16]
+    return picture, cells
+
+
 def test_the_edit_sheet_shows_change_and_attention(sampler):
     sheet = vis_latents.edit_sheet(sampler, 1, 2, psi=0.9)
-    cells = _titled_cells(sheet, K + 1, 4).astype(int)
+    picture, (edited, difference, attention) = _edit_cells(sheet, K + 1, 3)
     start, end = sampler.ws_of_seeds([1, 2], 0.9)
     before = _pictures(sampler, start[np.newaxis])[0]
     after = _pictures(sampler, vis_latents.edits_of_each(start, end)).astype(int)
     images, maps = sampler.images_and_maps(start[np.newaxis])
-    lights = vis.spotlights(images, vis.join_maps(maps, SIZE, SIZE))[0]
-    for i in range(K + 1):
-        np.testing.assert_array_equal(cells[i, 0], before)
-        np.testing.assert_array_equal(cells[i, 1], after[i])
-        np.testing.assert_array_equal(cells[i, 2], np.abs(after[i] - before))
-        np.testing.assert_array_equal(cells[i, 3], lights[i] if i < K else 0)
+    lights = vis.spotlights(images, vis.join_maps(maps, SIZE, SIZE, layer=-1))[0]
+    np.testing.assert_array_equal(picture, before)
+    np.testing.assert_array_equal(edited, after)
+    np.testing.assert_array_equal(difference, np.minimum(4 * np.abs(after - before), 255))
+    np.testing.assert_array_equal(attention[:K], lights)
+    assert (attention[K] == 255).all()  # the global latent attends to nothing
     # The painter's pictures do not depend on the global latent, but on every other one.
-    changed = cells[:, 2].max(axis=(1, 2, 3)) > 0
+    changed = difference.max(axis=(1, 2, 3)) > 0
     np.testing.assert_array_equal(changed, [True] * K + [False])
+
+
+def test_many_components_are_shown_in_groups(sampler, monkeypatch):
+    monkeypatch.setattr(vis_latents, "EDIT_COLUMNS", 3)
+    sheet = vis_latents.edit_sheet(sampler, 1, 2)
+    cell = 128 + im.TEXT_HEIGHT
+    # The picture; 3 components with attention; the global latent without.
+    assert sheet.shape[:2] == (16 + (1 + 3 + 2) * cell + 2 * im.TEXT_HEIGHT, 16 + 3 * 132 - 4)
 
 
 def test_a_network_without_attention_is_edited_without_it():
     sampler = Sampler(painter_network(attention=False))
     sheet = vis_latents.edit_sheet(sampler, 1, 2)
-    assert sheet.shape[1] == 2 * 8 + 3 * 128 + 2 * 4
+    cell = 128 + im.TEXT_HEIGHT
+    assert sheet.shape[0] == 16 + 3 * cell + im.TEXT_HEIGHT
+    start, end = sampler.ws_of_seeds([1, 2])
+    after = _pictures(sampler, vis_latents.edits_of_each(start, end))
+    np.testing.assert_array_equal(_edit_cells(sheet, K + 1, 2)[1][0], after)
 
 
 def test_mixing_takes_first_layers_from_the_row(sampler):

@@ -100,7 +100,7 @@ def test_the_overlay_is_image_blend_and_segmentation(images, layers):
     maps = layers[3].mean(axis=2)
     np.testing.assert_array_equal(got[:, 0], im.to_pictures(images))
     np.testing.assert_array_equal(got[:, 2], component_colors(K)[maps.argmax(axis=1)])
-    middle = (got[:, 0].astype(int) + vis.soft_segmentation(maps)) / 2
+    middle = (got[:, 0].astype(int) + got[:, 2]) / 2
     assert np.abs(got[:, 1] - middle).max() <= 0.5
 
 
@@ -163,11 +163,12 @@ def test_spotlights_darken_what_a_component_does_not_see():
 
 def test_the_sheet_of_one_sample_shows_everything(images, layers):
     sheet = vis.attention_sheet(images[1:2], [layer[1:2] for layer in layers], ratio=0.75)
-    blocks = [vis.attention_overlay(images, layers, ratio=0.75)[1]]
-    maps = im.crop_to_ratio(vis.join_maps(layers, SIZE, SIZE), 0.75)
+    maps = im.crop_to_ratio(vis.join_maps(layers, SIZE, SIZE, layer=-1), 0.75)
+    overlays = vis.attention_overlay(images, layers, ratio=0.75)[1]
+    blocks = [[*overlays, vis.soft_segmentation(maps)[1]]]
     blocks.append(vis.spotlights(im.crop_to_ratio(images, 0.75), maps)[1])
     blocks.append(vis.layer_regions(layers, SIZE, SIZE, ratio=0.75)[0][1])
-    top, columns = 8, im.grid_shape(3 + K + LAYERS)[0]
+    top, columns = 8, im.grid_shape(4 + K + LAYERS)[0]
     for cells in blocks:
         for i, cell in enumerate(cells):
             y = top + i // columns * (im.TEXT_HEIGHT + 96 + 4) + im.TEXT_HEIGHT
