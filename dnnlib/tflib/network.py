@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import util
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders, describe, published, running, tfutil, translate
+from dnnlib.tflib import builders, describe, netvars, published, running, tfutil, translate
 
 
 class Network:
@@ -80,12 +80,7 @@ class Network:
 
     def _list_variables(self):
         """Find the variables that the template graph created."""
-        start = len(self.scope) + 1
-        self.own_vars = {
-            variable.op.name[start:]: variable
-            for variable in tf.global_variables()
-            if variable.op.name.startswith(self.scope + "/")
-        }
+        self.own_vars = netvars.variables_below(self.scope)
         self.vars = dict(self.own_vars)
         for component in self.components.values():
             self.vars.update({f"{component.name}/{k}": v for k, v in component.vars.items()})
@@ -217,15 +212,15 @@ class Network:
 
     def copy_own_vars_from(self, src_net):
         """Copy the variables that both networks have themselves, without sub-networks."""
-        _copy_vars(src_net.own_vars, self.own_vars)
+        netvars.copy_values(src_net.own_vars, self.own_vars)
 
     def copy_vars_from(self, src_net):
         """Copy the variables that both networks have, those of sub-networks too."""
-        _copy_vars(src_net.vars, self.vars)
+        netvars.copy_values(src_net.vars, self.vars)
 
     def copy_trainables_from(self, src_net):
         """Copy the trainable variables that both networks have."""
-        _copy_vars(src_net.trainables, self.trainables)
+        netvars.copy_values(src_net.trainables, self.trainables)
 
     def clone(self, name=None, **new_static_kwargs):
         """A new network with the same builder, options and values.
@@ -259,18 +254,7 @@ class Network:
         Returns:
           tf.Operation.
         """
-        updates = []
-        with tf.name_scope(self.name + "_MovingAvg"):
-            for name, variable in self.vars.items():
-                weight = beta if name in self.trainables else beta_nontrainable
-                if name not in src_net.vars or weight is None:
-                    continue
-                with tf.device(variable.device):
-                    source = src_net.vars[name]
-                    is_copy = not tfutil.is_tf_expression(weight) and weight == 0
-                    value = source if is_copy else tfutil.lerp(source, variable, weight)
-                    updates.append(variable.assign(value).op)
-        return tf.group(*updates)
+        return netvars.moving_average(self, src_net, beta, beta_nontrainable)
 
     # ------------------------------------------------------------------- describing and saving
 
@@ -335,7 +319,7 @@ class Network:
             self._build_template()
             values = published.match_variables(self, stored)
         except BaseException as error:
-            _forget_variables(before)
+            netvars.forget_all_but(before)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             # Options that the builder refuses, in whatever way.
@@ -368,17 +352,3 @@ def _batch_shape(tensor):
         raise ValueError(f"the builder does not set the shape of {tensor.op.name}; use set_shape()")
     shape = tensor.shape.as_list()
     return [None, *shape[1:]] if shape else []
-
-
-def _copy_vars(source, target):
-    """Copy values between {name: variable} dicts where both have the name."""
-    names = [name for name in target if name in source]
-    values = tfutil.run([source[name] for name in names])
-    tfutil.set_vars({target[name]: value for name, value in zip(names, values)})
-
-
-def _forget_variables(before):
-    """Take the variables of a failed build out of the graph's lists, so nobody initializes them."""
-    for key in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
-        collection = tf.get_collection_ref(key)
-        collection[:] = [variable for variable in collection if variable.name in before]
