@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network, shared_session
 
+from dnnlib import tflib
 from dnnlib.errors import UserError
 from training import latents as lat
 from training import visualize as vis
@@ -39,8 +40,21 @@ def test_a_seed_gives_the_same_image_in_any_company(sampler, noise_mode):
         return sampler.images(sampler.ws_of_seeds(seeds, 0.7), noise_mode, seeds)
 
     together, reversed_ = images(SEEDS, 3), images(SEEDS[::-1], 4)
-    np.testing.assert_allclose(reversed_[::-1], together, atol=1e-6)
-    np.testing.assert_allclose(images([7], 1)[0], together[2], atol=1e-6)
+    np.testing.assert_array_equal(reversed_[::-1], together)  # bit by bit
+    np.testing.assert_array_equal(images([7], 1)[0], together[2])
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random"])
+def test_a_gpu_gets_batches_and_makes_the_same_images(sampler, monkeypatch, noise_mode):
+    monkeypatch.setattr(tflib.compat, "local_gpu_names", lambda: ["/gpu:0"])
+    batched = Sampler(sampler.Gs, batch_size=3)
+    ws = batched.ws_of_seeds(SEEDS)
+    np.testing.assert_allclose(ws, sampler.ws_of_seeds(SEEDS), atol=1e-6)
+    want = sampler.images(ws, noise_mode, SEEDS)
+    np.testing.assert_allclose(batched.images(ws, noise_mode, SEEDS), want, atol=1e-5)
+    maps, want = batched.images_and_maps(ws)[1], sampler.images_and_maps(ws)[1]
+    for layer, expected in zip(maps, want):
+        np.testing.assert_allclose(layer, expected, atol=1e-5)
 
 
 def test_noise_modes_differ(sampler):
