@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import pathlib
@@ -25,6 +24,7 @@ from training.options import DataOptions, LoopOptions, RunOptions
 
 MAX_BATCH = 64  # images at a time; more is no faster
 PIXELS = 4 * 256 * 256  # at a time, unless --batch-gpu says otherwise; as in training
+SESSION = {"gpu_options.allow_growth": True, "allow_soft_placement": True}
 FOLDER_RESOLUTION = 64  # as if: pictures of folders go through feature networks only
 _SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.pkl")
 
@@ -112,7 +112,7 @@ def training_metrics(options, dataset, run_dir, seed=0, batch_gpu=None, ratio=No
       TrainingMetrics, or None if there is nothing to measure.
     """
     features, protocols = _features(options), []
-    wanted = registry.find(options.metrics or "none", options.eval_images_num, _kind(options))
+    wanted = registry.find(options.metrics or "none", options.images_num, _kind(options))
     for protocol in wanted:
         try:
             features.require(protocol)
@@ -129,62 +129,44 @@ def training_metrics(options, dataset, run_dir, seed=0, batch_gpu=None, ratio=No
 # As a command
 
 
-def evaluate(given):
-    """Measure what the flags name: a run, a snapshot, or a folder of pictures.
+def evaluate(config, run_dir=None):
+    """Measure snapshots of a run, another snapshot, or a folder of pictures.
 
     Args:
-      given: {name of flag: value}, those that were given.
+      config: resolved configuration, of which "eval", "run", "data" and "loop" count.
+      run_dir: the run, unless the configuration names a snapshot or a folder.
 
     Raises:
       UserError: a flag, a file or a network does not fit.
     """
-    options, run, data, loop = (
-        _take(given, kind) for kind in (EvalOptions, RunOptions, DataOptions, LoopOptions)
-    )
-    _check(options)
-    protocols = registry.find(options.metrics or "fid", options.eval_images_num, _kind(options))
+    options, run = EvalOptions(**config["eval"]), RunOptions(**config["run"])
+    if options.folder and run.pretrained_pkl:
+        raise UserError("--eval-folder and --pretrained-pkl exclude each other; leave out one")
+    if options.all and run_dir is None:
+        raise UserError("--eval-all measures the snapshots of a run; it has no effect on others")
+    protocols = registry.find(options.metrics or "fid", options.images_num, _kind(options))
     if not protocols:
         raise UserError(f"--metrics={options.metrics} leaves nothing for --eval to measure")
-    run_dir = None
-    if not (options.eval_folder or options.pretrained_pkl):
-        run_dir = runs.latest_run(run.result_dir, run.expname)
-        if run_dir is None:
-            raise UserError(
-                f"--expname={run.expname}: there is no such run in {run.result_dir} to evaluate; "
-                "name a run, or give --pretrained-pkl or --eval-folder"
-            )
-        trained = runs.load_config(run_dir)["flags"]
-        data = _take({**trained, **given}, DataOptions)
+    tflib.compat.configure()
     with contextlib.closing(_features(options)) as features:
-        command = _Command(options, data, loop, protocols, features)
-        if run_dir:
-            command.evaluate_run(run_dir)
+        command = _Command(config, protocols, features)
+        if run_dir is not None:
+            command.evaluate_run(pathlib.Path(run_dir))
+            return
+        out_dir = pathlib.Path(run.result_dir, "evaluations")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        if options.folder:
+            command.evaluate_folder(out_dir)
         else:
-            out_dir = pathlib.Path(run.result_dir, "evaluations")
-            out_dir.mkdir(parents=True, exist_ok=True)
-            command.evaluate_other(out_dir)
-
-
-def _check(options):
-    """The rules that join several flags."""
-    if options.eval_folder and options.pretrained_pkl:
-        raise UserError("--eval-folder and --pretrained-pkl exclude each other; leave out one")
-    if options.eval_all and (options.eval_folder or options.pretrained_pkl):
-        raise UserError("--eval-all measures the snapshots of a run; it has no effect on others")
-
-
-def _take(given, kind):
-    """Options of a class from flags."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    flags = {name: name.replace("_", "-") for name in names}
-    return kind(**{name: given[flag] for name, flag in flags.items() if flag in given})
+            command.evaluate_snapshot(out_dir)
 
 
 class _Command:
     """One call of ``--eval``."""
 
-    def __init__(self, options, data, loop, protocols, features):
-        self.options, self.data, self.loop = options, data, loop
+    def __init__(self, config, protocols, features):
+        self.options, self.run = EvalOptions(**config["eval"]), RunOptions(**config["run"])
+        self.data, self.loop = DataOptions(**config["data"]), LoopOptions(**config["loop"])
         self.protocols, self.features = protocols, features
         self._evaluators = {}  # resolution => Evaluator
 
@@ -201,8 +183,8 @@ class _Command:
     def _real_images(self, resolution):
         """What to compare with; None if the flags name nothing."""
         options, data = self.options, self.data
-        if options.eval_reference:
-            return FolderImages(options.eval_reference, data.ratio or 1.0)
+        if options.reference:
+            return FolderImages(options.reference, data.ratio or 1.0)
         if not data.dataset:
             return None
         dataset = Dataset(
@@ -218,7 +200,7 @@ class _Command:
         snapshots = find_snapshots(run_dir)
         if not snapshots:
             raise UserError(f"{run_dir}: has no snapshots to evaluate yet")
-        chosen = snapshots if self.options.eval_all else snapshots[-1:]
+        chosen = snapshots if self.options.all else snapshots[-1:]
         with runs.open_log(run_dir), contextlib.closing(SummaryWriter(run_dir)) as writer:
             for number, (kimg, path) in enumerate(chosen):
                 util.log(f"{path} ({number + 1} of {len(chosen)})")
@@ -229,24 +211,28 @@ class _Command:
                 self._show(records)
             report.summarize(run_dir, self.protocols, [record["metric"] for record in records])
 
-    def evaluate_other(self, out_dir):
-        """Measure a snapshot or a folder; writes into a folder of evaluations."""
-        options = self.options
-        if options.eval_folder:
-            evaluator = self.evaluator()
-            images = FolderImages(options.eval_folder, self._ratio(evaluator))
-            keep = lambda record: report.append_record(out_dir, record)  # noqa: E731
-            records = evaluator.evaluate(images, on_record=keep, folder=options.eval_folder)
-        else:
-            path = fetch.fetch(options.pretrained_pkl)
-            records = self._evaluate_snapshot(path, out_dir, options.pretrained_pkl)
+    def evaluate_folder(self, out_dir):
+        """Measure a folder of pictures; writes into a folder of evaluations."""
+        evaluator = self.evaluator()
+        images = FolderImages(self.options.folder, self._ratio(evaluator))
+        records = evaluator.evaluate(
+            images,
+            on_record=lambda record: report.append_record(out_dir, record),
+            folder=self.options.folder,
+        )
         self._show(records)
+        util.log(f"Recorded in {out_dir}")
+
+    def evaluate_snapshot(self, out_dir):
+        """Measure a single snapshot; writes into a folder of evaluations."""
+        name = self.run.pretrained_pkl
+        self._show(self._evaluate_snapshot(fetch.fetch(name), out_dir, name))
         util.log(f"Recorded in {out_dir}")
 
     def _evaluate_snapshot(self, path, out_dir, name, kimg=None):
         """Measure a snapshot in a graph of its own, but for what is recorded already."""
         facts = dict(snapshot=name, sha256=_checksum(path), kimg=kimg)
-        with tf.Graph().as_default(), tflib.create_session().as_default():
+        with tf.Graph().as_default(), tflib.create_session(SESSION):
             Gs = tflib.load_networks(path, only=-1)
             if not {"mapping", "synthesis"} <= set(Gs.components):
                 raise UserError(f"{name}: holds no generator, but {Gs.name!r} ({Gs.builder})")

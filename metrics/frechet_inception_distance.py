@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import lapack
 
 from metrics.checks import check_features
 from metrics.registry import register
@@ -51,18 +52,15 @@ def mean_and_cov(features):
 
 
 def _factor(cov):
-    """F [D, R] with F F^T = cov [D, D]; directions that are rounding errors only are left out."""
-    tiny = len(cov) * np.finfo(np.float64).eps
-    try:
-        factor = np.linalg.cholesky(cov)
-        pivots = np.square(np.diagonal(factor))
-        if pivots.min() > tiny * pivots.max():
-            return factor
-    except np.linalg.LinAlgError:  # fewer images than dimensions
-        pass
-    values, vectors = np.linalg.eigh(cov)
-    kept = values > tiny * max(values[-1], 0.0)
-    return vectors[:, kept] * np.sqrt(values[kept])
+    """F [D, R] with F F^T = cov [D, D], R its rank: pivoted Cholesky, without rounding errors.
+
+    R is less than D if there are no more images than dimensions.
+    """
+    tiny = len(cov) * np.finfo(np.float64).eps * np.diagonal(cov).max()
+    lower, pivots, rank, _ = lapack.dpstrf(cov, tol=tiny, lower=1)
+    factor = np.empty([len(cov), rank])
+    factor[pivots - 1] = np.tril(lower)[:, :rank]
+    return factor
 
 
 def frechet_distance(mean_a, cov_a, mean_b, cov_b):

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 class EvalOptions:
     """What to measure, by which features, on which images."""
 
-    eval: bool = False  # measure a run, or what the other flags name
-    metrics: str | None = None  # names, comma-separated; None = fid with eval, none while training
-    eval_images_num: int | None = None  # None = as many as each protocol has
-    eval_all: bool = False  # all snapshots of the run, not the last one only
-    eval_folder: str | None = None  # pictures to measure in place of a generator
-    eval_reference: str | None = None  # pictures to compare with in place of the dataset
-    pretrained_pkl: str | None = None  # snapshot to measure: path, URL or gdrive: name
+    metrics: str | None = None  # names, comma-separated; None = fid with --eval, else nothing
+    images_num: int | None = None  # None = as many as each protocol has
+    all: bool = False  # all snapshots of the run, not the last one only
+    folder: str | None = None  # pictures to measure in place of a generator
+    reference: str | None = None  # pictures to compare with in place of the dataset
     features: str = "inception"  # or "random"
     inception: str | None = None  # file of the Inception graph; None = download it once
     trust_snapshot: str = ""  # feature networks whose code may run, comma-separated

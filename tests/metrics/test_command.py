@@ -1,6 +1,8 @@
 """--eval of runs, snapshots and folders, and metrics while training."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from stand_ins import make_dataset, random_images
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
+from dnnlib.tflib.compat import tf
 from metrics import command, inception, kernel_inception_distance, report
 from metrics.options import EvalOptions
 from training.dataset import Dataset
 from training.images import save_picture
+from training.options import DataOptions, LoopOptions, RunOptions
 
 
 @pytest.fixture(autouse=True)
@@ -28,27 +32,42 @@ def painter(session):
     return net
 
 
-@pytest.fixture
-def place(tmp_path, painter):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A dataset and a run with two snapshots, as training leaves them."""
-    (tmp_path / "datasets").mkdir()
-    make_dataset(tmp_path / "datasets" / "set", random_images(20, 8)).close()
-    run_dir = runs.create_run(str(tmp_path / "results"), "exp")
-    flags = {"dataset": "set", "data-dir": str(tmp_path / "datasets"), "mirror-augment": True}
-    runs.save_config(run_dir, {"flags": flags, "facts": {}})
-    for kimg in (8, 16):
-        painter.set_var("G_synthesis/noise0", np.zeros([1, 1, 8, 8]) + kimg)
-        painter.reset_trainables()
-        networks = (painter, painter, painter)
-        tflib.save_networks(networks, run_dir / f"network-snapshot-{kimg:06d}.pkl")
-    tflib.save_networks(networks, run_dir / "network-final.pkl")
-    return tmp_path
+    folder = tmp_path_factory.mktemp("template") / "place"
+    (folder / "datasets").mkdir(parents=True)
+    make_dataset(folder / "datasets" / "set", random_images(20, 8)).close()
+    run_dir = runs.create_run(str(folder / "results"), "exp")
+    with tf.Graph().as_default(), tf.Session().as_default():
+        net = tiny_painter.painter_network()
+        for kimg in (8, 16):
+            net.reset_vars()
+            tflib.save_networks((net, net, net), run_dir / f"network-snapshot-{kimg:06d}.pkl")
+        tflib.save_networks((net, net, net), run_dir / "network-final.pkl")
+    return folder
 
 
-def given(place, **flags):
-    base = {"eval": True, "result-dir": str(place / "results"), "expname": "exp"}
-    base.update({"features": "random", "eval-images-num": 10, "metrics": "fid,kid"})
-    return {**base, **{name.replace("_", "-"): value for name, value in flags.items()}}
+@pytest.fixture
+def place(tmp_path, template):
+    """A copy of it."""
+    shutil.copytree(str(template), str(tmp_path / "place"))
+    return tmp_path / "place"
+
+
+SECTIONS = {"eval": EvalOptions, "run": RunOptions, "data": DataOptions, "loop": LoopOptions}
+
+
+def evaluate(place, run_dir="results/exp-000", **options):
+    """The command, with options of all sections by their names."""
+    base = dict(metrics="fid,kid", images_num=10, features="random", dataset="set")
+    base.update(data_dir=str(place / "datasets"), result_dir=str(place / "results"))
+    config = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    for name, value in {**base, **options}.items():
+        (section,) = [section for section in config.values() if name in section]
+        section[name] = value
+    is_run = not {"folder", "pretrained_pkl"} & set(options)
+    command.evaluate(config, place / run_dir if is_run else None)
 
 
 def records(place, metric, folder="results/exp-000"):
@@ -56,7 +75,7 @@ def records(place, metric, folder="results/exp-000"):
 
 
 def test_a_run_is_measured_by_its_last_snapshot(place, capsys):
-    command.evaluate(given(place))
+    evaluate(place)
     (record,) = records(place, "fid-10-random")
     assert (record["snapshot"], record["kimg"]) == ("network-snapshot-000016.pkl", 16)
     assert (record["num_fakes"], record["num_reals"], record["reals"]) == (10, 10, "set")
@@ -72,8 +91,8 @@ def test_a_run_is_measured_by_its_last_snapshot(place, capsys):
 
 
 def test_all_snapshots_are_measured_once(place, capsys):
-    command.evaluate(given(place))
-    command.evaluate(given(place, eval_all=True))
+    evaluate(place)
+    evaluate(place, all=True)
     found = records(place, "fid-10-random")
     assert [record["kimg"] for record in found] == [16, 8]  # 16 was known already
     assert (place / "results/exp-000/metric-fid-10-random.png").exists()
@@ -81,57 +100,55 @@ def test_all_snapshots_are_measured_once(place, capsys):
     assert f"Best fid-10-random: {best['results']['fid-10-random']:.6g} at {best['kimg']} kimg" in (
         capsys.readouterr().out
     )
-    command.evaluate(given(place, eval_all=True, seed=1))
+    evaluate(place, all=True, seed=1)
     assert len(records(place, "fid-10-random")) == 4
 
 
 def test_the_same_command_gives_the_same_figures(place):
-    command.evaluate(given(place, metrics="fid,ppl_zfull"))
+    evaluate(place, metrics="fid,ppl_zfull")
     files = sorted((place / "results/exp-000").glob("metric-*.jsonl"))
     first = [json.loads(path.read_text())["results"] for path in files]
     assert len(files) == 2
     for path in files:
         path.unlink()
-    command.evaluate(given(place, metrics="fid,ppl_zfull"))
+    evaluate(place, metrics="fid,ppl_zfull")
     second = [json.loads(path.read_text())["results"] for path in files]
     for a, b in zip(first, second):
         assert b == pytest.approx(a, rel=1e-4)  # threads may add in another order
 
 
-def test_flags_of_the_run_hold_unless_given(place):
-    command.evaluate(given(place))
-    mirrored = records(place, "fid-10-random")[0]
-    command.evaluate(given(place, mirror_augment=False))
-    plain = records(place, "fid-10-random")[1]
-    assert plain["results"] != mirrored["results"] and plain["key"] != mirrored["key"]
+def test_other_options_mean_another_measurement(place):
+    evaluate(place)
+    evaluate(place, mirror_augment=True)
     make_dataset(place / "datasets" / "other", random_images(12, 8, seed=9)).close()
-    command.evaluate(given(place, dataset="other"))
-    assert records(place, "fid-10-random")[2]["reals"] == "other"
+    evaluate(place, dataset="other")
+    plain, mirrored, other = records(place, "fid-10-random")
+    assert plain["results"] != mirrored["results"] and plain["key"] != mirrored["key"]
+    assert other["reals"] == "other"
 
 
-def test_an_interrupted_evaluation_keeps_what_is_done(place, monkeypatch):
+def test_an_interrupted_evaluation_keeps_what_is_done(place, tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kernel_inception_distance, "kernel_distance", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        command.evaluate(given(place))
+        evaluate(place)
     assert len(records(place, "fid-10-random")) == 1 and not records(place, "kid-10-random")
     monkeypatch.undo()
-    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(place / "cache"))
-    command.evaluate(given(place))
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    evaluate(place)
     assert len(records(place, "fid-10-random")) == len(records(place, "kid-10-random")) == 1
 
 
 def test_a_snapshot_file_is_measured(place):
     path = str(place / "results/exp-000/network-snapshot-000008.pkl")
-    flags = dict(pretrained_pkl=path, dataset="set", data_dir=str(place / "datasets"))
-    command.evaluate(given(place, **flags))
+    evaluate(place, pretrained_pkl=path)
     (record,) = records(place, "fid-10-random", "results/evaluations")
     assert record["snapshot"] == path and record["reals"] == "set" and record["kimg"] is None
     with pytest.raises(UserError, match="needs real images to compare with; give --dataset"):
-        command.evaluate(given(place, pretrained_pkl=path))
-    command.evaluate(given(place, pretrained_pkl=path, metrics="ppl2_wend"))
+        evaluate(place, pretrained_pkl=path, dataset="")
+    evaluate(place, pretrained_pkl=path, metrics="ppl2_wend", dataset="")
     assert len(records(place, "ppl2_wend-10-random", "results/evaluations")) == 1
 
 
@@ -144,13 +161,12 @@ def save_folder(folder, images):
 
 def test_a_folder_is_measured(place):
     folder = save_folder(place / "pictures", random_images(20, 8))
-    dataset = dict(dataset="set", data_dir=str(place / "datasets"))
-    command.evaluate(given(place, eval_folder=folder, eval_images_num=20, **dataset))
+    evaluate(place, folder=folder, images_num=20)
     (record,) = records(place, "fid-20-random", "results/evaluations")
     assert record["folder"] == folder
     assert abs(record["results"]["fid-20-random"]) < 1e-9  # they are the dataset's own images
     other = save_folder(place / "others", random_images(15, 8, seed=7, high=128))
-    command.evaluate(given(place, eval_folder=other, eval_reference=folder))
+    evaluate(place, folder=other, reference=folder)
     found = records(place, "fid-10-random", "results/evaluations")[-1]
     assert found["results"]["fid-10-random"] > 0.1 and found["reals"] == folder
 
@@ -158,12 +174,11 @@ def test_a_folder_is_measured(place):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (dict(expname="missing"), "--expname=missing: there is no such run"),
         (dict(metrics="fdi"), "did you mean 'fid'"),
         (dict(metrics="none"), "leaves nothing for --eval"),
-        (dict(eval_folder="a", pretrained_pkl="b"), "exclude each other"),
-        (dict(eval_folder="a", eval_all=True), "--eval-all measures the snapshots of a run"),
-        (dict(eval_folder="nowhere"), "nowhere: there is no such folder"),
+        (dict(folder="a", pretrained_pkl="b"), "exclude each other"),
+        (dict(folder="a", all=True), "--eval-all measures the snapshots of a run"),
+        (dict(folder="nowhere"), "nowhere: there is no such folder"),
         (dict(pretrained_pkl="nowhere.pkl"), "nowhere.pkl: no such file"),
         (dict(metrics="is"), "is needs a network that knows classes"),
         (dict(resolution=16), "resolution 8, not 16"),
@@ -173,14 +188,13 @@ def test_a_folder_is_measured(place):
 )
 def test_mistakes_are_one_line(place, flags, message):
     with pytest.raises(UserError) as error:
-        command.evaluate(given(place, **flags))
+        evaluate(place, **flags)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_run_without_snapshots(place):
-    runs.save_config(runs.create_run(str(place / "results"), "new"), {"flags": {}, "facts": {}})
     with pytest.raises(UserError, match="has no snapshots to evaluate yet"):
-        command.evaluate(given(place, expname="new"))
+        evaluate(place, runs.create_run(str(place / "results"), "new"))
 
 
 def test_something_else_than_a_generator(place, session):
@@ -188,7 +202,7 @@ def test_something_else_than_a_generator(place, session):
     D.reset_vars()
     tflib.save_networks(D, place / "d.pkl")
     with pytest.raises(UserError, match="holds no generator, but 'D'"):
-        command.evaluate(given(place, pretrained_pkl=str(place / "d.pkl"), metrics="ppl"))
+        evaluate(place, pretrained_pkl=str(place / "d.pkl"), metrics="ppl")
 
 
 # While training
@@ -196,7 +210,7 @@ def test_something_else_than_a_generator(place, session):
 
 def training_metrics(place, names, **options):
     dataset = Dataset(place / "datasets" / "set")
-    options = EvalOptions(metrics=names, eval_images_num=10, **options)
+    options = EvalOptions(metrics=names, images_num=10, **options)
     return command.training_metrics(options, dataset, place / "results/exp-000")
 
 
