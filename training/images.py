@@ -87,6 +87,12 @@ def save_picture(path, picture, text=None):
         Image.fromarray(np.ascontiguousarray(picture)).save(file, kind, **options[kind])
 
 
+def read_picture(path):
+    """A picture file as [H, W, 3] uint8."""
+    with Image.open(str(path)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def cell_size(height, width, columns, rows):
     """The size of a cell at which a sheet reads well.
 

@@ -20,6 +20,7 @@ from training import visualize as vis
 from training.animation import save_animation
 
 SWEEP_STEPS = 12  # frames one way
+PROGRESS_MS = 500  # milliseconds for each snapshot in the animation of the training
 MIX_ROWS, MIX_COLUMNS = 2, 4  # as in the published tables
 MIX_COMPONENTS = 3  # the least number that a table divides
 WHOLE_SHEET = 24  # samples on the sheet of overlays
@@ -217,7 +218,7 @@ def show_edits(show):
 
 
 def show_sweeps(show):
-    """Animations: truncation from 0 to 1, and each component on its way to another sample's."""
+    """Animations: truncation from 0 to 1, each component moving to another sample's, training."""
     frames = vis_latents.truncation_frames(
         show.sampler, show.rich_seeds, SWEEP_STEPS, ratio=show.ratio
     )
@@ -225,6 +226,10 @@ def show_sweeps(show):
     if show.sampler.num_latents > 1:
         frames = vis_latents.component_frames(show.sampler, 0, 1, SWEEP_STEPS, **show.common)
         save_animation(show.path("sweeps", "components.gif"), frames)
+    sheets = sorted(show.folder.parent.glob("fakes-*.png"), key=lambda path: (len(path.name), path))
+    if len(sheets) > 1:  # the folder belongs to a run of more than one snapshot
+        frames = [im.read_picture(path) for path in sheets]
+        save_animation(show.path("sweeps", "training.gif"), frames, PROGRESS_MS)
 
 
 # Kind => (function, what the model needs, whether it is made when no kind is asked for).

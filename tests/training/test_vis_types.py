@@ -98,6 +98,19 @@ def test_the_other_kinds_write_what_they_say(sampler, tmp_path):
         assert _frames(tmp_path / "b" / name) == 2 * vis_types.SWEEP_STEPS
 
 
+def test_the_training_is_shown_in_the_order_of_its_snapshots(sampler, tmp_path):
+    for kimg in (500, 20, 1000000):
+        picture = np.full([4, 6, 3], kimg % 251, np.uint8)
+        im.save_picture(tmp_path / f"fakes-{kimg:06d}.png", picture)
+    folder = tmp_path / "visuals"
+    _show(sampler, folder, sweeps=True, rich_num=1)
+    with Image.open(folder / "sweeps" / "training.gif") as animation:
+        assert animation.n_frames == 3
+        for frame, kimg in enumerate((20, 500, 1000000)):
+            animation.seek(frame)
+            assert animation.convert("RGB").getpixel((0, 0)) == (kimg % 251,) * 3
+
+
 def test_plain_vis_makes_all_that_the_model_has(sampler, tmp_path):
     _show(sampler, tmp_path / "a", num=1, rich_num=1, interpolation_density=1)
     made = {path.stem for path in (tmp_path / "a").iterdir()}
