@@ -179,7 +179,7 @@ def is_generator(func_name):
 def make(name, func_name, kwargs):
     """A fabricated published network."""
     maker = make_generator if is_generator(func_name) else make_discriminator
-    net = maker(func_name, kwargs, SEEDS.get(name, 0))
+    net = maker(func_name, kwargs, SEEDS.get(name.split("@")[0], 0))
     if kwargs.get("iterative"):
         scale_queries(net, 0.65)
     return net
