@@ -18,6 +18,7 @@ CONSUMERS = {
     "data": "training.options:DataOptions",
     "loop": "training.options:LoopOptions",
     "vis": "training.vis_types:VisOptions",
+    "eval": "metrics.options:EvalOptions",
     "G": "training.networks:generator",
     "mapping": "training.networks:mapping",
     "synthesis": "training.networks:synthesis",
@@ -110,7 +111,8 @@ GROUPS = {
     "What to do": (
         Flag("train",              "run.train",                            boolean,   "train a model"),
         Flag("vis",                "run.vis",                              boolean,   "look at the experiment's newest snapshot: samples, attention, interpolations and more in its folder visuals"),
-        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "look at this snapshot instead: a path, URL, or gdrive: name", needs="vis"),
+        Flag("eval",               "run.eval",                             boolean,   "measure the experiment's newest snapshot by --metrics; or another, or a folder of pictures"),
+        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "look at, or measure, this snapshot instead: a path, URL, or gdrive: name", needs="vis eval"),
         Flag("expname",            "run.expname",                          str,       "name of the experiment; runs are kept in RESULT_DIR/NAME-000 and so on"),
         Flag("result-dir",         "run.result_dir",                       str,       "folder of all runs"),
         Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),
@@ -169,7 +171,7 @@ GROUPS = {
         Flag("vis-noise-var",      "vis.noise_var",                        boolean,   "how much the noise changes each pixel", needs="vis"),
         Flag("vis-style-mix",      "vis.style_mix",                        boolean,   "samples with layers, or components, of two", needs="vis"),
         Flag("vis-edits",          "vis.edits",                            boolean,   "samples with one component replaced", needs="vis"),
-        Flag("vis-sweeps",         "vis.sweeps",                           boolean,   "animations of truncation and of each component", needs="vis"),
+        Flag("vis-sweeps",         "vis.sweeps",                           boolean,   "animations of truncation, of each component, and of the training", needs="vis"),
         Flag("vis-grid",           "vis.grid",                             boolean,   "one sheet instead of a file for each sample", needs="vis"),
         Flag("vis-num",            "vis.num",                              count(),   "samples", needs="vis"),
         Flag("vis-rich-num",       "vis.rich_num",                         count(),   "samples of the costly kinds", needs="vis"),
@@ -225,6 +227,16 @@ GROUPS = {
         Flag("pos-init",           "synthesis.pos_init D.pos_init",        one_of("uniform", "normal"), "initial values of trained position embeddings", needs="transformer d-transformer"),
         Flag("pos-directions-num", "synthesis.pos_directions_num D.pos_directions_num", count(),   "directions of position embeddings", needs="transformer d-transformer"),
     ),
+    "Measuring": (
+        Flag("metrics",            "eval.metrics",                         str,       "what to measure, e.g. fid,kid,is,pr,dc,ppl,ls: of every snapshot while training, or with --eval (where fid is the default)"),
+        Flag("eval-images-num",    "eval.images_num",                      count(2),  "images to measure; as many as each protocol prescribes if not given"),
+        Flag("eval-all",           "eval.all",                             boolean,   "measure all snapshots of the run and plot the curve", needs="eval"),
+        Flag("eval-folder",        "eval.folder",                          str,       "measure the pictures in this folder instead of a generator", needs="eval"),
+        Flag("eval-reference",     "eval.reference",                       str,       "compare with the pictures in this folder instead of the dataset", needs="eval"),
+        Flag("features",           "eval.features",                        one_of("inception", "random"), "networks to compare by; random ones need no download and give figures of their own"),
+        Flag("inception",          "eval.inception",                       str,       "file of the Inception graph of 2015 (.tgz or .pb); downloaded once if not given"),
+        Flag("trust-snapshot",     "eval.trust_snapshot",                  str,       "NVIDIA's feature networks for pr, ppl and ls: files or folders, comma-separated; runs the code inside"),
+    ),
     "k-GAN": (
         Flag("kgan",               "G.merge",                              boolean,   "one image for each latent, composed"),
         Flag("merge-layer",        "synthesis.merge_layer",                count(-1), "log2 resolution where the images are merged; -1 for the last", needs="kgan"),
@@ -256,7 +268,9 @@ FREE = (
     "summarize",
     "truncation-psi",
     "vis",
+    "eval",
     "pretrained-pkl",
+    *(flag.name for flag in GROUPS["Measuring"]),
     *(flag.name for flag in GROUPS["Looking"]),
 )
 
