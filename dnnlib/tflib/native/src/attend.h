@@ -12,7 +12,7 @@
 // Projections are folded into keys, logits and values before (docs: attention at linear cost).
 #pragma once
 
-#include <cstdint>
+#include "scalar.h"
 
 namespace gansformer {
 
@@ -31,9 +31,14 @@ struct Attend {
   bool shared_keys, shared_logits, flat_logits, shared_values;
   float alpha, gain;         // of the leaky ReLU; 1, 1: none
 
-  int slots() const { return heads * elements; }
-  int64_t width() const { return integration == kBoth ? 2 * channels : channels; }  // of control
-  int64_t logit_rows() const { return flat_logits ? 1 : positions; }
+  GF_HOST_DEVICE int slots() const { return heads * elements; }
+  GF_HOST_DEVICE int64_t width() const { return integration == kBoth ? 2 * channels : channels; }  // of control
+  // Sums over positions, one after the other: keys [S, C], values [S, V], bias [V], act_bias [C],
+  // scale [C], flat logits [S].
+  GF_HOST_DEVICE int64_t sums_size() const {
+    return slots() * (channels + width()) + width() + 2 * channels + slots();
+  }
+  GF_HOST_DEVICE int64_t logit_rows() const { return flat_logits ? 1 : positions; }
 };
 
 }  // namespace gansformer

@@ -155,10 +155,6 @@ struct GradTile {
 
 }  // namespace
 
-int64_t attend_sums_size(const Attend& p) {
-  return p.slots() * (p.channels + p.width()) + p.width() + 2 * p.channels + p.slots();
-}
-
 template <class T>
 void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
                      int64_t begin, int64_t end, float* sums) {

@@ -5,15 +5,7 @@
 // The derivative of the activation is computed from y (`swish`: from its argument).
 #pragma once
 
-#include <cstdint>
-
-#ifndef GF_HOST_DEVICE
-#ifdef __CUDACC__
-#define GF_HOST_DEVICE __host__ __device__ inline
-#else
-#define GF_HOST_DEVICE inline
-#endif
-#endif
+#include "scalar.h"
 
 namespace gansformer {
 

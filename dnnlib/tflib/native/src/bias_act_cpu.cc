@@ -69,7 +69,8 @@ template <int ACT, class T>
 void backward(const BiasAct& p, const BiasActIn<T>& in, const BiasActGrad<T>& grad, int64_t begin,
               int64_t end, float* __restrict db, float* __restrict ds) {
   const int64_t channels = p.channels, sample = begin / p.positions;
-  const float alpha = p.alpha, gain = p.gain, clamp = p.clamp;
+  const float alpha = p.alpha, gain = p.gain;
+  const float clamp = to_float(from_float<T>(p.clamp));  // as y has it
   const float inverse = gain != 0 ? 1.0f / gain : 0.0f;
   std::vector<float> bias(channels), scale(channels);
   load_row(&bias, in.bias, 0.0f, channels);

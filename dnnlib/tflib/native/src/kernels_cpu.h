@@ -61,12 +61,9 @@ struct AttendGrad {
 template <class T>
 void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int64_t end);
 
-// Positions [begin, end) of one sample. The sums over them go to `sums`, one after the other: keys [S, C],
-// values [S, V], bias [V], act_bias [C], scale [C], flat logits [S].
+// Positions [begin, end) of one sample. The sums over them go to `sums`: see Attend::sums_size().
 template <class T>
 void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
                      int64_t begin, int64_t end, float* sums);
-
-int64_t attend_sums_size(const Attend& p);
 
 }  // namespace gansformer

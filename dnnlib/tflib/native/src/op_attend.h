@@ -165,27 +165,34 @@ class AttendGradOp : public AttendBase {
       OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(kFirst + i).shape(), &out[i]));
     if (!x.NumElements()) return;
     // Per block of positions: sums for the inputs that all positions share.
-    const int64_t blocks = (p.positions + kBlock - 1) / kBlock, units = p.samples * blocks;
-    const int64_t stride = attend_sums_size(p);
-    const bool has_logits = out[kLogits]->NumElements() && !p.flat_logits;
-    const int64_t logits_size = has_logits ? p.samples * p.slots() * p.positions : 0;
-    Tensor sums_tensor, dlogits_tensor;
+#ifdef GANSFORMER_CUDA
+    const int64_t block = CUDA ? kCudaAttendBlock : kBlock;
+#else
+    const int64_t block = kBlock;
+#endif
+    const int64_t blocks = (p.positions + block - 1) / block, units = p.samples * blocks;
+    const int64_t stride = p.sums_size();
+    Tensor sums_tensor, rows_tensor;
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({units, stride}),
                                            &sums_tensor));
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({logits_size}),
-                                           &dlogits_tensor));
-    float *sums = data<float>(&sums_tensor), *dlogits = data<float>(&dlogits_tensor);
+    float* sums = data<float>(&sums_tensor);
 #ifdef GANSFORMER_CUDA
     if (CUDA) {
+      const TensorShape rows_shape({p.samples * p.positions, attend_row_size(p.slots())});
+      OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, rows_shape, &rows_tensor));
       const auto in = inputs<void>(ctx, kFirst);
       void* results[kNumAttendInputs];
       for (int i = 0; i < kNumAttendInputs; ++i) results[i] = data<void>(out[i]);
       GF_CUDA_CHECK(ctx, gansformer_attend_grad_cuda(cuda_stream(ctx), cuda_type(x.dtype()), &p,
                                                      &in, data<void>(dy), data<void>(y), results,
-                                                     dlogits, sums));
+                                                     data<float>(&rows_tensor), sums));
       return;
     }
 #endif
+    const bool has_logits = out[kLogits]->NumElements() && !p.flat_logits;
+    const TensorShape rows_shape({has_logits ? p.samples * p.positions : 0, p.slots()});
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, rows_shape, &rows_tensor));
+    float* dlogits = data<float>(&rows_tensor);
     with_type(x.dtype(), [&](auto type) {
       using T = decltype(type);
       const auto in = inputs<T>(ctx, kFirst);
@@ -207,7 +214,7 @@ class AttendGradOp : public AttendBase {
   template <class T>
   static void reduce(const Attend& p, Tensor** out, const float* sums, int64_t blocks,
                      const float* dlogits, T) {
-    const int64_t S = p.slots(), C = p.channels, V = p.width(), stride = attend_sums_size(p);
+    const int64_t S = p.slots(), C = p.channels, V = p.width(), stride = p.sums_size();
     int64_t offset = 0;
     const auto add = [&](int i, int64_t size, bool per_sample) {
       if (out[i]->NumElements()) {

@@ -137,7 +137,12 @@ class BiasActGradOp : public BiasActBase {
     OP_REQUIRES_OK(ctx, ctx->allocate_output(3, noise.shape(), &dnoise));
     if (!dy.NumElements()) return;
     // The sums of each block of positions: of dbias, then of dscale.
-    const int64_t blocks = (p.positions + kBlock - 1) / kBlock, stride = 2 * p.channels;
+#ifdef GANSFORMER_CUDA
+    const int64_t block = CUDA ? kCudaBiasBlock : kBlock;
+#else
+    const int64_t block = kBlock;
+#endif
+    const int64_t blocks = (p.positions + block - 1) / block, stride = 2 * p.channels;
     Tensor sums_tensor;
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT,
                                            TensorShape({p.samples * blocks, stride}), &sums_tensor));

@@ -3,13 +3,7 @@
 // Along one axis, f the kernel flipped, n taps:  y[o] = sum_i x[i] f[i * up + pad - o * down].
 #pragma once
 
-#include <cstdint>
-
-#ifdef __CUDACC__
-#define GF_HOST_DEVICE __host__ __device__ inline
-#else
-#define GF_HOST_DEVICE inline
-#endif
+#include "scalar.h"
 
 namespace gansformer {
 

@@ -1,0 +1,347 @@
+"""The CUDA launchers through ctypes, and what they should compute, in NumPy and double precision.
+
+Needs neither TensorFlow nor a GPU: the tests call the same functions on a build for the CPU.
+"""
+
+import ctypes
+
+import numpy as np
+
+ACTS = ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
+INTEGRATIONS = ["add", "mul", "both"]
+BIAS_BLOCK, ATTEND_BLOCK = 64, 128  # kCudaBiasBlock, kCudaAttendBlock
+
+LONG, INT, FLOAT, POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
+
+
+class Axis(ctypes.Structure):
+    """As in upfirdn.h."""
+
+    _fields_ = [(name, LONG) for name in ("in_", "out")] + [
+        (name, INT) for name in ("up", "down", "pad", "taps")
+    ]
+
+
+class Upfirdn(ctypes.Structure):
+    """As in upfirdn.h."""
+
+    _fields_ = [("samples", LONG), ("channels", LONG), ("y", Axis), ("x", Axis)] + [
+        (name, POINTER) for name in ("column", "row", "kernel")
+    ]
+
+
+class BiasAct(ctypes.Structure):
+    """As in bias_act.h."""
+
+    _fields_ = [(name, LONG) for name in ("samples", "positions", "channels")] + [
+        ("act", INT),
+        ("alpha", FLOAT),
+        ("gain", FLOAT),
+        ("clamp", FLOAT),
+    ]
+
+
+class Attend(ctypes.Structure):
+    """As in attend.h."""
+
+    _fields_ = (
+        [(name, LONG) for name in ("samples", "positions", "channels")]
+        + [(name, INT) for name in ("heads", "elements", "integration")]
+        + [
+            (name, ctypes.c_bool)
+            for name in (
+                "normalise",
+                "shared_keys",
+                "shared_logits",
+                "flat_logits",
+                "shared_values",
+            )
+        ]
+        + [("alpha", FLOAT), ("gain", FLOAT)]
+    )
+
+
+class Kernels:
+    """The launchers of a library.
+
+    Args:
+      path: of the shared library.
+      memory: object with ``put(array, type)``; see HostMemory.
+    """
+
+    def __init__(self, path, memory):
+        self.memory = memory
+        self.library = ctypes.CDLL(str(path))
+        for name in ("upfirdn", "bias_act", "bias_act_grad", "attend", "attend_grad"):
+            getattr(self.library, f"gansformer_{name}_cuda").restype = ctypes.c_char_p
+
+    def call(self, name, *arguments):
+        """Call a launcher on the default stream; RuntimeError with what it says."""
+        arguments = [
+            ctypes.byref(value) if isinstance(value, ctypes.Structure) else value
+            for value in arguments
+        ]
+        error = getattr(self.library, f"gansformer_{name}_cuda")(POINTER(None), *arguments)
+        if error:
+            raise RuntimeError(f"{name}: {error.decode()}")
+
+    def upfirdn(self, x, y, kernel, up, down, pad, separable=None):
+        """Filter x [N, H, W, C] into y.
+
+        Args:
+          x: device array (see ``put``).
+          y: likewise.
+          kernel: [kh, kw] float32, not flipped; None with ``separable``.
+          up: (y, x).
+          down: (y, x).
+          pad: (y, x), before the first sample.
+          separable: (column, row) or None.
+        """
+        taps = [len(t) for t in separable] if separable else kernel.shape
+        axes = [
+            Axis(x.shape[i + 1], y.shape[i + 1], up[i], down[i], pad[i], taps[i]) for i in range(2)
+        ]
+        pointers, kept = [None, None, None], []
+        parts = [*(t[::-1] for t in separable)] if separable else [None, None, kernel[::-1, ::-1]]
+        for i, part in enumerate(parts):
+            if part is not None:
+                kept.append(np.ascontiguousarray(part, np.float32))
+                pointers[i] = kept[-1].ctypes.data
+        params = Upfirdn(x.shape[0], x.shape[3], *axes, *pointers)
+        self.call("upfirdn", x.type, x.pointer, y.pointer, params)
+
+    def bias_act(self, params, inputs, y):
+        """Inputs: dict of device arrays x, scale, noise, bias, or None."""
+        self.call("bias_act", y.type, params, _pointers(inputs, "x scale noise bias"), y.pointer)
+
+    def bias_act_grad(self, params, inputs, dy, y, results, sums):
+        """Results: dict of device arrays dx, dnoise, dbias, dscale, or None."""
+        found = dict(results, dy=dy, y=y)
+        self.call(
+            "bias_act_grad",
+            dy.type,
+            params,
+            _pointers(inputs, "x scale noise bias"),
+            _pointers(found, "dy y dx dnoise"),
+            _pointer(results.get("dbias")),
+            _pointer(results.get("dscale")),
+            sums.pointer,
+        )
+
+    def attend(self, params, inputs, y):
+        """Inputs: dict of device arrays; see ATTEND_INPUTS."""
+        self.call("attend", y.type, params, _pointers(inputs, ATTEND_INPUTS), y.pointer)
+
+    def attend_grad(self, params, inputs, dy, y, results, rows, sums):
+        """Results: dict of device arrays, named as the inputs."""
+        order = "x scale keys logits keep values bias noise act_bias"
+        self.call(
+            "attend_grad",
+            dy.type,
+            params,
+            _pointers(inputs, ATTEND_INPUTS),
+            dy.pointer,
+            y.pointer,
+            _pointers(results, order),
+            rows.pointer,
+            sums.pointer,
+        )
+
+
+ATTEND_INPUTS = "x scale keys logits keep values bias noise act_bias"
+
+
+def _pointer(array):
+    return None if array is None else array.pointer
+
+
+def _pointers(arrays, names):
+    """A struct of pointers is laid out as an array of them."""
+    names = names.split()
+    return (POINTER * len(names))(*(_pointer(arrays.get(name)) for name in names))
+
+
+class HostMemory:
+    """Arrays in the CPU's memory, with guards around them."""
+
+    GUARD = 64  # bytes, a multiple of every pack
+
+    def put(self, array, type_=0):
+        """Copy an array; ``type_``: 0 float32, 1 float16, 2 bfloat16 (as uint16)."""
+        return HostArray(array, type_)
+
+
+class HostArray:
+    """See HostMemory."""
+
+    def __init__(self, array, type_):
+        self.shape, self.dtype, self.type = array.shape, array.dtype, type_
+        guard = HostMemory.GUARD
+        self.bytes = np.full([array.nbytes + 3 * guard], 0xA5, np.uint8)
+        start = -self.bytes.ctypes.data % guard + guard
+        self.inside = slice(start, start + array.nbytes)
+        self.bytes[self.inside] = np.ascontiguousarray(array).view(np.uint8).ravel()
+        self.pointer = POINTER(self.bytes.ctypes.data + start)
+
+    def get(self):
+        """A copy; AssertionError if somebody wrote beside the array."""
+        outside = np.delete(self.bytes, np.arange(self.inside.start, self.inside.stop))
+        assert (outside == 0xA5).all(), "written outside of an array"
+        return self.bytes[self.inside].view(self.dtype).reshape(self.shape).copy()
+
+
+def to_bfloat16(x):
+    """Float32 => the upper halves, rounded, as uint16."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(x):
+    """Uint16 => float32."""
+    return (x.astype(np.uint32) << 16).view(np.float32)
+
+
+def to_type(x, type_):
+    """An array as the kernels want it."""
+    if type_ == 2:
+        return to_bfloat16(x)
+    return np.asarray(x, [np.float32, np.float16][type_])
+
+
+def from_type(x, type_):
+    """Back to float64."""
+    return np.asarray(from_bfloat16(x) if type_ == 2 else x, np.float64)
+
+
+# ------------------------------------------------------------------------- double precision
+
+
+def upfirdn(x, kernel, up, down, pads):
+    """[N, H, W, C]; kernel [kh, kw]; up, down (y, x); pads ((y0, y1), (x0, x1)), not negative."""
+    size, height, width, channels = x.shape
+    zeros = np.zeros([size, height * up[0], width * up[1], channels])
+    zeros[:, :: up[0], :: up[1]] = x
+    zeros = np.pad(zeros, [(0, 0), *pads, (0, 0)], "constant")
+    kh, kw = kernel.shape
+    out_h, out_w = zeros.shape[1] - kh + 1, zeros.shape[2] - kw + 1
+    out = np.zeros([size, out_h, out_w, channels])
+    for i in range(kh):
+        for j in range(kw):
+            out += zeros[:, i : i + out_h, j : j + out_w] * kernel[kh - 1 - i, kw - 1 - j]
+    return out[:, :: down[0], :: down[1]]
+
+
+def activate(act, t, alpha):
+    """Value and derivative of an activation."""
+    with np.errstate(over="ignore"):
+        s = 1 / (1 + np.exp(-t))
+        scale, slope = 1.0507009873554805, 1.6732632423543772
+        return {
+            "linear": lambda: (t, np.ones_like(t)),
+            "relu": lambda: (np.maximum(t, 0), (t > 0) * 1.0),
+            "lrelu": lambda: (np.where(t > 0, t, t * alpha), np.where(t > 0, 1.0, alpha)),
+            "tanh": lambda: (np.tanh(t), 1 - np.tanh(t) ** 2),
+            "sigmoid": lambda: (s, s * (1 - s)),
+            "elu": lambda: (np.where(t > 0, t, np.expm1(t)), np.where(t > 0, 1.0, np.exp(t))),
+            "selu": lambda: (
+                scale * np.where(t > 0, t, slope * np.expm1(t)),
+                scale * np.where(t > 0, 1.0, slope * np.exp(t)),
+            ),
+            "softplus": lambda: (np.log1p(np.exp(t)), s),
+            "swish": lambda: (t * s, s * (1 + t * (1 - s))),
+        }[act]()
+
+
+def bias_act(inputs, dy, act, alpha, gain, clamp):
+    """Value and gradients: inputs dict of x [N, P, C], scale [N, C], noise [N, P], bias [C]."""
+    x, scale = inputs["x"], inputs.get("scale")
+    t = x if scale is None else x * scale[:, np.newaxis]
+    if inputs.get("noise") is not None:
+        t = t + inputs["noise"][:, :, np.newaxis]
+    if inputs.get("bias") is not None:
+        t = t + inputs["bias"]
+    y, slope = activate(act, t, alpha)
+    y = y * gain
+    g = dy * slope * gain
+    if clamp is not None:
+        g = np.where(np.abs(y) < clamp, g, 0.0)
+        y = np.clip(y, -clamp, clamp)
+    dx = g if scale is None else g * scale[:, np.newaxis]
+    return dict(y=y, dx=dx, dbias=g.sum((0, 1)), dscale=(g * x).sum(1), dnoise=g.sum(2))
+
+
+def attend(inputs, dy, heads, integration, normalise, alpha, gain):
+    """Value and gradients; inputs as in attend.h, absent ones None."""
+    raw, keys, values = inputs["x"], inputs["keys"], inputs["values"]
+    size, _, channels = raw.shape
+    scale, keep = inputs.get("scale"), inputs.get("keep")
+    x = raw if scale is None else raw * scale[:, np.newaxis]
+    scores = x @ np.broadcast_to(keys, [size, *keys.shape[1:]]).transpose(0, 2, 1)
+    probs = _softmax(_plus(scores, inputs.get("logits")), heads)
+    kept = probs if keep is None else probs * keep
+    control = _plus(kept @ values, inputs.get("bias"))
+    normal, back = _normalise(
+        x, normalise and integration != "mul", normalise and integration != "add"
+    )
+    first, second = control[:, :, :channels], control[:, :, channels:]
+    out = normal + first if integration == "add" else normal * first
+    out = out + second if integration == "both" else out
+    noise = inputs.get("noise")
+    out = _plus(out, None if noise is None else noise[:, :, np.newaxis])
+    out = _plus(out, inputs.get("act_bias"))
+
+    dout = dy * gain * np.where(out > 0, 1.0, alpha)
+    dcontrol = dout if integration == "add" else dout * normal
+    dnormal = dout if integration == "add" else dout * first
+    if integration == "both":
+        dcontrol = np.concatenate([dcontrol, dout], axis=2)
+    dkept = dcontrol @ np.broadcast_to(values, [size, *values.shape[1:]]).transpose(0, 2, 1)
+    dscores = _softmax_grad(probs, dkept if keep is None else dkept * keep, heads)
+    dx = dscores @ keys + back(dnormal)
+    results = dict(
+        y=gain * np.where(out > 0, out, alpha * out),
+        x=dx if scale is None else dx * scale[:, np.newaxis],
+        scale=(dx * raw).sum(1),
+        keys=dscores.transpose(0, 2, 1) @ x,
+        logits=dscores,
+        keep=dkept * probs,
+        values=kept.transpose(0, 2, 1) @ dcontrol,
+        bias=dcontrol.sum((0, 1)),
+        noise=dout.sum(2),
+        act_bias=dout.sum((0, 1)),
+    )
+    for name in ("keys", "logits", "values"):  # sums over what shares an input
+        for axis in (0, 1):
+            if inputs.get(name) is not None and inputs[name].shape[axis] == 1:
+                results[name] = results[name].sum(axis, keepdims=True)
+    return results
+
+
+def _plus(x, other):
+    return x if other is None else x + other
+
+
+def _softmax(scores, heads):
+    """[N, P, S], over the slots of each head."""
+    by_head = scores.reshape(*scores.shape[:2], heads, -1)
+    e = np.exp(by_head - by_head.max(3, keepdims=True))
+    return (e / e.sum(3, keepdims=True)).reshape(scores.shape)
+
+
+def _softmax_grad(probs, dprobs, heads):
+    p, d = (t.reshape(*probs.shape[:2], heads, -1) for t in (probs, dprobs))
+    return (p * (d - (p * d).sum(3, keepdims=True))).reshape(probs.shape)
+
+
+def _normalise(x, centre, scale):
+    """Over channels; returns the result, and the function from its gradient to that of x."""
+    normal = x - x.mean(2, keepdims=True) if centre else x
+    inverse = 1 / np.sqrt((normal**2).mean(2, keepdims=True) + 1e-8) if scale else 1.0
+    normal = normal * inverse
+
+    def back(d):
+        if scale:
+            d = inverse * (d - normal * (d * normal).mean(2, keepdims=True))
+        return d - d.mean(2, keepdims=True) if centre else d
+
+    return normal, back
