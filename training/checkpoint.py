@@ -66,6 +66,12 @@ def save_state(run_dir, variables, state):
     return path
 
 
+def remove_leftovers(run_dir):
+    """Remove half-written files of a process that was killed."""
+    for path in pathlib.Path(run_dir).glob(".*.tmp"):
+        path.unlink()
+
+
 def read_progress(run_dir):
     """LoopState of the newest readable checkpoint; None if there is none."""
     newest = _newest(run_dir)

@@ -31,12 +31,14 @@ class Maintenance:
       graph: TrainingGraph.
       dataset: training.dataset.Dataset.
       state: LoopState, kept up to date by the loop.
+      metrics: object that measures each snapshot; None if there is nothing to measure.
     """
 
-    def __init__(self, run_dir, config, graph, dataset, state):
+    def __init__(self, run_dir, config, graph, dataset, state, metrics=None):
         self._run_dir = pathlib.Path(run_dir)
         self._options = LoopOptions(**config["loop"])
         self._graph, self._dataset, self._state = graph, dataset, state
+        self._metrics = metrics
         self._ratio = config["data"]["ratio"] or dataset.ratio
         columns = int(np.clip(GRID_PIXELS // dataset.resolution, 4, 12))
         self._grid_num = columns * max(2, columns // 2)
@@ -74,6 +76,7 @@ class Maintenance:
             if is_done:
                 self._save_networks("network-final.pkl")
             self._save_pictures()
+            self._measure()
         self._tick_nimg, self._tick_time = state.nimg, time.time()
 
     def close(self):
@@ -115,6 +118,14 @@ class Maintenance:
             if len(kept) < len(rows):
                 with util.atomic_write(path, "w") as file:
                     file.write("".join(f"{row}\n" for row in kept))
+
+    def _measure(self):
+        """Measure the snapshot that was just saved."""
+        if self._metrics is not None:
+            results = self._metrics.measure(self._graph.Gs, self.last_snapshot())
+            if self._writer is not None:
+                scalars = {f"metrics/{name}": value for name, value in results.items()}
+                self._writer.write(scalars, self._state.nimg)
 
     # Files
 
@@ -160,16 +171,17 @@ class Maintenance:
         random = np.random.RandomState(self._options.seed)
         z = random.randn(self._grid_num, *Gs.input_shapes[0][1:])
         labels = self._dataset.sample_grid(self._grid_num)[1]
-        samples = Gs.run(z, labels, batch_size=batch, noise_mode="const", return_as_list=True)[0]
+        options = {"noise_mode": "const", "return_as_list": True}
+        has_attention = "maps_out" in Gs.output_names
+        if has_attention:
+            options["maps"] = "layers"
+        samples, *maps = Gs.run(z, labels, batch_size=batch, **options)
         self._save_grid(f"fakes-{self._kimg()}.png", samples)
-        if "maps_out" in Gs.output_names:
-            rows = slice(0, OVERLAY_NUM)
-            options = dict(noise_mode="const", maps="layers", return_as_list=True)
-            samples, *maps = Gs.run(z[rows], labels[rows], batch_size=batch, **options)
-            cropped = [images.crop_to_ratio(layer, self._ratio) for layer in maps]
+        if has_attention:
+            num = min(OVERLAY_NUM, len(samples))
+            cropped = [images.crop_to_ratio(x[:num], self._ratio) for x in [samples, *maps]]
             path = self._run_dir / f"attention-{self._kimg()}.png"
-            samples = images.crop_to_ratio(samples, self._ratio)
-            visualize.save_attention_overlay(path, samples, cropped)
+            visualize.save_attention_overlay(path, cropped[0], cropped[1:])
         if not self._options.keep_samples:
             for kind in ("fakes", "attention"):
                 for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:

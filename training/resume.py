@@ -72,7 +72,7 @@ def _explain(latest, differing):
 
 @contextlib.contextmanager
 def locked(run_dir):
-    """Hold a run directory, so that no second process trains in it.
+    """Hold a run directory, so that no second process trains in it, and tidy it.
 
     Raises:
       UserError: another process does.
@@ -93,4 +93,6 @@ def locked(run_dir):
             ) from None
         except OSError:  # a file system without locks
             pass
+        else:
+            checkpoint.remove_leftovers(run_dir)
         yield

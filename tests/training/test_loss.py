@@ -1,5 +1,7 @@
 """Losses and regularizers: closed forms, recorded values and gradients, second derivatives."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -7,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from training import loss
 
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "data" / "conformance"
 SAMPLES = ("head__02_gansformer_ffhq_r32", "legacy__03_stylegan2_r32")
 
 
@@ -37,21 +40,23 @@ def recorded_batch(G, D, data):
     return loss.Batch(G, D, rng, labels, reals, still, dict(attention_dropout=0.0))
 
 
-@pytest.fixture(params=SAMPLES)
-def sample(request, data_dir, session):
-    folder = data_dir / "conformance"
-    G, D, _ = tflib.load_networks(str(folder / "networks" / f"{request.param}.pkl"))
-    data = dict(np.load(str(folder / "losses" / f"{request.param}_losses.npz")))
-    return G, D, data
+@pytest.fixture(scope="module", params=SAMPLES)
+def sample(request):
+    """G, D and the recorded numbers, in a graph of their own."""
+    tflib.compat.configure()
+    path = FOLDER / "networks" / f"{request.param}.pkl"
+    data = dict(np.load(str(FOLDER / "losses" / f"{request.param}_losses.npz")))
+    with tf.Graph().as_default(), tf.Session().as_default():
+        yield tflib.load_networks(path, only=0), tflib.load_networks(path, only=1), data
 
 
-def assert_gradients(session, total, net, data, key):
+def assert_gradients(total, net, data, key):
     """Compare the gradients by their norms and their products with cos(0), cos(1), cos(2), ..."""
     names = list(data[f"{key}_grad/names"])
     variables = [net.trainables[name] for name in names]
     grads = tf.gradients(total, variables)
     connected = [grad is not None for grad in grads]
-    found = iter(session.run([grad for grad in grads if grad is not None]))
+    found = iter(tflib.run([grad for grad in grads if grad is not None]))
     norms = np.maximum(data[f"{key}_grad/norm"], 0.0)  # -1 stands for "not connected"
     for name, is_connected, length, product in zip(
         names, connected, norms, data[f"{key}_grad/cosdot"]
@@ -62,42 +67,42 @@ def assert_gradients(session, total, net, data, key):
         assert cosdot == pytest.approx(product, rel=1e-3, abs=1e-3 * length + 1e-7), name
 
 
-def test_recorded_losses_and_gradients_of_g(sample, session):
+def test_recorded_losses_and_gradients_of_g(sample):
     G, D, data = sample
     batch = recorded_batch(G, D, data)
-    before = session.run(G.vars["dlatent_avg"])
+    before = tflib.run(G.vars["dlatent_avg"])
     np.testing.assert_allclose(before, data["dlatent_avg_before"], rtol=1e-6)
     value, stats = loss.generator_loss(batch, "logistic_ns")
     assert value.shape.as_list() == [4, 1] and stats == {}
-    np.testing.assert_allclose(session.run(value), data["G_loss/logistic_ns"], rtol=1e-3)
-    after = session.run(G.vars["dlatent_avg"])
+    np.testing.assert_allclose(tflib.run(value), data["G_loss/logistic_ns"], rtol=1e-3)
+    after = tflib.run(G.vars["dlatent_avg"])
     np.testing.assert_allclose(after, data["dlatent_avg_after_one_G_loss"], rtol=1e-4, atol=1e-6)
     for name in ("logistic", "wgan"):  # the recorded hinge is the clipped form, see ours
-        found = session.run(loss.generator_loss(batch, name)[0])
+        found = tflib.run(loss.generator_loss(batch, name)[0])
         np.testing.assert_allclose(found, data[f"G_loss/{name}"], rtol=1e-3)
-    assert_gradients(session, tf.reduce_mean(value), G, data, "G_loss/logistic_ns")
+    assert_gradients(tf.reduce_mean(value), G, data, "G_loss/logistic_ns")
 
 
-def test_recorded_losses_and_gradients_of_d(sample, session):
+def test_recorded_losses_and_gradients_of_d(sample):
     G, D, data = sample
     batch = recorded_batch(G, D, data)
     for name in ("logistic", "hinge", "wgan"):
         value, stats = loss.discriminator_loss(batch, name)
-        found = session.run(value)
+        found = tflib.run(value)
         np.testing.assert_allclose(found, data[f"D_loss/{name}"], rtol=1e-3)
     assert set(stats) == {"scores/fake", "scores/real"}
     value = tf.reduce_mean(loss.discriminator_loss(batch, "logistic")[0])
-    assert_gradients(session, value, D, data, "D_loss/logistic")
+    assert_gradients(value, D, data, "D_loss/logistic")
 
 
 @pytest.mark.parametrize("name", ["r1", "r2", "gp"])
-def test_recorded_regularizers_and_their_gradients(sample, session, name):
+def test_recorded_regularizers_and_their_gradients(sample, name):
     G, D, data = sample
     penalty = loss.discriminator_penalty(recorded_batch(G, D, data), name, 10.0)
     assert penalty.shape.as_list() == [4]
     key = f"D_reg/{name}_gamma10"
-    np.testing.assert_allclose(session.run(penalty), data[key], rtol=1e-3)
-    assert_gradients(session, tf.reduce_mean(penalty), D, data, key)
+    np.testing.assert_allclose(tflib.run(penalty), data[key], rtol=1e-3)
+    assert_gradients(tf.reduce_mean(penalty), D, data, key)
 
 
 # Closed forms

@@ -1,0 +1,172 @@
+"""Killed and resumed is the same as never killed; and what stands in the way of resuming."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from training import config as configuration
+from training import resume
+
+CHILD = pathlib.Path(__file__).with_name("train_child.py")
+FLAGS = ["--gansformer-default", "--dataset=gansformer_imgs", "--resolution=4", "--batch-size=4"]
+FLAGS += ["--components-num=2", "--latent-size=8", "--channel-base=16", "--channel-max=6"]
+FLAGS += ["--mapping-layersnum=2", "--tick=0.016", "--snapshot-ticks=1", "--total-kimg=0.064"]
+FLAGS += ["--d-reg-interval=3", "--train", "--mirror-augment", "--gpus=none"]
+
+
+def flags(tmp_path, data_dir, *more):
+    where = [f"--data-dir={data_dir / 'tfrecords'}", f"--result-dir={tmp_path}"]
+    return [*FLAGS, *where, *more]
+
+
+def start(kill, argv):
+    command = [sys.executable, str(CHILD), kill, *argv]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+
+
+def finish(process, want_status):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == want_status, out + err
+    return out, err
+
+
+def final_state(run_dir):
+    with np.load(str(run_dir / "training-state-000000.npz")) as file:
+        return {name: file[name] for name in file.files if name != "meta"}
+
+
+def losses(run_dir):
+    rows = [json.loads(row) for row in (run_dir / "stats.jsonl").read_text().splitlines()]
+    names = ("tick", "nimg", "loss/G", "loss/D", "grad_norm/G")
+    return [[row[name] for name in names] for row in rows]
+
+
+def test_killed_twice_and_resumed_equals_uninterrupted_bitwise(tmp_path, data_dir):
+    whole = start("never", flags(tmp_path, data_dir, "--expname=whole"))
+    argv = flags(tmp_path, data_dir, "--expname=parts")
+    run_dir = tmp_path / "parts-000"
+
+    finish(start("save:32", argv), -signal.SIGKILL)  # the checkpoint of 16 images survives
+    assert len(list(run_dir.glob(".training-state-*.tmp"))) == 1
+    finish(start("step:40", argv), -signal.SIGKILL)  # goes on from 16, then from 32
+    assert losses(run_dir)[-1][1] == 32
+    out, _ = finish(start("never", argv), 0)
+    assert "Continuing at 0.032 kimg, tick 2" in out
+    finish(whole, 0)
+
+    want, found = final_state(tmp_path / "whole-000"), final_state(run_dir)
+    assert set(found) == set(want) and len(want) > 100
+    for name, value in want.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert losses(run_dir) == losses(tmp_path / "whole-000")  # no step is reported twice
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"network-final.pkl", "reals.png", "fakes-000000.png", "log.txt"} <= names
+    assert {"attention-000000.png", "network-snapshot-000000.pkl", "config.json"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert (run_dir / "network-final.pkl").read_bytes() == (
+        tmp_path / "whole-000" / "network-final.pkl"
+    ).read_bytes()
+
+
+def test_a_signal_saves_a_checkpoint_and_leaves_quietly(tmp_path, data_dir):
+    argv = flags(tmp_path, data_dir, "--total-kimg=1000", "--tick=0.4", "--seed=3")
+    process = start("never", argv)
+    stats = tmp_path / "exp-000" / "stats.jsonl"
+    deadline = time.time() + 300
+    while not stats.exists() and time.time() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = finish(process, 128 + signal.SIGTERM)
+    nimg = round(float(re.search(r"Stopped at ([\d.]+) kimg", out).group(1)) * 1000)
+    assert "Traceback" not in err
+    progress = resume.checkpoint.read_progress(tmp_path / "exp-000")
+    assert progress.nimg == nimg > 0
+    assert all(len(line) <= 100 for line in out.splitlines() if line.startswith("tick"))
+
+    # Another --gamma: refused at once, in one line.
+    out, err = finish(start("never", [*argv, "--gamma=3"]), 2)
+    assert re.search(
+        r"exp-000 is unfinished and was begun with --gamma=10.0, not --gamma=3.0; .*--restart", err
+    )
+    assert len(err.strip().splitlines()) == 1
+
+
+# Choosing a run, without training
+
+
+def make_config(tmp_path, *argv):
+    argv = ["--dataset=cats", f"--result-dir={tmp_path}", *argv]
+    config = configuration.resolve(configuration.parse(argv))
+    configuration.add_facts(config, 32, 3, 100, 0)
+    return config
+
+
+def progress(run_dir, nimg):
+    meta = json.dumps({"format": 1, "nimg": nimg, "tick": 0, "seconds": 0.0})
+    np.savez(str(run_dir / f"training-state-{nimg // 1000:06d}.npz"), meta=np.array(meta))
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    run = resume.choose_run(make_config(tmp_path, "--total-kimg=10"))
+    runs.save_config(run, make_config(tmp_path, "--total-kimg=10"))
+    progress(run, 5000)
+    return run
+
+
+def test_an_unfinished_run_is_continued(tmp_path, unfinished):
+    assert unfinished.name == "exp-000"
+    for argv in (["--total-kimg=10"], ["--total-kimg=20", "--tick=1", "--batch-gpu=8"]):
+        assert resume.choose_run(make_config(tmp_path, *argv)) == unfinished
+    assert resume.choose_run(make_config(tmp_path, "--expname=foo")).name == "foo-000"
+    assert resume.choose_run(make_config(tmp_path, "--restart")).name == "exp-001"
+
+
+def test_a_killed_start_is_taken_up(tmp_path):
+    run = resume.choose_run(make_config(tmp_path))  # killed before config.json was written
+    assert resume.choose_run(make_config(tmp_path)) == run
+
+
+def test_contradictions_are_refused(tmp_path, unfinished):
+    with pytest.raises(UserError, match=r"with --seed=0 --gamma=10\.0, not --seed=1 --gamma=2\.0"):
+        resume.choose_run(make_config(tmp_path, "--gamma=2", "--seed=1"))
+    config = make_config(tmp_path)
+    config["facts"]["num_images"] = 50
+    with pytest.raises(UserError, match="dataset's num_images 100, not dataset's num_images 50"):
+        resume.choose_run(config)
+
+
+def test_a_finished_run_goes_on_only_with_more_to_do(tmp_path, unfinished, capsys):
+    progress(unfinished, 10000)
+    assert resume.choose_run(make_config(tmp_path, "--total-kimg=10")) is None
+    assert "exp-000 is finished, with 10 kimg" in capsys.readouterr().out
+    assert resume.choose_run(make_config(tmp_path, "--total-kimg=11")) == unfinished
+    assert resume.choose_run(make_config(tmp_path, "--gamma=2")).name == "exp-001"
+
+
+def test_two_processes_cannot_train_in_one_run(tmp_path, unfinished):
+    refused = pytest.raises(UserError, match="is being trained by another process")
+    with resume.locked(unfinished), refused, resume.locked(unfinished):
+        pass
+    with resume.locked(unfinished):
+        pass
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, unfinished, capsys):
+    (unfinished / "training-state-000009.npz").write_bytes(b"PK\x03\x04 cut off")
+    assert resume.checkpoint.read_progress(unfinished).nimg == 5000
+    assert "training-state-000009.npz cannot be read" in capsys.readouterr().out
+    assert os.path.exists(unfinished / "training-state-000005.npz")
