@@ -162,6 +162,31 @@ def test_dynamic_options_beat_static_ones(session):
     np.testing.assert_allclose(training, neutral, rtol=1e-5, atol=1e-5)
 
 
+def test_nested_options_are_merged_key_by_key(session):
+    @register_builder("test_nested")
+    def nested(x, *, factors={}):  # noqa: B006 - a default that is never changed
+        x.set_shape([None, 2])
+        return x * factors.get("a", 1.0) * factors.get("b", 1.0)
+
+    net = tflib.Network("N", "test_nested", factors=dict(a=2.0, b=3.0))
+    assert net.run(np.ones([1, 2])).tolist() == [[6, 6]]
+    assert net.run(np.ones([1, 2]), factors=dict(b=5.0)).tolist() == [[10, 10]]
+    assert net.clone(factors=dict(a=7.0)).static_kwargs == dict(factors=dict(a=7.0, b=3.0))
+    assert net.static_kwargs == dict(factors=dict(a=2.0, b=3.0))
+
+
+def test_inputs_of_several_sizes(session):
+    @register_builder("test_any_size")
+    def any_size(x):
+        x.set_shape([None, None])
+        width = x.shape.as_list()[1] or 0
+        return tf.identity(x + width)
+
+    net = tflib.Network("N", "test_any_size")
+    assert net.run(np.zeros([1, 2])).tolist() == [[2, 2]]
+    assert net.run(np.zeros([1, 3])).tolist() == [[3, 3, 3]]
+
+
 def test_inputs_whose_shape_an_option_changes(session):
     G = tiny.generator()
     ws = G.components.mapping.run(Z)

@@ -71,12 +71,13 @@ def test_equals_adam_as_a_loop(session, clip, beta1):
 def test_clip_leaves_small_gradients_alone(session):
     w = new_variable()
     x, y, loss = regression(w)
-    opt = Optimizer("O", learning_rate=0.1, clip=1e6)
+    opt = Optimizer("O", learning_rate=0.1, epsilon=1.0, clip=1e6)
     opt.register_gradients(loss, {"w": w})
     update = opt.apply_updates()
     tflib.init_uninitialized_vars()
     session.run(update, {x: X[0], y: Y[0]})
-    expected = NumpyAdam(0.1, 0.9, 0.999).step(START, gradient(START, X[0], Y[0]))
+    oracle = NumpyAdam(0.1, 0.9, 0.999, epsilon=1.0)
+    expected = oracle.step(START, gradient(START, X[0], Y[0]))
     np.testing.assert_allclose(session.run(w), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -85,7 +86,9 @@ def test_clip_leaves_small_gradients_alone(session):
 def test_replicas_and_rounds_equal_one_big_batch(session, replicas, rounds, clip):
     """Sample n of the batch goes to replica n % R in round n // R % Q, whatever the split."""
     copies, places = [], []
-    opt = Optimizer("O", learning_rate=0.1, beta1=0.5, clip=clip, accumulate=rounds)
+    # A large epsilon, or Adam would not notice gradients of another scale.
+    options = dict(learning_rate=0.1, beta1=0.5, epsilon=1.0, clip=clip)
+    opt = Optimizer("O", accumulate=rounds, **options)
     for replica in range(replicas):
         with tf.device(f"/cpu:{replica}"):
             w = new_variable(f"w{replica}")
@@ -94,7 +97,7 @@ def test_replicas_and_rounds_equal_one_big_batch(session, replicas, rounds, clip
             copies.append(w)
     update = opt.apply_updates()
     tflib.init_uninitialized_vars()
-    oracle, expected = NumpyAdam(0.1, 0.5, 0.999), START.astype(np.float64)
+    oracle, expected = NumpyAdam(0.1, 0.5, 0.999, epsilon=1.0), START.astype(np.float64)
     for i in range(4):
         for q in range(rounds):
             feed = {}
@@ -102,9 +105,10 @@ def test_replicas_and_rounds_equal_one_big_batch(session, replicas, rounds, clip
                 rows = slice(q * replicas + replica, None, replicas * rounds)
                 feed.update({x: X[i][rows], y: Y[i][rows]})
             before = session.run(copies[0])
-            session.run(update, feed)
+            _, norm = session.run([update, opt.grad_norm], feed)
             assert np.array_equal(session.run(copies[0]), before) == (q < rounds - 1)
         g = gradient(expected, X[i], Y[i])
+        np.testing.assert_allclose(norm, np.sqrt(np.sum(g**2)), rtol=1e-4)
         expected = oracle.step(expected, g * (1 if clip is None else clip / np.sqrt(np.sum(g**2))))
     results = session.run(copies)
     np.testing.assert_allclose(results[0], expected, rtol=1e-4, atol=1e-5)

@@ -14,7 +14,8 @@ def test_numbers_and_exact_names(tmp_path):
     assert run_dir.latest_run(results, "exp") is None
     assert [run_dir.create_run(results, "exp").name for _ in range(2)] == ["exp-000", "exp-001"]
     assert run_dir.create_run(results, "exp-foo").name == "exp-foo-000"
-    (tmp_path / "results" / "exp-abc").mkdir()
+    for name in ("exp-abc", "exp-003-old", "exp-004.bak", "old-exp-005", "exp-01"):
+        (tmp_path / "results" / name).mkdir()
     (tmp_path / "results" / "exp-007").write_text("a file")
     assert run_dir.latest_run(results, "exp").name == "exp-001"
     assert run_dir.latest_run(results, "exp-foo").name == "exp-foo-000"
