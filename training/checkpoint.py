@@ -29,6 +29,7 @@ class LoopState:
 
     nimg: int = 0  # images shown
     tick: int = 0  # ticks reported
+    tick_nimg: int = 0  # images shown when the present tick began
     seconds: float = 0.0  # spent training, over all sessions
 
 

@@ -44,7 +44,7 @@ class Maintenance:
         self._grid_num = columns * max(2, columns // 2)
         self._columns = columns
         self._writer = SummaryWriter(run_dir) if self._options.summarize else None
-        self._tick_nimg, self._tick_time = state.nimg, time.time()
+        self._timed_nimg, self._timed_since = state.nimg, time.time()
 
     def begin(self, seconds):
         """Say what is trained; show the data and, in a new run, the untrained generator."""
@@ -63,21 +63,32 @@ class Maintenance:
             reals, _ = self._dataset.sample_grid(self._grid_num)
             self._save_grid("reals.png", reals)
             self._save_pictures()
-        self._tick_time = time.time()
+        self._timed_since = time.time()
+
+    def end_first_step(self):
+        """Leave the first step, in which TensorFlow prepares the graph, out of the speed."""
+        seconds = self._count_time()
+        util.log(f"First step: {util.format_time(seconds)}; the next ones are quicker")
 
     def end_tick(self, is_done):
         """Report, and save what is due."""
         state = self._state
         self._report()
-        state.tick += 1
+        state.tick, state.tick_nimg = state.tick + 1, state.nimg
         if is_done or state.tick % self._options.snapshot_ticks == 0:
-            self.save_checkpoint()
             self._save_snapshot()
             if is_done:
                 self._save_networks("network-final.pkl")
             self._save_pictures()
+            self._save_state()  # last: whoever finds it finds the rest
             self._measure()
-        self._tick_nimg, self._tick_time = state.nimg, time.time()
+        self._timed_nimg, self._timed_since = state.nimg, time.time()
+
+    def stop(self):
+        """Save the state in the middle of a tick."""
+        self._count_time()
+        self._save_state()
+        util.log(f"Stopped at {self._state.nimg / 1000:g} kimg; the same command continues")
 
     def close(self):
         """Finish the event file."""
@@ -89,9 +100,8 @@ class Maintenance:
     def _report(self):
         """One line for people, one for programs, one event for TensorBoard."""
         state = self._state
-        elapsed = time.time() - self._tick_time
-        state.seconds += elapsed
-        kimg = (state.nimg - self._tick_nimg) / 1000
+        kimg = (state.nimg - self._timed_nimg) / 1000
+        seconds = self._count_time()
         means = tflib.collect_autosummaries()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kB => GB
         row = {
@@ -99,15 +109,24 @@ class Maintenance:
             "kimg": state.nimg / 1000,
             "nimg": state.nimg,
             "seconds": round(state.seconds, 1),
-            "sec_per_kimg": elapsed / kimg,
+            "sec_per_kimg": seconds / kimg if kimg else None,
             "memory_gb": memory,
             **means,
         }
         with (self._run_dir / STATS_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self._writer is not None:
-            self._writer.write({k: v for k, v in row.items() if k != "nimg"}, state.nimg)
+            scalars = {k: v for k, v in row.items() if k != "nimg" and v is not None}
+            self._writer.write(scalars, state.nimg)
         util.log(status_line(row))
+
+    def _count_time(self):
+        """Add the time since the last call to the training's; returns it."""
+        now = time.time()
+        seconds = now - self._timed_since
+        self._state.seconds += seconds
+        self._timed_nimg, self._timed_since = self._state.nimg, now
+        return seconds
 
     def _forget_later_stats(self):
         """Remove statistics of steps after the checkpoint, which are going to be done again."""
@@ -129,8 +148,7 @@ class Maintenance:
 
     # Files
 
-    def save_checkpoint(self):
-        """Save the training's state."""
+    def _save_state(self):
         self._guard(checkpoint.save_state, self._run_dir, self._graph.state_vars(), self._state)
 
     def last_snapshot(self):
@@ -200,20 +218,19 @@ def status_line(row):
     """
     parts = [
         f"tick {row['tick']:<4d}",
-        f"kimg {row['kimg']:<8.1f}",
+        f"kimg {row['kimg']:<7.1f}",
         f"time {util.format_time(row['seconds']):<11s}",
-        f"sec/kimg {row['sec_per_kimg']:<7.2f}",
-        f"G {row['loss/G']:<7.3f}",
-        f"D {row['loss/D']:<7.3f}",
+        f"sec/kimg {row['sec_per_kimg'] or 0:<6.4g}",
+        f"G {row['loss/G']:<6.3g}",
+        f"D {row['loss/D']:<6.3g}",
     ]
-    parts += [f"{k[4:]} {v:<8.4f}" for k, v in row.items() if k in ("reg/r1", "reg/r2", "reg/gp")]
-    parts.append(f"mem {row['memory_gb']:.1f} GB")
-    return " ".join(parts)
+    parts += [f"{k[4:]} {v:<7.3g}" for k, v in row.items() if k in ("reg/r1", "reg/r2", "reg/gp")]
+    return " ".join([*parts, f"mem {row['memory_gb']:.1f} GB"])
 
 
 def _row_nimg(row):
-    """Images shown at a line of statistics; 0 for a damaged line."""
+    """Images shown at a line of statistics; infinity for a line that was not finished."""
     try:
         return json.loads(row)["nimg"]
     except (ValueError, KeyError):
-        return 0
+        return float("inf")

@@ -15,7 +15,7 @@ from training.maintenance import Maintenance
 from training.options import LoopOptions
 
 
-def training_loop(run_dir, config, dataset, devices):
+def training_loop(run_dir, config, dataset, devices, metrics=None):
     """Train until ``total_kimg`` thousand real images have been shown.
 
     Goes on from the newest checkpoint in the run directory, if there is one. After Ctrl-C or
@@ -26,6 +26,7 @@ def training_loop(run_dir, config, dataset, devices):
       config: resolved configuration.
       dataset: training.dataset.Dataset.
       devices: names of the devices; one replica on each.
+      metrics: object that measures each snapshot, see metrics.command.TrainingMetrics.
 
     Raises:
       UserError: the training diverged, or the disk is full.
@@ -35,20 +36,22 @@ def training_loop(run_dir, config, dataset, devices):
     graph = TrainingGraph(config, devices)
     state = checkpoint.restore_state(run_dir, graph.state_vars())
     graph.sync_replicas()
-    maintenance = Maintenance(run_dir, config, graph, dataset, state)
+    maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
     maintenance.begin(time.time() - started)
-    batches = dataset.iterate(state.nimg, options.batch_size)
+    batches, is_first = dataset.iterate(state.nimg, options.batch_size), True
     with contextlib.closing(batches), contextlib.closing(maintenance), catch_signals() as stop:
         while state.nimg < options.total_kimg * 1000:
             values = run_iteration(graph, state, next(batches))
             check_finite(values, state, maintenance)
             state.nimg += options.batch_size
             is_done = state.nimg >= options.total_kimg * 1000
-            if is_done or state.nimg >= (state.tick + 1) * options.tick_kimg * 1000:
+            if is_first:
+                maintenance.end_first_step()
+            is_first = False
+            if is_done or state.nimg >= state.tick_nimg + options.tick_kimg * 1000:
                 maintenance.end_tick(is_done)
             if stop.signum and not is_done:
-                maintenance.save_checkpoint()
-                util.log(f"Stopped at {state.nimg / 1000:g} kimg; the same command continues.")
+                maintenance.stop()
                 raise SystemExit(128 + stop.signum)
 
 

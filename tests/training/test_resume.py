@@ -115,7 +115,7 @@ def make_config(tmp_path, *argv):
 
 
 def progress(run_dir, nimg):
-    meta = json.dumps({"format": 1, "nimg": nimg, "tick": 0, "seconds": 0.0})
+    meta = json.dumps({"format": 1, "nimg": nimg, "tick": 0, "tick_nimg": 0, "seconds": 0.0})
     np.savez(str(run_dir / f"training-state-{nimg // 1000:06d}.npz"), meta=np.array(meta))
 
 

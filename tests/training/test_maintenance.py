@@ -1,0 +1,210 @@
+"""Between the steps: what is written, kept and refused; the network is a stand-in."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from dnnlib import tflib
+from dnnlib.errors import UserError
+from training import checkpoint, training_loop
+from training.checkpoint import LoopState
+from training.maintenance import Maintenance, status_line
+
+
+class FakeNetwork:
+    """Has images of one colour, the mean of z, and a picklable value."""
+
+    name = "fake"
+    input_shapes = [[None, 2, 3], [None, 0]]
+
+    def __init__(self, has_attention=True):
+        self.output_names = ["images_out", "maps_out"] if has_attention else ["images_out"]
+        self.trainables = {}
+
+    def run(self, z, labels, **options):
+        images = np.tile(np.mean(z, axis=(1, 2))[:, None, None, None], [1, 3, 16, 16])
+        maps = np.full([len(z), 2, 1, 4, 4], 0.5, np.float32)
+        return [images, maps] if "maps" in options else [images]
+
+
+class FakeGraph:
+    def __init__(self, **kwargs):
+        self.G = self.D = self.Gs = FakeNetwork(**kwargs)
+        self.split = type(
+            "Split", (), dict(batch_size=4, num_replicas=1, num_rounds=1, batch_gpu=4)
+        )
+        self.variable = None
+
+    def state_vars(self):
+        return {}
+
+
+class FakeDataset:
+    resolution, ratio = 16, 0.75
+
+    def sample_grid(self, num):
+        return np.zeros([num, 3, 16, 16], np.uint8), np.zeros([num, 0], np.float32)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Makes a Maintenance in tmp_path; networks are saved as a text."""
+
+    def save_networks(networks, path):
+        with checkpoint.util.atomic_write(path) as file:
+            file.write(b"networks")
+
+    monkeypatch.setattr(tflib, "save_networks", save_networks)
+    monkeypatch.setattr(tflib, "run", lambda fetches: {})
+    monkeypatch.setattr(tflib, "collect_autosummaries", lambda: {"loss/G": 1.0, "loss/D": 2.0})
+
+    def build(has_attention=True, metrics=None, **loop):
+        config = {"loop": {"seed": 1, "summarize": False, **loop}, "data": {"ratio": None}}
+        state = LoopState()
+        graph = FakeGraph(has_attention=has_attention)
+        return Maintenance(tmp_path, config, graph, FakeDataset(), state, metrics), state
+
+    return build
+
+
+def names(folder, pattern):
+    return sorted(path.name for path in folder.glob(pattern))
+
+
+def run_ticks(outputs, state, count, kimg=1):
+    for _ in range(count):
+        state.nimg += kimg * 1000
+        outputs.end_tick(is_done=False)
+
+
+def test_a_run_leaves_its_files(make, tmp_path):
+    outputs, state = make(snapshot_ticks=2)
+    outputs.begin(1.0)
+    run_ticks(outputs, state, 5)
+    assert names(tmp_path, "*.pkl") == [f"network-snapshot-{k:06d}.pkl" for k in (2, 4)]
+    assert names(tmp_path, "*.npz") == [f"training-state-{k:06d}.npz" for k in (2, 4)]
+    for kind in ("fakes", "attention"):
+        assert names(tmp_path, f"{kind}-*.png") == [f"{kind}-{k:06d}.png" for k in (0, 2, 4)]
+    assert (tmp_path / "reals.png").exists()
+    state.nimg += 1000
+    outputs.end_tick(is_done=True)
+    assert names(tmp_path, "network-*.pkl")[0] == "network-final.pkl"
+    rows = [json.loads(row) for row in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert [row["tick"] for row in rows] == list(range(6)) and rows[-1]["nimg"] == 6000
+    assert rows[0]["loss/G"] == 1.0 and state.tick == 6 and state.tick_nimg == 6000
+
+
+def test_only_the_last_snapshots_are_kept(make, tmp_path):
+    (tmp_path / "network-final.pkl").write_bytes(b"of an earlier end")
+    outputs, state = make(snapshot_ticks=1, last_snapshots=3)
+    run_ticks(outputs, state, 12)
+    assert names(tmp_path, "network-snapshot-*") == [
+        f"network-snapshot-{k:06d}.pkl" for k in (10, 11, 12)
+    ]
+    assert (tmp_path / "network-final.pkl").exists()
+    assert names(tmp_path, "*.npz") == ["training-state-000011.npz", "training-state-000012.npz"]
+
+
+def test_all_snapshots_are_kept_if_asked(make, tmp_path):
+    outputs, state = make(snapshot_ticks=1, last_snapshots=-1, keep_samples=False)
+    run_ticks(outputs, state, 12)
+    assert len(names(tmp_path, "network-snapshot-*")) == 12
+    assert names(tmp_path, "fakes-*") == ["fakes-000012.png"]
+    assert names(tmp_path, "attention-*") == ["attention-000012.png"]
+
+
+def test_no_overlay_without_attention(make, tmp_path):
+    outputs, _ = make(has_attention=False)
+    outputs.begin(1.0)
+    assert names(tmp_path, "*.png") == ["fakes-000000.png", "reals.png"]
+
+
+def test_samples_are_the_same_latents_each_time(make, tmp_path):
+    outputs, state = make(snapshot_ticks=1)
+    run_ticks(outputs, state, 2)
+    first, second = (tmp_path / f"fakes-00000{k}.png" for k in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """From now on, nothing can be written to its end."""
+
+    def fill():
+        def fsync(_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return fill
+
+
+def test_a_full_disk_leaves_the_last_good_snapshot(make, tmp_path, full_disk):
+    outputs, state = make(snapshot_ticks=1)
+    run_ticks(outputs, state, 1)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.[pn][kp][lz]")}
+    assert len(before) == 2
+    full_disk()
+    state.nimg += 1000
+    with pytest.raises(UserError) as error:
+        outputs.end_tick(is_done=False)
+    message = str(error.value)
+    assert "network-snapshot-000002.pkl: not saved, the disk is full" in message
+    assert message.endswith(f"last good snapshot: {tmp_path / 'network-snapshot-000001.pkl'}")
+    assert "\n" not in message
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.[pn][kp][lz]")} == before
+    assert not names(tmp_path, ".*.tmp")
+    with pytest.raises(UserError, match=r"training-state-000002\.npz: not saved.*the disk is full"):
+        outputs.stop()
+
+
+def test_divergence_is_reported_with_tick_loss_and_snapshot(make, tmp_path):
+    outputs, state = make(snapshot_ticks=1)
+    run_ticks(outputs, state, 2)
+    training_loop.check_finite({"loss/G": 1.0}, state, outputs)
+    with pytest.raises(UserError) as error:
+        values = {"loss/G": float("nan"), "loss/D": 1.0, "grad_norm/D": float("inf")}
+        training_loop.check_finite(values, state, outputs)
+    message = str(error.value)
+    assert "in tick 2 at 2 kimg: loss/G is nan, grad_norm/D is inf;" in message
+    assert str(tmp_path / "network-snapshot-000002.pkl") in message
+    outputs, state = make()
+    for path in tmp_path.glob("*.pkl"):
+        path.unlink()
+    with pytest.raises(UserError, match="last good snapshot: none yet"):
+        training_loop.check_finite({"loss/G": float("nan")}, state, outputs)
+
+
+def test_statistics_of_undone_steps_are_forgotten(make, tmp_path):
+    rows = [json.dumps({"nimg": nimg}) for nimg in (1000, 2000, 3000)]
+    (tmp_path / "stats.jsonl").write_text("\n".join([*rows, '{"nimg": 40']) + "\n")
+    outputs, state = make()
+    state.nimg = 2000
+    outputs.begin(1.0)
+    kept = (tmp_path / "stats.jsonl").read_text().splitlines()
+    assert kept == rows[:2]
+
+
+def test_measures_are_taken_of_each_snapshot(make, tmp_path):
+    class Metrics:
+        seen = []
+
+        def measure(self, Gs, snapshot):
+            self.seen.append(snapshot.name)
+            return {"fid": 3.0}
+
+    outputs, state = make(snapshot_ticks=2, metrics=Metrics())
+    run_ticks(outputs, state, 4)
+    assert Metrics.seen == ["network-snapshot-000002.pkl", "network-snapshot-000004.pkl"]
+
+
+@pytest.mark.parametrize("reg", ["reg/r1", "reg/gp"])
+def test_the_status_line_fits_a_terminal(reg):
+    row = {"tick": 3124, "kimg": 24999.96, "seconds": 1e6, "sec_per_kimg": 1234.56}
+    row.update({"memory_gb": 117.3, "loss/G": -12.3456, "loss/D": 123.456, reg: 12345.6789})
+    line = status_line(row)
+    assert len(line) <= 100
+    assert "tick 3124" in line and "kimg 25000.0" in line and "11d 13h 46m" in line
