@@ -1,4 +1,4 @@
-"""Train a GANsformer or one of its baselines, or look at one; ``--help`` lists the flags."""
+"""Train a GANsformer or one of its baselines, look at one or measure one; see ``--help``."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from dnnlib import util
 from dnnlib.cli import choose_gpus, run_script
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
+from metrics.registry import find as find_metrics
 from training import config as configuration
 from training.dataset import Dataset
 from training.options import RunOptions
@@ -22,6 +23,9 @@ def main(argv=None):
         print(configuration.build_parser(with_defaults=True).format_help())
         return
     choose_gpus(given.get("gpus"))
+    if given.get("eval") and not (given.get("train") or given.get("vis")):
+        evaluate(given)
+        return
     reloaded = configuration.reloaded_flags(given) if given.get("reload") else {}
     path = configuration.dataset_path({**reloaded, **given})
     if not os.path.isdir(path):
@@ -31,10 +35,13 @@ def main(argv=None):
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
         return
+    find_metrics(config["eval"]["metrics"] or "none", config["eval"]["images_num"])
     if config["run"]["train"]:
         train(config, dataset)
     if config["run"]["vis"]:
         visualize(config, dataset)
+    if config["run"]["eval"]:
+        evaluate(given)
     if not (config["run"]["train"] or config["run"]["vis"]):
         print_networks(config)
 
@@ -81,11 +88,41 @@ def train(config, dataset):
     with resume.locked(run_dir), runs.open_log(run_dir):
         runs.save_config(run_dir, config)
         devices = start_tensorflow(config)
+        from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
         from training.training_loop import training_loop  # noqa: PLC0415 - needs TensorFlow
 
+        metrics = training_metrics(config, dataset, run_dir)
+
         util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
-        training_loop(run_dir, config, dataset, devices)
+        training_loop(run_dir, config, dataset, devices, metrics)
         util.log(f"Done: {run_dir}/network-final.pkl")
+
+
+def evaluate(given):
+    """Measure a run's snapshots, another snapshot, or a folder of pictures.
+
+    The flags of the run hold, as far as others are not given.
+    """
+    run_dir, flags = None, {}
+    if not (given.get("pretrained-pkl") or given.get("eval-folder")):
+        defaults = RunOptions()
+        expname = given.get("expname", defaults.expname)
+        result_dir = given.get("result-dir", defaults.result_dir)
+        snapshot = runs.newest_snapshot(result_dir, expname)
+        if snapshot is None:
+            raise UserError(
+                f"--eval: the experiment {expname!r} has no snapshot in {result_dir}; train it "
+                "first, or name a snapshot with --pretrained-pkl or pictures with --eval-folder"
+            )
+        run_dir = snapshot.parent
+        flags = configuration.flags_of_run(run_dir)
+    config = configuration.resolve(given, flags)
+    if config["run"]["dry_run"]:
+        print(json.dumps(config, indent=2))
+        return
+    from metrics import command  # noqa: PLC0415 - needs TensorFlow
+
+    command.evaluate(config, run_dir)
 
 
 def visualize(config, dataset):

@@ -95,22 +95,20 @@ class TrainingMetrics:
         return {name: value for record in records for name, value in record["results"].items()}
 
 
-def training_metrics(options, dataset, run_dir, seed=0, batch_gpu=None, ratio=None):
+def training_metrics(config, dataset, run_dir):
     """What a training run is to measure; opens the feature networks.
 
     A metric whose features cannot be had is left out, with a line that says how to get them.
 
     Args:
-      options: EvalOptions.
+      config: resolved configuration, of which "eval", "data" and "loop" count.
       dataset: training.dataset.Dataset that is trained on.
       run_dir: of the run.
-      seed: of the run.
-      batch_gpu: see ``--batch-gpu``.
-      ratio: see ``--ratio``.
 
     Returns:
       TrainingMetrics, or None if there is nothing to measure.
     """
+    options, loop = EvalOptions(**config["eval"]), LoopOptions(**config["loop"])
     features, protocols = _features(options), []
     wanted = registry.find(options.metrics or "none", options.images_num, _kind(options))
     for protocol in wanted:
@@ -121,9 +119,10 @@ def training_metrics(options, dataset, run_dir, seed=0, batch_gpu=None, ratio=No
             util.log(f"Training goes on without {protocol.name}: {error}")
     if not protocols:
         return None
-    batch_size = batch_size_for(dataset.resolution, batch_gpu)
-    images = DatasetImages(dataset, ratio)
-    return TrainingMetrics(Evaluator(protocols, features, images, seed, batch_size), run_dir)
+    batch_size = batch_size_for(dataset.resolution, loop.batch_gpu)
+    images = DatasetImages(dataset, config["data"]["ratio"])
+    evaluator = Evaluator(protocols, features, images, loop.seed, batch_size)
+    return TrainingMetrics(evaluator, run_dir)
 
 
 # As a command
@@ -213,8 +212,9 @@ class _Command:
 
     def evaluate_folder(self, out_dir):
         """Measure a folder of pictures; writes into a folder of evaluations."""
+        images = FolderImages(self.options.folder)
         evaluator = self.evaluator()
-        images = FolderImages(self.options.folder, self._ratio(evaluator))
+        images.ratio = self._ratio(evaluator)
         records = evaluator.evaluate(
             images,
             on_record=lambda record: report.append_record(out_dir, record),

@@ -38,9 +38,7 @@ class GraphNetwork:
             shape = [None, 3, None, None]
             self._inputs = [tf.placeholder(tf.float32, shape) for _ in range(num_inputs)]
             self._function = build_function(*self._inputs) if build_function else None
-            config = tf.ConfigProto(allow_soft_placement=True)
-            config.gpu_options.allow_growth = True
-            self.session = tf.Session(graph=graph, config=config)
+            self.session = tf.Session(graph=graph, config=_session_config())
             if initialize:
                 initialize(self.session)
         self.heads = {head: x.shape.as_list()[1] for head, x in self._heads.items()}
@@ -76,6 +74,15 @@ class GraphNetwork:
     def close(self):
         """Free the session's memory."""
         self.session.close()
+
+
+def _session_config():
+    """Memory as it is needed; no reordering, which would transpose bytes, slowly on CPUs."""
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    rewriting = config.graph_options.rewrite_options
+    rewriting.arithmetic_optimization = rewriting.OFF
+    return config
 
 
 def to_nhwc(images):

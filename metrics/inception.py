@@ -46,8 +46,12 @@ def load_inception(path=None):
     try:
         file = fetch.fetch(path or URL)
     except UserError as error:
+        if path is not None:
+            raise UserError(f"--inception: {error}") from None
+        reason = str(error).split(";")[0]
         raise UserError(
-            f"{error}; {HOW_TO_GET}" if path is None else f"--inception: {error}"
+            f"{reason}; get it on a machine with a network and give it with --inception FILE, or "
+            "use --features random"
         ) from None
     data = _read(file)
     checksum = hashlib.sha256(data).hexdigest()

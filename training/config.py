@@ -24,6 +24,10 @@ from training.options import DataOptions, RunOptions
 MODES = (
     "train",
     "vis",
+    "eval",
+    "eval-all",
+    "eval-folder",
+    "eval-reference",
     "pretrained-pkl",
     "restart",
     "reload",
@@ -241,7 +245,12 @@ def reloaded_flags(given):
     latest = runs.latest_run(given.get("result-dir", defaults.result_dir), expname)
     if latest is None:
         raise UserError(f"--reload: the experiment {expname!r} has no run yet; leave it out")
-    flags = runs.load_config(latest)["flags"]
+    return flags_of_run(latest)
+
+
+def flags_of_run(run_dir):
+    """The flags of a run, {name: value}, but for those that say what to do with it."""
+    flags = runs.load_config(run_dir)["flags"]
     return {name: value for name, value in flags.items() if name not in MODES}
 
 

@@ -11,6 +11,7 @@ class RunOptions:
 
     train: bool = False
     vis: bool = False
+    eval: bool = False
     pretrained_pkl: str | None = None  # model to look at; None = the experiment's newest snapshot
     expname: str = "exp"  # runs are result_dir/expname-NNN
     result_dir: str = "results"

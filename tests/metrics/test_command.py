@@ -58,16 +58,21 @@ def place(tmp_path, template):
 SECTIONS = {"eval": EvalOptions, "run": RunOptions, "data": DataOptions, "loop": LoopOptions}
 
 
-def evaluate(place, run_dir="results/exp-000", **options):
-    """The command, with options of all sections by their names."""
+def make_config(place, **options):
+    """Resolved configuration, as far as the evaluation looks at it."""
     base = dict(metrics="fid,kid", images_num=10, features="random", dataset="set")
     base.update(data_dir=str(place / "datasets"), result_dir=str(place / "results"))
     config = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
     for name, value in {**base, **options}.items():
         (section,) = [section for section in config.values() if name in section]
         section[name] = value
+    return config
+
+
+def evaluate(place, run_dir="results/exp-000", **options):
+    """The command, with options of all sections by their names."""
     is_run = not {"folder", "pretrained_pkl"} & set(options)
-    command.evaluate(config, place / run_dir if is_run else None)
+    command.evaluate(make_config(place, **options), place / run_dir if is_run else None)
 
 
 def records(place, metric, folder="results/exp-000"):
@@ -208,10 +213,10 @@ def test_something_else_than_a_generator(place, session):
 # While training
 
 
-def training_metrics(place, names, **options):
+def training_metrics(place, names):
     dataset = Dataset(place / "datasets" / "set")
-    options = EvalOptions(metrics=names, images_num=10, **options)
-    return command.training_metrics(options, dataset, place / "results/exp-000")
+    config = make_config(place, metrics=names, features="inception")
+    return command.training_metrics(config, dataset, place / "results/exp-000")
 
 
 def test_metrics_while_training(place, painter):
