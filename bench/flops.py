@@ -1,8 +1,8 @@
 """Useful floating-point operations of the networks, counted layer by layer from their variables.
 
-One multiply-add counts as two operations. Counted are convolutions, dense layers and attention (in its
-folded form); not FIR filters, biases, activations and normalisations, which are memory traffic. So the
-utilisation that the benchmarks print is a lower bound.
+One multiply-add counts as two operations. Counted are convolutions, dense layers and attention (in
+its folded form); not FIR filters, biases, activations and normalisations, which are memory traffic.
+So the utilisation that the benchmarks print is a lower bound.
 """
 
 import re
@@ -53,8 +53,8 @@ def forward_flops(network, components_num=0):
 def training_flops(g_flops, d_flops, d_reg_interval):
     """Operations per real image of one training step, R1 spread over its interval.
 
-    G step: G forward and both backward products, D forward and its backward to the images (5 passes in
-    all: 3 G + 2 D). D step: G forward, then D forward and backward on fakes and on reals (G + 6 D).
+    G step: G forward and both backward products, D forward and its backward to the images (3 G +
+    2 D). D step: G forward, then D forward and backward on fakes and on reals (G + 6 D).
     R1 every ``d_reg_interval`` steps: D forward, its gradient, and the gradient of both (6 D).
 
     Args:

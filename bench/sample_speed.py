@@ -2,8 +2,8 @@
 
     python bench/sample_speed.py [--resolution 64] [--batch-size 8] ...
 
-The moving average's use: z to images, truncated, with fresh noise; attention maps are not fetched. The
-models take turns in one process; see train_speed.py for the yardstick.
+The moving average's use: z to images, truncated, with fresh noise; attention maps are not fetched.
+The models take turns in one process; see train_speed.py for the yardstick.
 """
 
 import common
@@ -53,7 +53,8 @@ def main():
             times[model].append(min(common.seconds(sampler.run, 8)))
     yardstick = float(np.median(yardsticks))
     print(
-        f"TensorFlow {tf.__version__}, {args.threads} threads, {args.resolution}x{args.resolution}, "
+        f"TensorFlow {tf.__version__}, {args.threads} threads, "
+        f"{args.resolution}x{args.resolution}, "
         f"batch {args.batch_size}, custom ops {args.custom_ops}; "
         f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
     )

@@ -2,9 +2,9 @@
 
     python bench/train_speed.py [--resolution 64] [--batch-size 8] ...
 
-Both models are built in one process and take turns, so that their ratio does not depend on how busy the
-machine is. A step is G, D and R1 at its interval, on random images. The utilisation is the step's useful
-operations per second over those of a bare convolution, timed between the turns.
+Both models are built in one process and take turns, so that their ratio does not depend on how busy
+the machine is. A step is G, D and R1 at its interval, on random images. The utilisation is the step's
+useful operations per second over those of a bare convolution, timed between the turns.
 """
 
 import common
@@ -74,7 +74,8 @@ def main():
             times[model].append(trainer.turn())
     yardstick = float(np.median(yardsticks))
     print(
-        f"TensorFlow {tf.__version__}, {args.threads} threads, {args.resolution}x{args.resolution}, "
+        f"TensorFlow {tf.__version__}, {args.threads} threads, "
+        f"{args.resolution}x{args.resolution}, "
         f"batch {args.batch_size}, custom ops {args.custom_ops}; "
         f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
     )

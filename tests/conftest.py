@@ -17,9 +17,9 @@ DATA = ROOT / "tests" / "data"
 
 @pytest.fixture
 def session():
-    """A fresh graph and session with fixed seeds; two logical CPU devices; nothing leaks between tests."""
-    from dnnlib.tflib import compat
-    from dnnlib.tflib.compat import tf
+    """A fresh graph and session with fixed seeds and two logical CPU devices; nothing leaks."""
+    from dnnlib.tflib import compat  # noqa: PLC0415 - after the environment is set
+    from dnnlib.tflib.compat import tf  # noqa: PLC0415
 
     compat.configure()
     config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)

@@ -1,6 +1,6 @@
 """StyleGAN2's networks (Karras et al. 2020, arXiv:1912.04958), as its snapshots have them.
 
-They share all layers with the networks of this project and differ in this: there is one latent, so z
+They share all layers with the networks of this project and differ in this: one latent, so z
 is [N, z_dim] and ws is [N, L, D]; L is 2 log2(resolution) - 2, without one for a latent stem; there
 is a variable ``lod``. With ``progressive`` they have the layout of the configurations B to D, whose
 training grows the networks; they compute what these compute when fully grown (``lod`` is 0).
