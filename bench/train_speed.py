@@ -3,8 +3,8 @@
     python bench/train_speed.py [--resolution 64] [--batch-size 8] ...
 
 Both models are built in one process and take turns, so that their ratio does not depend on how busy
-the machine is. A step is G, D and R1 at its interval, on random images. The utilisation is the step's
-useful operations per second over those of a bare convolution, timed between the turns.
+the machine is. A step is G, D and R1 at its interval, on random images. The utilisation is the
+step's useful operations per second over those of a bare convolution, timed between the turns.
 """
 
 import common
