@@ -65,8 +65,10 @@ def open_dataset(path, config):
 def start_tensorflow(config):
     """Open a session; returns the names of the devices to train on."""
     from dnnlib import tflib  # noqa: PLC0415 - TensorFlow takes seconds to load
+    from dnnlib.tflib import native  # noqa: PLC0415
 
     tflib.compat.configure()
+    native.set_custom_ops(config["run"]["custom_ops"])
     devices = tflib.compat.local_gpu_names()
     gpus = config["run"]["gpus"]
     if gpus not in (None, "", "none") and len(devices) != len(gpus.split(",")):

@@ -118,6 +118,7 @@ GROUPS = {
         Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),
         Flag("reload",             "run.reload",                           boolean,   "take the options of the experiment's latest run; flags given here beat them"),
         Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1; none for the CPU; all visible ones if not given"),
+        Flag("custom-ops",         "run.custom_ops",                       one_of("auto", "ref", "native"), "operations compiled on this machine where that is possible (auto), never (ref), or else an error (native)"),
         Flag("dry-run",            "run.dry_run",                          boolean,   "print the resolved configuration and stop"),
     ),
     "Presets": (
@@ -254,6 +255,7 @@ FREE = (
     "restart",
     "reload",
     "gpus",
+    "custom-ops",
     "dry-run",
     "gansformer-default",
     "baseline",

@@ -18,6 +18,7 @@ class RunOptions:
     restart: bool = False  # begin a new run even if there is an unfinished one
     reload: bool = False  # take the options of the latest run; flags given beat them
     gpus: str | None = None  # "0,1"; "none" = CPU; None = all that TensorFlow sees
+    custom_ops: str = "auto"
     dry_run: bool = False
     gansformer_default: bool = False
     baseline: str | None = None

@@ -5,6 +5,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
+from dnnlib.tflib import native
 from training import config, flags, loss, presets
 
 
@@ -83,6 +84,7 @@ def test_choices_are_the_registered_losses():
     tables = {
         "g-loss": loss.GENERATOR_LOSSES,
         "d-loss": loss.DISCRIMINATOR_LOSSES,
+        "custom-ops": native.CHOICES,
         "d-reg": {**loss.DISCRIMINATOR_REGULARIZERS, "none": None},
     }
     for name, table in tables.items():
