@@ -280,9 +280,8 @@ def attend(inputs, dy, heads, integration, normalise, alpha, gain):
     probs = _softmax(_plus(scores, inputs.get("logits")), heads)
     kept = probs if keep is None else probs * keep
     control = _plus(kept @ values, inputs.get("bias"))
-    normal, back = _normalise(
-        x, normalise and integration != "mul", normalise and integration != "add"
-    )
+    centre, divide = (normalise and integration != other for other in ("mul", "add"))
+    normal, back = _normalise(x, centre, divide)
     first, second = control[:, :, :channels], control[:, :, channels:]
     out = normal + first if integration == "add" else normal * first
     out = out + second if integration == "both" else out
@@ -333,14 +332,14 @@ def _softmax_grad(probs, dprobs, heads):
     return (p * (d - (p * d).sum(3, keepdims=True))).reshape(probs.shape)
 
 
-def _normalise(x, centre, scale):
+def _normalise(x, centre, divide):
     """Over channels; returns the result, and the function from its gradient to that of x."""
     normal = x - x.mean(2, keepdims=True) if centre else x
-    inverse = 1 / np.sqrt((normal**2).mean(2, keepdims=True) + 1e-8) if scale else 1.0
+    inverse = 1 / np.sqrt((normal**2).mean(2, keepdims=True) + 1e-8) if divide else 1.0
     normal = normal * inverse
 
     def back(d):
-        if scale:
+        if divide:
             d = inverse * (d - normal * (d * normal).mean(2, keepdims=True))
         return d - d.mean(2, keepdims=True) if centre else d
 

@@ -27,7 +27,7 @@ def cache(tmp_path, monkeypatch):
     """An empty cache, and no choice made yet."""
     for name, value in (("_requested", "auto"), ("_decided", False), ("_library", None)):
         monkeypatch.setattr(native, name, value)
-    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DNNLIB_NATIVE_DIR", str(tmp_path / "cache" / "native"))
     monkeypatch.setattr(build, "local_gpu_names", list)
     return tmp_path / "cache" / "native"
 

@@ -4,6 +4,7 @@ What this cannot show is speed, and faults that only real parallelism brings abo
 """
 
 import itertools
+import os
 import pathlib
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench import cuda_harness as harness
+from dnnlib.tflib.native import build
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ROOT / "dnnlib" / "tflib" / "native" / "src"
@@ -19,25 +21,22 @@ SHIM = pathlib.Path(__file__).with_name("cuda_on_cpu.h")
 TOLERANCE = [2e-5, 4e-3, 3e-2]  # of float32, float16, bfloat16
 
 
-def thinned(cases, step):
-    """All cases; those that are no multiple of ``step`` are left to the slow suite."""
-    return [
-        pytest.param(*case, marks=[pytest.mark.slow] if i % step else [])
-        for i, case in enumerate(cases)
-    ]
-
-
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    """Every launcher, on host memory."""
+    """Every launcher, on host memory; compiled once for all workers of a test run."""
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
-    path = tmp_path_factory.mktemp("cuda") / "kernels.so"
-    command = ["g++", "-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-DGANSFORMER_EMULATE"]
-    command += ["-include", str(SHIM), "-o", str(path)]
-    for source in sorted(SOURCES.glob("*.cu")):
-        command += ["-x", "c++", str(source)]
-    subprocess.run(command, check=True)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "cuda_kernels.so"
+    with build.lock(folder / "cuda_kernels.lock"):
+        if not path.exists():
+            command = ["g++", "-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-DGANSFORMER_EMULATE"]
+            command += ["-include", str(SHIM), "-o", str(path)]
+            for source in sorted(SOURCES.glob("*.cu")):
+                command += ["-x", "c++", str(source)]
+            subprocess.run(command, check=True)
     return harness.Kernels(path, harness.HostMemory())
 
 
@@ -79,7 +78,7 @@ UPFIRDN = itertools.product(
 )
 
 
-@pytest.mark.parametrize(("shape", "rates", "separable", "type_"), thinned(UPFIRDN, 5))
+@pytest.mark.parametrize(("shape", "rates", "separable", "type_"), UPFIRDN)
 def test_upfirdn(kernels, shape, rates, separable, type_):
     up, down = rates
     kernel = SMOOTH if separable else SKEW
@@ -110,7 +109,7 @@ BIAS_ACT = [
 ][::7]
 
 
-@pytest.mark.parametrize(("act", "shape", "extras", "clamp", "type_"), thinned(BIAS_ACT, 3))
+@pytest.mark.parametrize(("act", "shape", "extras", "clamp", "type_"), BIAS_ACT)
 def test_bias_act(kernels, act, shape, extras, clamp, type_):
     rng = np.random.RandomState(2)
     size, positions, channels = shape
@@ -172,7 +171,7 @@ ATTEND = [
 
 @pytest.mark.parametrize(
     ("shape", "slots", "heads", "integration", "normalise", "extras", "shared", "type_"),
-    thinned(ATTEND, 2),
+    ATTEND,
 )
 def test_attend(kernels, shape, slots, heads, integration, normalise, extras, shared, type_):
     rng = np.random.RandomState(3)

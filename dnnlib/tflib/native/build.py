@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,6 @@ from collections import namedtuple
 from typing import Iterator, Sequence
 
 from dnnlib import util
-from dnnlib.fetch import cache_dir
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "src"
@@ -35,6 +35,8 @@ CPU_FLAGS_IF_KNOWN = ("-mprefer-vector-width=512",)
 GLUE_FLAGS = ("-O2", "-w")  # TensorFlow's headers are full of warnings
 NVCC_FLAGS = ("-O3", "-Xcompiler", "-fPIC")
 
+_COMPLAINT = re.compile(r"error|undefined reference|cannot find", re.IGNORECASE)
+
 # What the library is made from and with. `cuda_archs`: ("80", ...); empty without CUDA kernels.
 Toolchain = namedtuple("Toolchain", "cxx cxx_version march cpu nvcc nvcc_version cuda_archs")
 
@@ -44,8 +46,11 @@ class Unavailable(Exception):  # noqa: N818 - a state of things, which has a fal
 
 
 def folder() -> pathlib.Path:
-    """Where finished libraries lie."""
-    return cache_dir() / "native"
+    """Where finished libraries lie: $DNNLIB_NATIVE_DIR, else below the user's cache folder."""
+    if os.environ.get("DNNLIB_NATIVE_DIR"):
+        return pathlib.Path(os.environ["DNNLIB_NATIVE_DIR"])
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "gansformer" / "native"
 
 
 def find_toolchain(cuda_archs: Sequence[str] | None = None) -> Toolchain:
@@ -142,7 +147,7 @@ def build(toolchain: Toolchain) -> pathlib.Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.with_suffix(".lock")):
+        with lock(path.with_suffix(".lock")):
             if not path.exists():  # unless another process has built it meanwhile
                 _build_locked(toolchain, path)
     except OSError as error:
@@ -154,18 +159,17 @@ def _build_locked(toolchain: Toolchain, path: pathlib.Path) -> None:
     with_cuda = f" and nvcc for {_list_archs(toolchain)}" if toolchain.cuda_archs else ""
     util.log(
         f"Compiling native operations for TensorFlow {tf.__version__} with {toolchain.cxx}"
-        f"{with_cuda}, once; half a minute or so ..."
+        f"{with_cuda}, once; this may take a minute ..."
     )
     start = time.time()
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as work:
         objects = _compile_all(toolchain, pathlib.Path(work))
         library = pathlib.Path(work) / path.name
-        command = [toolchain.cxx, "-shared", "-o", str(library), *objects]
+        linker = [toolchain.cxx]
+        if toolchain.cuda_archs:  # it knows where its libraries lie
+            linker = [toolchain.nvcc, "-ccbin", toolchain.cxx, "-cudart", "static"]
+        command = [*linker, "-shared", "-o", str(library), *objects]
         command += tf.sysconfig.get_link_flags()
-        if toolchain.cuda_archs:
-            root = pathlib.Path(os.path.realpath(toolchain.nvcc)).parent.parent
-            command += [f"-L{root / lib}" for lib in ("lib64", "lib", "targets/x86_64-linux/lib")]
-            command += ["-lcudart_static", "-ldl", "-lrt", "-lpthread"]
         _run(command, work)
         library.replace(path)
     util.log(f"Compiled in {util.format_time(time.time() - start)}: {path}")
@@ -212,14 +216,14 @@ def _run(command: Sequence[str], work: str) -> None:
         raise Unavailable(f"{command[0]} does not run: {error}") from error
     if done.returncode:
         lines = done.stdout.decode(errors="replace").strip().splitlines()
-        complaint = next((line for line in lines if "error" in line.lower()), (lines or [""])[-1])
+        complaint = next((line for line in lines if _COMPLAINT.search(line)), (lines or [""])[-1])
         raise Unavailable(
             f"{command[0]} failed with status {done.returncode}: {complaint.strip()[:300]}"
         )
 
 
 @contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
+def lock(path: pathlib.Path) -> Iterator[None]:
     """One process at a time. Where files cannot be locked, all may build; the rename is atomic."""
     try:
         import fcntl  # noqa: PLC0415 - exists on Unix only

@@ -16,6 +16,7 @@
 #include "kernels_cuda.h"
 #if GANSFORMER_TF_MAJOR < 2
 #include "tensorflow/stream_executor/stream.h"
+#include "tensorflow/stream_executor/stream_executor_internal.h"
 #else
 #include "xla/stream_executor/stream.h"
 #endif
