@@ -59,6 +59,7 @@ def discriminator(
     ltnt_gate=False,
     img_gate=False,
     attention_dropout=0.12,
+    fused_modconv=None,
     use_pos=False,
     pos_dim=None,
     pos_type="sinus",
@@ -99,6 +100,7 @@ def discriminator(
       ltnt_gate: gates on the aggregators' side.
       img_gate: gates on the image's side.
       attention_dropout: rate of dropout on attention, in training.
+      fused_modconv: accepted for old scripts, which give it to all networks; nothing is modulated.
       use_pos: tell the aggregators apart by a trained encoding of each.
       pos_dim: width of the image's positional encoding; None: D.
       pos_type: its kind, see positional.py.

@@ -204,6 +204,7 @@ def stylegan2_discriminator(
     channel_decay=1.0,
     mbstd_group_size=4,
     mbstd_num_channels=1,
+    fused_modconv=None,
 ):
     """images [N, num_channels, H, W] in [-1, 1] and labels c [N, c_dim] to scores.
 

@@ -18,7 +18,9 @@ def test_two_convolutions_in_one_are_the_two_in_turn(session, modulate):
         got = layers.extra_rgb_layer(x, y, y_rgb, R, modulate)
     with tf.variable_scope("net", reuse=True):
         with tf.variable_scope("extraLayer"):
-            between = layers.modulated_conv2d_layer(x, y, C, 3, modulate=modulate)
+            between, scale = layers.modulated_conv2d_layer(x, y, C, 3, modulate=modulate)
+        if modulate:
+            between *= scale[:, tf.newaxis, tf.newaxis, :]
         want = layers.modulated_rgb_layer(between, y_rgb, R, modulate)
     session.run(tf.global_variables_initializer())
     np.testing.assert_allclose(*session.run([got, want]), atol=1e-5)
