@@ -281,10 +281,10 @@ class RecordFile:
         except ValueError as error:
             raise DamagedRecordError(self.path, int(self.offsets[index]), str(error)) from error
 
-    def close(self):
+    def close(self, _close=os.close):
         """Close the file; reading afterwards is an error."""
         if self._fd is not None:
-            os.close(self._fd)
+            _close(self._fd)  # bound early: modules are emptied before the last objects die
             self._fd = None
 
     def __del__(self):

@@ -39,3 +39,33 @@ def root():
 def data_dir():
     """Samples in the published formats, copied into the repository."""
     return DATA
+
+
+# Cases that take longer than they are worth in `make test`; `make test-all` runs them.
+SLOW_CASES = (
+    "test_run_eval.py::test_metrics_of_every_snapshot_while_training",
+    "test_conformance.py::test_snapshot_gives_the_published_outputs[head__08b_simplex_gates_r32]",
+    "test_conformance.py::test_snapshot_gives_the_published_outputs[head__24_kgan_resnet_r64]",
+    "test_graph.py::test_path_length_sees_all_replicas",
+    "test_discriminator.py::test_gradients_of_r1_exist_everywhere[aggregators_all]",
+    "test_against_oracle.py::test_generator[iterative_kmeans2_heads@16]",
+    "test_against_oracle.py::test_generator[legacy__08_simplex_everything:G@16]",
+    "test_against_oracle.py::test_generator[head__08b_simplex_gates:G@16]",
+    "test_against_oracle.py::test_a_published_network_stays_what_it_is[duplex_heads_gates]",
+    "test_against_oracle.py::test_generator[head__02_gansformer_ffhq:G@16]",
+    "test_synthesis.py::test_order_of_latents_does_not_matter[both_latent_steps]",
+    "test_synthesis.py::test_second_derivatives_exist_everywhere[simplex_resnet_both]",
+    "test_command.py::test_metrics_while_training",
+    "test_native_cuda.py::",
+    "test_generator.py::test_dropped_components_only_in_training",
+    "test_synthesis.py::test_a_hidden_component_changes_nothing[duplex_latents]",
+    "test_graph.py::test_labels_reach_both_networks",
+    "test_loss.py::test_second_derivatives[aggregators-path_length]",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the slow cases."""
+    for item in items:
+        if any(case in item.nodeid for case in SLOW_CASES):
+            item.add_marker(pytest.mark.slow)
