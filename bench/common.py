@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from dnnlib.tflib.compat import tf
+from dnnlib.tflib import native
+from dnnlib.tflib.compat import configure, tf
 
 MODELS = {
     "GANsformer": ["--gansformer-default"],
@@ -91,8 +92,40 @@ def peak_memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def custom_ops(choice):
-    """Select the implementation of FIR filters, activations and attention."""
-    from dnnlib import tflib  # noqa: PLC0415 - after the arguments
+def compare(description, purpose, make):
+    """Time both models in turns; print images per second, their ratio, utilisation, peak memory.
 
-    tflib.set_custom_ops(choice)
+    Args:
+      description: first line of the benchmark's help.
+      purpose: "training" or "sampling".
+      make: function of a model's name and the arguments. What it returns has warm_up(), turn(),
+        which gives the seconds of one batch, and flops_per_image().
+    """
+    args = parse_arguments(description)
+    configure()
+    native.set_custom_ops(args.custom_ops)
+    runners = {model: make(model, args) for model in MODELS}
+    for runner in runners.values():
+        runner.warm_up()
+    times, yardsticks = {model: [] for model in runners}, []
+    for _ in range(args.rounds):
+        yardsticks.append(convolution_flops_per_second(args.threads, args.batch_size))
+        for model, runner in runners.items():
+            times[model].append(runner.turn())
+    yardstick = float(np.median(yardsticks))
+    print(
+        f"TensorFlow {tf.__version__}, {args.threads} threads, "
+        f"{args.resolution}x{args.resolution}, "
+        f"batch {args.batch_size}, custom ops {args.custom_ops}; "
+        f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
+    )
+    rates = {}
+    for model, runner in runners.items():
+        rates[model] = args.batch_size / float(np.median(times[model]))
+        flops = runner.flops_per_image()
+        print(
+            f"{model:11s} {rates[model]:7.2f} images/s  "
+            f"{flops / 1e9:6.2f} GFLOP/image  utilisation {rates[model] * flops / yardstick:.2f}"
+        )
+    print(f"overhead of attention in {purpose}: {rates['StyleGAN2'] / rates['GANsformer']:.3f}")
+    print(f"peak memory of the process (both models): {peak_memory_mb():.0f} MB")

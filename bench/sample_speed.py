@@ -10,7 +10,7 @@ import common
 import flops
 import numpy as np
 
-from dnnlib.tflib.compat import configure, tf
+from dnnlib.tflib.compat import tf
 
 
 class Sampler:
@@ -36,39 +36,18 @@ class Sampler:
         """One batch of images."""
         self.session.run(self.images)
 
+    def warm_up(self):
+        """Let TensorFlow prepare the graph."""
+        common.seconds(self.run, 3)
 
-def main():
-    """Print images per second, their ratio, utilisation and peak memory."""
-    args = common.parse_arguments(__doc__.splitlines()[0])
-    configure()
-    common.custom_ops(args.custom_ops)
-    samplers = {model: Sampler(model, args) for model in common.MODELS}
-    for sampler in samplers.values():
-        common.seconds(sampler.run, 3)
-    times = {model: [] for model in samplers}
-    yardsticks = []
-    for _ in range(args.rounds):
-        yardsticks.append(common.convolution_flops_per_second(args.threads, args.batch_size))
-        for model, sampler in samplers.items():
-            times[model].append(min(common.seconds(sampler.run, 8)))
-    yardstick = float(np.median(yardsticks))
-    print(
-        f"TensorFlow {tf.__version__}, {args.threads} threads, "
-        f"{args.resolution}x{args.resolution}, "
-        f"batch {args.batch_size}, custom ops {args.custom_ops}; "
-        f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
-    )
-    rates = {}
-    for model, sampler in samplers.items():
-        rates[model] = args.batch_size / float(np.median(times[model]))
-        used = rates[model] * sampler.flops / yardstick
-        print(
-            f"{model:11s} {rates[model]:7.2f} images/s  "
-            f"{sampler.flops / 1e9:6.2f} GFLOP/image  utilisation {used:.2f}"
-        )
-    print(f"overhead of attention in sampling: {rates['StyleGAN2'] / rates['GANsformer']:.3f}")
-    print(f"peak memory of the process (both models): {common.peak_memory_mb():.0f} MB")
+    def turn(self):
+        """Seconds per batch."""
+        return min(common.seconds(self.run, 8))
+
+    def flops_per_image(self):
+        """Useful operations per image."""
+        return self.flops
 
 
 if __name__ == "__main__":
-    main()
+    common.compare(__doc__.splitlines()[0], "sampling", Sampler)

@@ -11,7 +11,7 @@ import common
 import flops
 import numpy as np
 
-from dnnlib.tflib.compat import configure, local_gpu_names, tf
+from dnnlib.tflib.compat import local_gpu_names, tf
 
 
 class Trainer:
@@ -50,6 +50,11 @@ class Trainer:
                     self.step.run_phase(phase, self.nimg, self.images, self.labels)
         self.nimg += self.batch_size
 
+    def warm_up(self):
+        """Let TensorFlow prepare the graph, with the regularizer and without."""
+        self.iteration(with_reg=True)
+        self.iteration(with_reg=False)
+
     def turn(self):
         """Seconds per iteration: the plain ones and the regularizer's share."""
         plain = min(common.seconds(lambda: self.iteration(with_reg=False), 3))
@@ -57,39 +62,5 @@ class Trainer:
         return plain + max(0.0, with_reg - plain) / self.config["loop"]["d_reg_interval"]
 
 
-def main():
-    """Print images per second, their ratio, utilisation and peak memory."""
-    args = common.parse_arguments(__doc__.splitlines()[0])
-    configure()
-    common.custom_ops(args.custom_ops)
-    trainers = {model: Trainer(model, args) for model in common.MODELS}
-    for trainer in trainers.values():
-        trainer.iteration(with_reg=True)
-        trainer.iteration(with_reg=False)
-    times = {model: [] for model in trainers}
-    yardsticks = []
-    for _ in range(args.rounds):
-        yardsticks.append(common.convolution_flops_per_second(args.threads, args.batch_size))
-        for model, trainer in trainers.items():
-            times[model].append(trainer.turn())
-    yardstick = float(np.median(yardsticks))
-    print(
-        f"TensorFlow {tf.__version__}, {args.threads} threads, "
-        f"{args.resolution}x{args.resolution}, "
-        f"batch {args.batch_size}, custom ops {args.custom_ops}; "
-        f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
-    )
-    rates = {}
-    for model, trainer in trainers.items():
-        rates[model] = args.batch_size / float(np.median(times[model]))
-        used = rates[model] * trainer.flops_per_image() / yardstick
-        print(
-            f"{model:11s} {rates[model]:7.2f} images/s  "
-            f"{trainer.flops_per_image() / 1e9:6.2f} GFLOP/image  utilisation {used:.2f}"
-        )
-    print(f"overhead of attention in training: {rates['StyleGAN2'] / rates['GANsformer']:.3f}")
-    print(f"peak memory of the process (both models): {common.peak_memory_mb():.0f} MB")
-
-
 if __name__ == "__main__":
-    main()
+    common.compare(__doc__.splitlines()[0], "training", Trainer)
