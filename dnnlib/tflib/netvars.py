@@ -23,6 +23,7 @@ def moving_average(net, src_net, beta, beta_nontrainable):
     """Operation behind :meth:`dnnlib.tflib.Network.setup_as_moving_average_of`."""
     updates = []
     with tf.name_scope(net.name + "_MovingAvg"):
+        beta = tf.convert_to_tensor(beta, tf.float32)  # one constant for all variables
         for name, variable in net.vars.items():
             weight = beta if name in net.trainables else beta_nontrainable
             if name not in src_net.vars or weight is None:

@@ -189,11 +189,13 @@ class Optimizer:
             step = tf.cast(self._memory.step.assign_add(1, read_value=True), tf.float64)
             betas = [_float64(beta) for beta in (self.beta1, self.beta2)]
             powers = [tf.cast(tf.pow(beta, step), tf.float32) for beta in betas]
+            rates = (self.learning_rate, self.beta1, self.beta2, self.epsilon)
+            rates = [tf.cast(rate, tf.float32) for rate in rates]
             updates = []
             for pairs, gradients in zip(replicas, averaged):
                 for (_, variable), gradient in zip(pairs, gradients):
                     clipped = gradient if scale is None else gradient * scale
-                    updates.append(self._adam(variable, clipped, powers))
+                    updates.append(self._adam(variable, clipped, powers, rates))
             return tf.group(*updates)
 
         def skip():
@@ -202,8 +204,15 @@ class Optimizer:
         with tf.control_dependencies([tf.cond(tf.is_finite(norm), apply, skip)]):
             return tf.identity(norm)
 
-    def _adam(self, variable, gradient, powers):
-        """One variable's update; ``powers`` are beta1 and beta2 to the power of the step count."""
+    def _adam(self, variable, gradient, powers, rates):
+        """One variable's update.
+
+        Args:
+          variable: to be updated.
+          gradient: of its shape.
+          powers: beta1 and beta2 to the power of the step count.
+          rates: learning rate, beta1, beta2 and epsilon, tensors shared by all variables.
+        """
         first, second = self._memory.moments[variable.name]
         with tf.device(variable.device):
             return tf.raw_ops.ResourceApplyAdam(
@@ -212,10 +221,10 @@ class Optimizer:
                 v=second.handle,
                 beta1_power=powers[0],
                 beta2_power=powers[1],
-                lr=tf.cast(self.learning_rate, tf.float32),
-                beta1=tf.cast(self.beta1, tf.float32),
-                beta2=tf.cast(self.beta2, tf.float32),
-                epsilon=tf.cast(self.epsilon, tf.float32),
+                lr=rates[0],
+                beta1=rates[1],
+                beta2=rates[2],
+                epsilon=rates[3],
                 grad=gradient,
             )
 
