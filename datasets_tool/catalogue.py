@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datasets_tool.archives import ZipSource, open_zip
 from datasets_tool.convert import full_recipe, is_ready, prepare
 from datasets_tool.databases import LmdbSource, RecordsSource, ZippedRecordsSource
-from datasets_tool.download import download, file_md5
 from datasets_tool.formats import open_source
 from datasets_tool.sources import picture_suffixes
+from dnnlib.download import download, file_md5
 from dnnlib.errors import UserError
 from dnnlib.util import log
 
@@ -121,7 +121,13 @@ def _archive(entry, source, archives):
         log(f"{path}: was downloaded already")
     else:
         log(f"{entry.name}: downloading {entry.file}, about {entry.gigabytes} GB")
-        download(source or entry.url, path, entry.md5)
+        download(
+            source or entry.url,
+            path,
+            entry.md5,
+            way_out="give another place with --source",
+            room="free some space, or choose another --data-dir",
+        )
     return path
 
 

@@ -9,7 +9,6 @@ on. At the end the files are renamed into the folder, and ``dataset.json`` comes
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ import zlib
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.util import atomic_write
+from dnnlib.util import atomic_write, explain_full_disk
 
 try:
     import fcntl
@@ -95,7 +94,7 @@ class SetWriter:
             ]
             for side in levels
         ]
-        with _disk_full_explained(self):
+        with self._explain_full_disk():
             os.makedirs(self._partial, exist_ok=True)
             self._lock = _take_lock(os.path.join(self._partial, "lock"), self.folder)
             progress = self._load_progress()
@@ -116,6 +115,12 @@ class SetWriter:
     def is_finished(self):
         """Whether all images were written already and only the renaming was interrupted."""
         return bool(self._finished)
+
+    def _explain_full_disk(self):
+        return explain_full_disk(
+            f"{self.folder}: the disk is full; no finished set was touched. Free some space and "
+            "run the same command again: it goes on where it stopped"
+        )
 
     def _load_progress(self):
         """What an interrupted run with this recipe left; a fresh start otherwise."""
@@ -156,7 +161,7 @@ class SetWriter:
             side_data: {suffix: bytes} for the side files.
         """
         shard = self.written % self._shards_num
-        with _disk_full_explained(self):
+        with self._explain_full_disk():
             for names, record in zip(self._shard_names, records):
                 self._streams[names[shard]].write(record)
             for suffix, data in (side_data or {}).items():
@@ -167,7 +172,7 @@ class SetWriter:
         """Note the progress if the last note is old; an interrupted run goes on from here."""
         if not force and time.monotonic() - self._synced_at < _SYNC_SECONDS:
             return
-        with _disk_full_explained(self):
+        with self._explain_full_disk():
             for stream in self._streams.values():
                 stream.sync()
             self._save_progress()
@@ -198,7 +203,7 @@ class SetWriter:
             files = {}
             for name, stream in self._streams.items():
                 files[name] = {"bytes": stream.size, "crc32": f"{stream.crc:08x}"}
-            with _disk_full_explained(self):
+            with self._explain_full_disk():
                 for suffix, layout in self._side_files.items():
                     if layout is not None:
                         name = self.name + suffix
@@ -262,17 +267,3 @@ def _take_lock(path, folder):
                 f"{folder}: another process is preparing this set; wait for it"
             ) from error
     return lock
-
-
-@contextlib.contextmanager
-def _disk_full_explained(writer):
-    """Turn a full disk into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"{writer.folder}: the disk is full; no finished set was touched. Free some space and "
-            "run the same command again: it goes on where it stopped"
-        ) from error

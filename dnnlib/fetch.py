@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import pathlib
@@ -10,6 +9,7 @@ import re
 import urllib.parse
 
 from dnnlib import util
+from dnnlib.download import download
 from dnnlib.errors import UserError, closest
 
 # Snapshots that the authors of GANsformer published on Google Drive (no checksums are published).
@@ -22,17 +22,12 @@ GDRIVE_FILES = {
     "ffhq-snapshot-1024.pkl": "1OcsibUthk2y8y0slf2lQnrYBAtmdJYCQ",
 }
 GDRIVE_URL = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
-
-CHUNK = 1 << 20  # bytes
-TIMEOUT = 60  # seconds without any data
+TRIES = 3  # in a row, without a single byte
 
 
 def cache_dir() -> pathlib.Path:
     """Folder of downloads: $DNNLIB_CACHE_DIR, else below the user's cache folder."""
-    if os.environ.get("DNNLIB_CACHE_DIR"):
-        return pathlib.Path(os.environ["DNNLIB_CACHE_DIR"])
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "gansformer"
+    return util.cache_folder("DNNLIB_CACHE_DIR")
 
 
 def is_remote(name: str) -> bool:
@@ -84,54 +79,16 @@ def fetch(name: str | os.PathLike, md5: str | None = None) -> pathlib.Path:
     path = cache_dir() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{tail[-100:]}"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        util.log(f"Downloading {name} to {path}")
-        _download(name, url, path, md5)
+        with util.lock(path.parent / f".{path.name}.lock"):
+            if not path.is_file():  # unless another process has fetched it meanwhile
+                util.log(f"Downloading {name} to {path}")
+                download(
+                    url,
+                    path,
+                    md5,
+                    title=name,
+                    way_out="download it by other means and give its path",
+                    room="free some space, or choose another folder with DNNLIB_CACHE_DIR",
+                    tries=TRIES,
+                )
     return path
-
-
-def _download(name: str, url: str, path: pathlib.Path, md5: str | None) -> None:
-    """Download to a temporary name, check, rename."""
-    import requests  # noqa: PLC0415 - only those who download need it
-
-    digest, size = hashlib.md5(), 0
-    try:
-        with requests.get(url, stream=True, timeout=TIMEOUT) as response:
-            response.raise_for_status()
-            _check_type(name, response.headers.get("Content-Type", ""))
-            with util.atomic_write(path) as file:
-                for chunk in response.iter_content(CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
-                _check_contents(name, response.headers, size, digest.hexdigest(), md5)
-    except requests.RequestException as error:
-        status = type(error).__name__ if error.response is None else error.response.status_code
-        way_out = "check the connection, or download it by other means and give its path"
-        raise UserError(f"{name}: the download failed ({status}); {way_out}") from error
-
-
-def _check_type(name: str, content_type: str) -> None:
-    """Refuse web pages: that is how Google Drive says that a file is gone or its quota used up."""
-    if content_type.startswith("text/html"):
-        way_out = "open its page in a browser, download it there and give its path"
-        raise UserError(f"{name}: the server sends a web page instead of the file; {way_out}")
-
-
-def _told_md5(headers) -> str | None:
-    """The checksum that Google's storage tells of a file, if it does."""
-    told = re.search(r"\bmd5=([A-Za-z0-9+/]+=*)", headers.get("x-goog-hash", ""))
-    if told is None or "Content-Encoding" in headers:
-        return None
-    return base64.b64decode(told.group(1)).hex()
-
-
-def _check_contents(name: str, headers, size: int, digest: str, md5: str | None) -> None:
-    """Refuse downloads that are cut off or differ from their checksum."""
-    told = headers.get("Content-Length")
-    if told is not None and "Content-Encoding" not in headers and int(told) != size:
-        raise UserError(f"{name}: got {size} of {told} bytes; try again")
-    if size == 0:
-        raise UserError(f"{name}: the server sends an empty file; try again")
-    md5 = md5 or _told_md5(headers)
-    if md5 is not None and digest != md5:
-        raise UserError(f"{name}: md5 {digest} instead of {md5}; try again or use another source")

@@ -68,6 +68,39 @@ def _current_umask() -> int:
 
 
 @contextlib.contextmanager
+def explain_full_disk(message: str) -> Iterator[None]:
+    """Within this context, a full disk raises a UserError with this message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(message) from error
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike) -> Iterator[None]:
+    """One process at a time; where files cannot be locked, all of them."""
+    try:
+        import fcntl  # noqa: PLC0415 - exists on Unix only
+    except ImportError:
+        yield
+        return
+    with pathlib.Path(path).open("w", encoding="utf-8") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cache_folder(variable: str, *below: str) -> pathlib.Path:
+    """The folder that an environment variable names, else one below the user's cache folder."""
+    if os.environ.get(variable):
+        return pathlib.Path(os.environ[variable])
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base, "gansformer", *below)
+
+
+@contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears under its name only once it is complete.
 
@@ -89,21 +122,21 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]
     path = os.path.abspath(os.fspath(path))
     folder, name = os.path.split(path)
     encoding = None if "b" in mode else "utf-8"
+    kept = "; the earlier file is kept" if os.path.exists(path) else ""
+    message = f"{path}: not saved, the disk is full{kept}; free some space"
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
-        with os.fdopen(handle, mode, encoding=encoding) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp makes it private
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        kept = "; the earlier file is kept" if os.path.exists(path) else ""
-        raise UserError(f"{path}: not saved, the disk is full{kept}; free some space") from error
+        with explain_full_disk(message):
+            handle, temporary = tempfile.mkstemp(
+                prefix=f".{name[:100]}.", suffix=".tmp", dir=folder
+            )
+            with os.fdopen(handle, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp makes it private
+            os.replace(temporary, path)
+            temporary = None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

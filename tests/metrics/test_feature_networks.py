@@ -133,7 +133,7 @@ def test_a_download_that_differs_from_the_servers_checksum_is_refused(server, tm
     server.md5 = base64.b64encode(b"0" * 16).decode()
     with pytest.raises(UserError, match=r"md5 .* instead of .*--inception FILE"):
         inception.load_inception()
-    assert not list((tmp_path / "cache").glob("*"))
+    assert not list((tmp_path / "cache").glob("[!.]*"))
 
 
 def test_without_a_network_one_line_says_how_to_get_it(monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench import cuda_harness as harness
-from dnnlib.tflib.native import build
+from dnnlib import util
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ROOT / "dnnlib" / "tflib" / "native" / "src"
@@ -30,7 +30,7 @@ def kernels(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     path = folder / "cuda_kernels.so"
-    with build.lock(folder / "cuda_kernels.lock"):
+    with util.lock(folder / "cuda_kernels.lock"):
         if not path.exists():
             command = ["g++", "-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-DGANSFORMER_EMULATE"]
             command += ["-include", str(SHIM), "-o", str(path)]

@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections import namedtuple
-from typing import Iterator, Sequence
+from typing import Sequence
 
 from dnnlib import util
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
@@ -47,10 +47,7 @@ class Unavailable(Exception):  # noqa: N818 - a state of things, which has a fal
 
 def folder() -> pathlib.Path:
     """Where finished libraries lie: $DNNLIB_NATIVE_DIR, else below the user's cache folder."""
-    if os.environ.get("DNNLIB_NATIVE_DIR"):
-        return pathlib.Path(os.environ["DNNLIB_NATIVE_DIR"])
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "gansformer" / "native"
+    return util.cache_folder("DNNLIB_NATIVE_DIR", "native")
 
 
 def find_toolchain(cuda_archs: Sequence[str] | None = None) -> Toolchain:
@@ -147,7 +144,7 @@ def build(toolchain: Toolchain) -> pathlib.Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with lock(path.with_suffix(".lock")):
+        with util.lock(path.with_suffix(".lock")):
             if not path.exists():  # unless another process has built it meanwhile
                 _build_locked(toolchain, path)
     except OSError as error:
@@ -220,20 +217,6 @@ def _run(command: Sequence[str], work: str) -> None:
         raise Unavailable(
             f"{command[0]} failed with status {done.returncode}: {complaint.strip()[:300]}"
         )
-
-
-@contextlib.contextmanager
-def lock(path: pathlib.Path) -> Iterator[None]:
-    """One process at a time. Where files cannot be locked, all may build; the rename is atomic."""
-    try:
-        import fcntl  # noqa: PLC0415 - exists on Unix only
-    except ImportError:
-        yield
-        return
-    with path.open("w", encoding="utf-8") as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _version(compiler: str) -> str:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import errno
 import hashlib
 import html.parser
 import json
 import os
+import re
 import shutil
 import time
 import urllib.parse
+from collections import namedtuple
 
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.util import log
+from dnnlib.util import explain_full_disk, log
 
 _BLOCK = 1 << 20
 _NETWORK_BLOCK = 1 << 16  # what a break of the connection can cost
 _TIMEOUT = (20, 60)  # seconds to connect, and without any data
-_FRUITLESS_TRIES = 6  # in a row, without a single byte
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
+
+# What is downloaded: title and way_out stand in errors, room is what to do about a full disk.
+_Job = namedtuple("_Job", "url part title way_out room tries")
 
 
 class _BrokenOffError(Exception):
     """A failure after which it makes sense to try again."""
 
 
-def file_md5(path, title=""):
+def file_md5(path: str, title: str = "") -> str:
     """MD5 of a file, in hexadecimal, with a progress bar for large ones."""
     digest, size = hashlib.md5(), os.path.getsize(path)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {title}", disable=None)
@@ -40,93 +44,123 @@ def file_md5(path, title=""):
     return digest.hexdigest()
 
 
-def download(url, path, md5=None):
+def download(
+    url: str,
+    path: str | os.PathLike,
+    md5: str | None = None,
+    *,
+    title: str | None = None,
+    way_out: str = "give a path of the file instead",
+    room: str = "free some space",
+    tries: int = 6,
+) -> None:
     """Download a file; what an earlier, interrupted call left is continued.
 
     The bytes go to ``path``.part, which is renamed once it is whole and its checksum is right. A
     wrong checksum makes it start over, once.
 
     Args:
-        url: HTTP(S); Google Drive's confirmation page for large files is answered.
-        path: where the file ends up.
-        md5: its checksum, if known.
+      url: HTTP(S); Google Drive's confirmation page for large files is answered.
+      path: where the file ends up.
+      md5: its checksum, if known; else the one that the server tells, if it does.
+      title: what errors call the file; the URL by default.
+      way_out: how else the user can have the file.
+      room: what the user can do when the disk has no room for it.
+      tries: failures in a row, without a single byte, after which it gives up.
 
     Raises:
-        UserError: it cannot be had, or it is not the file that was expected.
+      UserError: it cannot be had, or it is not the file that was expected.
     """
-    name = os.path.basename(path)
+    path = os.fspath(path)
+    job = _Job(url, path + ".part", title or url, way_out, room, tries)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     for attempt in range(2):
-        _fetch(url, path + ".part", name)
-        found = file_md5(path + ".part", name) if md5 else None
-        if found == md5:
-            os.replace(path + ".part", path)
-            _forget(path + ".part.json")
+        _fetch(job)
+        wanted = md5 or _read_note(job)["md5"]
+        found = file_md5(job.part, job.title) if wanted else None
+        if found == wanted and os.path.getsize(job.part):
+            os.replace(job.part, path)
+            _forget(job.part + ".json")
             return
-        os.remove(path + ".part")
+        is_empty = not os.path.getsize(job.part)
+        _forget(job.part, job.part + ".json")
+        if is_empty:
+            raise UserError(f"{job.title}: the server sends an empty file; {way_out}")
         again = "; downloading it again" if attempt == 0 else ""
-        log(f"{name}: md5 {found} instead of {md5}{again}")
+        log(f"{_name(job)}: md5 {found} instead of {wanted}{again}")
     raise UserError(
-        f"{url}: md5 {found} instead of {md5}, twice: not the file that is expected; give another "
-        "place with --source"
+        f"{job.title}: md5 {found} instead of {wanted}, twice: not the file that is expected; "
+        f"{way_out}"
     )
 
 
-def _fetch(url, part, name):
-    """Bring ``part`` to its full length, in as many tries as it takes."""
+def _name(job):
+    return os.path.basename(job.part)[: -len(".part")]
+
+
+def _size(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def _fetch(job):
+    """Bring the part to its full length, in as many tries as it takes."""
     import requests  # noqa: PLC0415 - only those who download need it
 
     fruitless = 0
     with requests.Session() as session:
         while True:
-            before = os.path.getsize(part) if os.path.exists(part) else 0
+            before = _size(job.part)
             try:
-                return _continue(session, url, part, name)
+                return _continue(session, job)
             except (requests.RequestException, _BrokenOffError) as error:
                 reason = str(error) if isinstance(error, _BrokenOffError) else type(error).__name__
-            after = os.path.getsize(part) if os.path.exists(part) else 0
+            after = _size(job.part)
             fruitless = 0 if after > before else fruitless + 1
-            if fruitless == _FRUITLESS_TRIES:
+            if fruitless == job.tries:
                 raise UserError(
-                    f"{url}: the download failed ({reason}), {fruitless} times in a row; the same "
-                    "command goes on later, or give another place with --source"
+                    f"{job.title}: the download failed ({reason}), {fruitless} times in a row; the "
+                    f"same command goes on later, or {job.way_out}"
                 )
             wait = min(_FIRST_WAIT * 2**fruitless, _LONGEST_WAIT)
-            log(f"{name}: {reason} at {after / 1e6:.1f} MB; trying again in {wait:.0f} s")
+            log(f"{_name(job)}: {reason} at {after / 1e6:.1f} MB; trying again in {wait:.0f} s")
             time.sleep(wait)
 
 
-def _continue(session, url, part, name):
-    """One request for what is missing of ``part``."""
-    have, version = _what_is_there(part, url)
+def _continue(session, job):
+    """One request for what is missing of the part."""
+    note = _read_note(job)
+    have = _size(job.part) if note["is_ours"] else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if version:  # where the server tells none, the checksum finds a mixture
-            headers["If-Range"] = version
-    with _open_file(session, url, headers) as response:
+        if note["version"]:  # where the server tells none, the checksum finds a mixture
+            headers["If-Range"] = note["version"]
+    with _open_file(session, job, headers) as response:
         if response.status_code == 416:  # nothing is missing, or the file has changed
             if response.headers.get("Content-Range") == f"bytes */{have}":
                 return
-            os.remove(part)
+            os.remove(job.part)
             raise _BrokenOffError("the file has changed on the server")
-        _check_status(response, url)
+        _check_status(response, job)
         if response.status_code != 206:
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        _check_room(part, total, have)
-        _note_version(part, url, response.headers)
-        with _disk_full_explained(part):
-            _write(response, part, have, total, name)
-    if total is not None and os.path.getsize(part) < total:
+        _check_room(job, total, have)
+        _write_note(job, response.headers)
+        with explain_full_disk(
+            f"{job.part}: the disk is full; free some space and run the same command again: the "
+            "download goes on where it stopped"
+        ):
+            _write(response, job, have, total)
+    if total is not None and os.path.getsize(job.part) < total:
         raise _BrokenOffError("the connection broke off")
 
 
-def _write(response, part, have, total, name):
-    """Append the response's body to the first ``have`` bytes of ``part``."""
-    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name, disable=None)
-    with open(part, "r+b" if have else "wb") as file, bar:  # noqa: PTH123
+def _write(response, job, have, total):
+    """Append the response's body to the first ``have`` bytes of the part."""
+    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=_name(job), disable=None)
+    with open(job.part, "r+b" if have else "wb") as file, bar:  # noqa: PTH123
         file.seek(have)
         file.truncate()
         for block in response.iter_content(_NETWORK_BLOCK):
@@ -134,68 +168,62 @@ def _write(response, part, have, total, name):
             bar.update(len(block))
 
 
-def _check_status(response, url):
+def _check_status(response, job):
     """Sort the server's refusals into temporary and final ones."""
     if response.status_code in _TEMPORARY:
         raise _BrokenOffError(f"the server says {response.status_code} {response.reason}")
     if response.status_code not in (200, 206):
         raise UserError(
-            f"{url}: the server says {response.status_code} {response.reason}; "
-            "give another place with --source"
+            f"{job.title}: the download failed (the server says {response.status_code} "
+            f"{response.reason}); {job.way_out}"
         )
 
 
-def _check_room(part, total, have):
+def _check_room(job, total, have):
     """Refuse a download that the disk cannot hold before it starts."""
-    free = shutil.disk_usage(os.path.dirname(part) or ".").free
+    free = shutil.disk_usage(os.path.dirname(job.part) or ".").free
     if total is not None and total - have > free:
         raise UserError(
-            f"{part}: {(total - have) / 1e9:.1f} GB are missing, but only {free / 1e9:.1f} GB are "
-            "free; free some space, or choose another --data-dir"
+            f"{job.part}: {(total - have) / 1e9:.1f} GB are missing, but only {free / 1e9:.1f} GB "
+            f"are free; {job.room}"
         )
 
 
-# Which version of the file a part belongs to: only that one may be continued.
+# Beside a part lies what is known of the file: which version it is, as only that one may be
+# continued, and its checksum.
 
 
-def _what_is_there(part, url):
-    """Length of ``part`` and the version it belongs to; 0 if it cannot be continued."""
+def _read_note(job):
+    """What is known: dict of version, md5, and is_ours, whether the part is of this file at all."""
     try:
-        with open(part + ".json", encoding="utf-8") as file:  # noqa: PTH123
+        with open(job.part + ".json", encoding="utf-8") as file:  # noqa: PTH123
             note = json.load(file)
-        if note["url"] == url:
-            return os.path.getsize(part), note["version"]
+        return dict(version=note["version"], md5=note["md5"], is_ours=note["url"] == job.url)
     except (OSError, ValueError, KeyError):
-        pass
-    return 0, None
+        return dict(version=None, md5=None, is_ours=False)
 
 
-def _note_version(part, url, headers):
-    """Remember what the server calls the version that it sends."""
+def _write_note(job, headers):
+    """Remember what the server says of the file that it sends."""
     etag = headers.get("ETag", "")
     version = headers.get("Last-Modified", "") if etag.startswith("W/") else etag
-    note = {"url": url, "version": version or headers.get("Last-Modified", "")}
-    with open(part + ".json", "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(note, file)
+    version = version or headers.get("Last-Modified", "")
+    with open(job.part + ".json", "w", encoding="utf-8") as file:  # noqa: PTH123
+        json.dump({"url": job.url, "version": version, "md5": _told_md5(headers)}, file)
 
 
-def _forget(path):
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
+def _told_md5(headers):
+    """The checksum that Google's storage tells of a file, if it does."""
+    told = re.search(r"\bmd5=([A-Za-z0-9+/]+=*)", headers.get("x-goog-hash", ""))
+    if told is None or "Content-Encoding" in headers:
+        return None
+    return base64.b64decode(told.group(1)).hex()
 
 
-@contextlib.contextmanager
-def _disk_full_explained(part):
-    """Turn a full disk into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"{part}: the disk is full; free some space and run the same command again: the "
-            "download goes on where it stopped"
-        ) from error
+def _forget(*paths):
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
 
 
 # Google Drive asks before it sends a file that is too large for its virus scan.
@@ -222,9 +250,9 @@ class _ConfirmationForm(html.parser.HTMLParser):
         self._is_inside = self._is_inside and tag != "form"
 
 
-def _open_file(session, url, headers):
+def _open_file(session, job, headers):
     """The response that carries the file, behind a confirmation page if there is one."""
-    response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    response = session.get(job.url, headers=headers, stream=True, timeout=_TIMEOUT)
     if not _is_page(response):
         return response
     with response:
@@ -235,8 +263,8 @@ def _open_file(session, url, headers):
             return response
         response.close()
     raise UserError(
-        f"{url}: the server sends a web page instead of the file (on Google Drive often: too many "
-        "downloads today); try again tomorrow, or give another place with --source"
+        f"{job.title}: the server sends a web page instead of the file (on Google Drive often: too "
+        f"many downloads today); try again tomorrow, or {job.way_out}"
     )
 
 
