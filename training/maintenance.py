@@ -13,10 +13,12 @@ import numpy as np
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from dnnlib.tflib.autosummary import SummaryWriter
-from training import checkpoint, images, visualize
+from training import checkpoint, images, report, visualize
 from training.options import LoopOptions
 
 OVERLAY_NUM = 8  # samples on an attention sheet
+STRIPS_NUM = 4  # samples on a sheet of all layers
+LINE_WIDTH = 100
 GRID_PIXELS = 1024  # width of a sample grid, about
 STATS_NAME = "stats.jsonl"
 _SNAPSHOT = re.compile(r"network-snapshot-(\d{6,})\.pkl")
@@ -63,6 +65,7 @@ class Maintenance:
             reals, _ = self._dataset.sample_grid(self._grid_num)
             self._save_grid("reals.png", reals)
             self._save_pictures()
+            self._write_report()
         self._timed_since = time.time()
 
     def end_first_step(self):
@@ -82,6 +85,7 @@ class Maintenance:
             self._save_pictures()
             self._save_state()  # last: whoever finds it finds the rest
             self._measure()
+            self._write_report()
         self._timed_nimg, self._timed_since = state.nimg, time.time()
 
     def stop(self):
@@ -196,22 +200,39 @@ class Maintenance:
         samples, *maps = Gs.run(z, labels, batch_size=batch, **options)
         self._save_grid(f"fakes-{self._kimg()}.png", samples)
         if has_attention:
-            num = min(OVERLAY_NUM, len(samples))
-            cropped = [images.crop_to_ratio(x[:num], self._ratio) for x in [samples, *maps]]
-            path = self._run_dir / f"attention-{self._kimg()}.png"
-            visualize.save_attention_overlay(path, cropped[0], cropped[1:])
+            self._save_attention("attention", visualize.overlay_sheet, OVERLAY_NUM, samples, maps)
+            self._save_attention("layers", visualize.layer_strips, STRIPS_NUM, samples, maps)
         if not self._options.keep_samples:
-            for kind in ("fakes", "attention"):
+            for kind in ("fakes", "attention", "layers"):
                 for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:
                     path.unlink()
 
+    def _save_attention(self, kind, draw, num, samples, maps):
+        """A sheet of the first ``num`` samples, drawn by ``draw(samples, maps, ratio=...)``."""
+        sheet = draw(samples[:num], [layer[:num] for layer in maps], ratio=self._ratio)
+        self._save_picture(f"{kind}-{self._kimg()}.png", sheet)
+
     def _save_grid(self, name, samples):
         cropped = images.crop_to_ratio(samples, self._ratio)
-        images.save_sample_grid(self._run_dir / name, cropped, self._columns)
+        self._save_picture(name, images.sample_grid(cropped, self._columns))
+
+    def _save_picture(self, name, picture):
+        """Write [H, W, 3] uint8 to a file, and for TensorBoard."""
+        images.save_picture(self._run_dir / name, picture)
+        if self._writer is not None:
+            kind = pathlib.Path(name).stem.partition("-")[0]
+            self._writer.write_image(kind, picture, self._state.nimg)
+
+    def _write_report(self):
+        """Write report.html; a training does not end because its page cannot be written."""
+        try:
+            report.write_report(self._run_dir)
+        except (UserError, OSError, ValueError, KeyError, TypeError) as error:
+            util.log(f"{report.REPORT_NAME} not written: {error}")
 
 
 def status_line(row):
-    """The line of a tick, at most 100 columns.
+    """The line of a tick, in columns as long as it fits 100 of them.
 
     Args:
       row: statistics of the tick.
@@ -221,11 +242,22 @@ def status_line(row):
         f"kimg {row['kimg']:<7.1f}",
         f"time {util.format_time(row['seconds']):<11s}",
         f"sec/kimg {row['sec_per_kimg'] or 0:<6.4g}",
-        f"G {row['loss/G']:<6.3g}",
-        f"D {row['loss/D']:<6.3g}",
+        f"G {_short(row['loss/G']):<6s}",
+        f"D {_short(row['loss/D']):<6s}",
     ]
-    parts += [f"{k[4:]} {v:<7.3g}" for k, v in row.items() if k in ("reg/r1", "reg/r2", "reg/gp")]
-    return " ".join([*parts, f"mem {row['memory_gb']:.1f} GB"])
+    penalties = ("reg/r1", "reg/r2", "reg/gp")
+    parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k in penalties]
+    line = " ".join([*parts, f"mem {row['memory_gb']:.1f} GB"])
+    return line if len(line) <= LINE_WIDTH else " ".join(line.split())
+
+
+def _short(value):
+    """A number in at most seven columns, such as -1.2e-5."""
+    text = f"{value:.3g}"
+    if "e" not in text:
+        return text
+    number, exponent = f"{value:.1e}".split("e")
+    return f"{number}e{int(exponent)}"
 
 
 def _row_nimg(row):

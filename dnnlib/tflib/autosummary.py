@@ -4,12 +4,16 @@ A scalar may be a tensor, which is then averaged inside the graph over all its e
 plain number. Reading a summary starts a new average.
 """
 
+import io
 import pathlib
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dnnlib.tflib import tfutil
+
+MAX_IMAGE_SIZE = 1024  # pixels: larger pictures are reduced to fit
 
 _plain = {}  # name => [count, sum] of plain numbers
 
@@ -67,7 +71,7 @@ def collect_autosummaries():
 
 
 class SummaryWriter:
-    """Writes scalars to a TensorBoard event file.
+    """Writes scalars and pictures to a TensorBoard event file.
 
     Args:
       folder: where the file goes; made if it is not there.
@@ -81,6 +85,28 @@ class SummaryWriter:
         """Append {name: number} at a step, which may be any int."""
         values = [tf.Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
         self._writer.add_summary(tf.Summary(value=values), step)
+        self._writer.flush()
+
+    def write_image(self, name, picture, step):
+        """Append a picture, as a JPEG of at most MAX_IMAGE_SIZE.
+
+        Args:
+          name: of the picture; the same at every step.
+          picture: [H, W, 3] uint8.
+          step: any int.
+        """
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        image.thumbnail((MAX_IMAGE_SIZE, MAX_IMAGE_SIZE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=90)
+        value = tf.Summary.Image(
+            height=image.height,
+            width=image.width,
+            colorspace=3,  # RGB
+            encoded_image_string=buffer.getvalue(),
+        )
+        summary = tf.Summary(value=[tf.Summary.Value(tag=name, image=value)])
+        self._writer.add_summary(summary, step)
         self._writer.flush()
 
     def close(self):

@@ -1,10 +1,12 @@
 """Running averages in the graph and outside, and what reaches TensorBoard's files."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dnnlib import tflib
 from dnnlib.tflib.autosummary import SummaryWriter, collect_autosummaries, save_autosummaries
@@ -80,3 +82,16 @@ def test_event_file(session, tmp_path):
     events = [e for e in tf.train.summary_iterator(str(path)) if e.summary.value]
     assert [(e.step, e.summary.value[0].tag) for e in events] == [(8, "Loss/G")]
     assert events[0].summary.value[0].simple_value == 0.5
+
+
+def test_pictures_in_the_event_file(tmp_path):
+    writer = SummaryWriter(tmp_path)
+    writer.write_image("fakes", np.full([100, 2048, 3], (250, 10, 10), np.uint8), 8)
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    (event,) = [e for e in tf.train.summary_iterator(str(path)) if e.summary.value]
+    image = event.summary.value[0].image
+    assert (event.step, image.width, image.height) == (8, 1024, 50)
+    picture = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
+    assert picture.shape == (50, 1024, 3)
+    assert abs(picture.mean(axis=(0, 1)) - [250, 10, 10]).max() < 4

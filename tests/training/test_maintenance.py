@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from training import checkpoint, training_loop
+from training import checkpoint, images, report, training_loop
 from training.checkpoint import LoopState
 from training.maintenance import Maintenance, status_line
 
@@ -86,7 +87,7 @@ def test_a_run_leaves_its_files(make, tmp_path):
     run_ticks(outputs, state, 5)
     assert names(tmp_path, "*.pkl") == [f"network-snapshot-{k:06d}.pkl" for k in (2, 4)]
     assert names(tmp_path, "*.npz") == [f"training-state-{k:06d}.npz" for k in (2, 4)]
-    for kind in ("fakes", "attention"):
+    for kind in ("fakes", "attention", "layers"):
         assert names(tmp_path, f"{kind}-*.png") == [f"{kind}-{k:06d}.png" for k in (0, 2, 4)]
     assert (tmp_path / "reals.png").exists()
     state.nimg += 1000
@@ -114,12 +115,61 @@ def test_all_snapshots_are_kept_if_asked(make, tmp_path):
     assert len(names(tmp_path, "network-snapshot-*")) == 12
     assert names(tmp_path, "fakes-*") == ["fakes-000012.png"]
     assert names(tmp_path, "attention-*") == ["attention-000012.png"]
+    assert names(tmp_path, "layers-*") == ["layers-000012.png"]
 
 
 def test_no_overlay_without_attention(make, tmp_path):
     outputs, _ = make(has_attention=False)
     outputs.begin(1.0)
     assert names(tmp_path, "*.png") == ["fakes-000000.png", "reals.png"]
+
+
+def test_pictures_keep_the_ratio_of_the_dataset(make, tmp_path):
+    outputs, _ = make()
+    outputs.begin(1.0)
+    columns, rows, cell = 12, 6, (12 * 8, 16 * 8)  # 16 pixels, 12 of them kept, enlarged 8 times
+    grid = images.read_picture(tmp_path / "fakes-000000.png")
+    assert grid.shape == (rows * cell[0], columns * cell[1], 3)
+    sheet = images.read_picture(tmp_path / "attention-000000.png")
+    assert 4 * cell[0] < sheet.shape[0] < 4 * cell[1]  # four rows of samples
+
+
+def test_the_report_is_written_at_every_snapshot(make, tmp_path):
+    outputs, state = make(snapshot_ticks=2)
+    outputs.begin(1.0)
+    pages = []
+    for tick in range(4):
+        if tick % 2 == 0:
+            pages.append((tmp_path / "report.html").read_text(encoding="utf-8"))
+            (tmp_path / "report.html").unlink()
+        run_ticks(outputs, state, 1)
+    assert "fakes" in pages[0] and '"charts": []' in pages[0]
+    assert "Losses" in pages[1] and (tmp_path / "report.html").exists()
+
+
+def test_a_report_that_fails_stops_no_training(make, tmp_path, monkeypatch, capsys):
+    def fail(_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(report, "write_report", fail)
+    outputs, state = make(snapshot_ticks=1)
+    run_ticks(outputs, state, 1)
+    assert (tmp_path / "training-state-000001.npz").exists()
+    assert "report.html not written: the disk is full" in capsys.readouterr().out
+
+
+def test_tensorboard_gets_pictures(session, make, tmp_path):
+    outputs, state = make(snapshot_ticks=1, summarize=True)
+    outputs.begin(1.0)
+    run_ticks(outputs, state, 1)
+    outputs.close()
+    (path,) = tmp_path.glob("events.*")
+    seen = {}
+    for event in tf.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+            if value.HasField("image"):
+                seen.setdefault(value.tag, []).append(event.step)
+    assert seen == {"reals": [0], "fakes": [0, 1000], "attention": [0, 1000], "layers": [0, 1000]}
 
 
 def test_samples_are_the_same_latents_each_time(make, tmp_path):
@@ -208,3 +258,6 @@ def test_the_status_line_fits_a_terminal(reg):
     line = status_line(row)
     assert len(line) <= 100
     assert "tick 3124" in line and "kimg 25000.0" in line and "11d 13h 46m" in line
+    row.update({"loss/G": -1.23456e-5, "loss/D": -1.23456e-5, reg: 1.23456e-12})
+    line = status_line(row)
+    assert len(line) <= 100 and "D -1.2e-5" in line
