@@ -5,6 +5,7 @@ look at: uint8 [H, W, 3]. Every file is written under a temporary name first, so
 a picture.
 """
 
+import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -77,14 +78,21 @@ def save_picture(path, picture, text=None):
     if ending not in FORMATS:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: pictures are written as {known}, not as {ending!r}")
+    with atomic_write(path) as file:
+        file.write(encode_picture(picture, ending, text))
+
+
+def encode_picture(picture, ending, text=None):
+    """The bytes of a picture file; ``ending`` is one of FORMATS, the rest as for save_picture."""
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
     options = {"PNG": {"pnginfo": info}, "JPEG": {"quality": 95, "subsampling": 0}}
     options["WEBP"] = {"lossless": True}
     kind = FORMATS[ending]
-    with atomic_write(path) as file:
-        Image.fromarray(np.ascontiguousarray(picture)).save(file, kind, **options[kind])
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, kind, **options[kind])
+    return file.getvalue()
 
 
 def read_picture(path):

@@ -169,7 +169,12 @@ def replace_layers(ws, others, num_layers):
 def save_latents(path, z, ws, **arrays):
     """Write latents to an .npz file: z, ws and what else describes them (seeds, psi, labels)."""
     with atomic_write(path) as file:
-        np.savez(file, z=z, ws=ws, **arrays)
+        write_latents(file, z, ws, **arrays)
+
+
+def write_latents(file, z, ws, **arrays):
+    """Like :func:`save_latents`, into an open file."""
+    np.savez(file, z=z, ws=ws, **arrays)
 
 
 def load_ws(path, shape):
