@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from training.randomness import random_source
-from training.synthesis_graph import log2_resolution
+from training.synthesis_graph import log2_resolution, noise_mode_of
 
 PUBLISHED = (False, True, "head", "legacy")
 
@@ -34,6 +34,7 @@ def generator(
     truncation_psi_val=None,
     truncation_cutoff_val=None,
     w_avg_beta=0.995,
+    average_by_component=False,
     style_mixing=0.9,
     component_mixing=0.0,
     component_dropout=0.0,
@@ -78,6 +79,9 @@ def generator(
       truncation_psi_val: the same for validation, where there is none by default.
       truncation_cutoff_val: the same.
       w_avg_beta: decay of the latents' running average, per training step.
+      average_by_component: keep an average of each latent, [K, D], to truncate it about. By default
+        there is one for all, [D], as in the published code: short of a long training it may be far
+        from any component's own, and truncation then spoils the images.
       style_mixing: probability that the layers after a random one get other latents, in training.
       component_mixing: probability that the components after a random one do.
       component_dropout: probability that a component is hidden, in training.
@@ -113,7 +117,8 @@ def generator(
     c.set_shape([None, c_dim])
     source = random_source(rng, z)
 
-    ltnt_pos, w_avg = _own_variables(components_num, w_dim, transformer, published)
+    ltnt_pos = _components_encoding(components_num, w_dim, transformer, published)
+    w_avg = average_variable(w_dim, num_latents if average_by_component else None)
     shared = dict(
         w_dim=w_dim,
         components_num=components_num,
@@ -177,17 +182,11 @@ def generator(
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def noise_mode_of(noise_mode, randomize_noise):
-    """The two spellings of the option in one; None if neither is given."""
-    if noise_mode is None and randomize_noise is not None:
-        return "random" if randomize_noise else "const"
-    return noise_mode
-
-
-def average_variable(w_dim):
-    """Running average of w, [D]."""
+def average_variable(w_dim, num_latents=None):
+    """Running average of w: [D], or [K, D] with ``num_latents``."""
+    shape = [w_dim] if num_latents is None else [num_latents, w_dim]
     init = tf.initializers.zeros()
-    return tf.get_variable("dlatent_avg", shape=[w_dim], initializer=init, trainable=False)
+    return tf.get_variable("dlatent_avg", shape=shape, initializer=init, trainable=False)
 
 
 def update_average(ws, w_avg, beta):
@@ -195,10 +194,10 @@ def update_average(ws, w_avg, beta):
 
     Args:
       ws: [N, K, L, D].
-      w_avg: variable [D].
+      w_avg: variable, [D] or [K, D].
       beta: decay.
     """
-    batch_avg = tf.reduce_mean(ws[:, :, 0], axis=[0, 1])
+    batch_avg = tf.reduce_mean(ws[:, :, 0], axis=[0, 1] if w_avg.shape.ndims == 1 else [0])
     with tf.control_dependencies([w_avg.assign(batch_avg + (w_avg - batch_avg) * beta)]):
         return tf.identity(ws)
 
@@ -208,7 +207,7 @@ def truncate(ws, w_avg, psi, cutoff):
 
     Args:
       ws: [N, K, L, D].
-      w_avg: [D].
+      w_avg: [D] or [K, D].
       psi: scale; None or 1 returns ws.
       cutoff: number of layers to act on; None for all.
     """
@@ -216,6 +215,8 @@ def truncate(ws, w_avg, psi, cutoff):
         return ws
     num_layers = ws.shape.as_list()[2]
     acts = tf.reshape(_before(num_layers, num_layers if cutoff is None else cutoff), [-1, 1])
+    if w_avg.shape.ndims == 2:
+        w_avg = tf.expand_dims(w_avg, 1)  # [K, 1, D]
     return w_avg + (ws - w_avg) * (1.0 + (psi - 1.0) * acts)
 
 
@@ -264,15 +265,14 @@ def _set_shape(z, shape):
     return z
 
 
-def _own_variables(components_num, w_dim, transformer, published):
-    """Encoding of the components, [components_num, D], and the average of w, [D]."""
+def _components_encoding(components_num, w_dim, transformer, published):
+    """What tells the components apart, [components_num, D]."""
     rows = components_num
     if published and published != "legacy" and not transformer:
         rows -= 1  # never used there
     with tf.variable_scope("ltnt_emb"):
         init = tf.initializers.random_uniform(0.0, 1.0)
-        ltnt_pos = tf.get_variable("emb", shape=[rows, w_dim], initializer=init)
-    return tf.convert_to_tensor(ltnt_pos), average_variable(w_dim)
+        return tf.convert_to_tensor(tf.get_variable("emb", shape=[rows, w_dim], initializer=init))
 
 
 def _component_mask(rng, num, dropout, is_training):

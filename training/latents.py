@@ -62,7 +62,7 @@ def truncate(ws, average, psi, cutoff=None):
 
     Args:
       ws: [..., L, D].
-      average: [D].
+      average: [D], or [K, 1, D].
       psi: a number; None or 1 leaves ws as they are.
       cutoff: the number of layers truncated, from 4x4 upwards; None for all.
 

@@ -18,7 +18,7 @@ GANSFORMER = {
 }
 
 # How to train on small images: a gamma that is right at 256x256 is far too strong at 32x32.
-SMALL = {"gamma": 0.5, "g-lr": 0.0025, "d-lr": 0.0025, "ema-kimg": 2.0}
+SMALL = {"gamma": 0.05, "style-mixing": 0.0, "g-lr": 0.004, "d-lr": 0.004, "ema-kimg": 2.0}
 
 # Values in which a dataset differs from GANSFORMER.
 DATASETS = {
@@ -32,7 +32,12 @@ DATASETS = {
     "ffhq": {"gamma": 10.0, "mirror-augment": True},
     "cityscapes": {"gamma": 20.0, "mirror-augment": True},
     "bedrooms": {"gamma": 100.0},
-    "scenes": {"components-num": 8, "latent-size": 128, **SMALL},
+    "scenes": {
+        "components-num": 8,
+        "latent-size": 128,
+        "average-by-component": True,
+        **SMALL,
+    },
 }
 
 BASELINES = {

@@ -92,6 +92,20 @@ def test_truncation_scales_about_the_average(session):
     np.testing.assert_allclose(half, avg + (full - avg) * 0.5, atol=1e-5)
 
 
+def test_every_latent_may_have_an_average_of_its_own(session):
+    net = network(w_avg_beta=0.9, average_by_component=True)
+    z, before = latents(), net.get_var("dlatent_avg")
+    full = net.run(z, None, truncation_psi=1, return_ws=True)[2]
+    assert before.shape == (full.shape[1], full.shape[3])
+    session.run(net.get_output_for(tf.constant(z), None, is_training=True)[0])
+    avg = net.get_var("dlatent_avg")
+    mean = full[:, :, 0].mean(axis=0)
+    np.testing.assert_allclose(avg, mean + (before - mean) * 0.9, atol=1e-5)
+    avg = avg[:, np.newaxis]
+    ws = net.run(z, None, truncation_psi=0.25, return_ws=True)[2]
+    np.testing.assert_allclose(ws, avg + (full - avg) * 0.25, atol=1e-5)
+
+
 def test_truncation_takes_tensors(session):
     ws, avg = tf.ones([1, 2, 4, 3]), tf.zeros([3])
     got = session.run(truncate(ws, avg, tf.constant(0.25), tf.constant(3)))
