@@ -162,6 +162,7 @@ GROUPS = {
         Flag("keep-samples",       "loop.keep_samples",                    boolean,   "keep the sample images of earlier snapshots"),
         Flag("summarize",          "loop.summarize",                       boolean,   "write TensorBoard events"),
         Flag("truncation-psi",     "G.truncation_psi",                     number(float), "truncation of sample images"),
+        Flag("average-by-component", "G.average_by_component",            boolean,   "truncate each latent towards an average of its own, not towards one for all", needs="transformer"),
     ),
     "Looking": (
         Flag("vis-images",         "vis.images",                           boolean,   "samples (of these kinds, all useful ones are made if none is named)", needs="vis"),

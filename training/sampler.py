@@ -105,7 +105,8 @@ class Sampler:
         self.has_attention = "maps_out" in Gs.output_names
         maps = [x for x, y in zip(Gs.output_shapes, Gs.output_names) if y == "maps_out"]
         self.num_layers = maps[0][2] if maps else 0
-        self._average = Gs.get_var("dlatent_avg")
+        average = Gs.get_var("dlatent_avg")  # [D], or [K, D]
+        self._average = average if average.ndim == 1 else average[:, np.newaxis]
         self._graphs = {}
         if class_idx is not None and not 0 <= class_idx < self.num_classes:
             last = self.num_classes - 1
