@@ -8,18 +8,18 @@ started=$(date +%s)
 
 train() {
     "$python" run_network.py --train --gansformer-default --dataset scenes --expname demo \
-        --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 16 --ema-kimg 0.5 \
-        --tick 1 --snapshot-ticks 5 --total-kimg "$1"
+        --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 8 --ema-kimg 0.5 \
+        --tick 1 --snapshot-ticks 6 --total-kimg "$1"
 }
 
 echo "1/4  Rendering scenes"
 "$python" prepare_data.py --scenes --images-num 6000 --resolution 32
 
 echo "2/4  Training the first half"
-train 15
+train 12
 
 echo "3/4  Resuming the same run for the second half"
-train 30
+train 24
 
 echo "4/4  Drawing 16 samples and the attention of each latent"
 "$python" generate.py --model $run/network-final.pkl --seeds 0-15 --grid --attention --output-dir $run/generated
