@@ -38,6 +38,9 @@ def main(argv=None):
     find_metrics(config["eval"]["metrics"] or "none", config["eval"]["images_num"])
     if config["run"]["train"]:
         train(config, dataset)
+        # What it began with is no longer what to look at.
+        config["run"]["pretrained_pkl"] = None
+        given.pop("pretrained-pkl", None)
     if config["run"]["vis"]:
         visualize(config, dataset)
     if config["run"]["eval"]:
@@ -88,15 +91,22 @@ def train(config, dataset):
     if run_dir is None:
         return
     with resume.locked(run_dir), runs.open_log(run_dir):
-        runs.save_config(run_dir, config)
         devices = start_tensorflow(config)
+        from training import pretrained  # noqa: PLC0415 - needs TensorFlow
+
+        source = pretrained.prepare(run_dir, config)
+        runs.save_config(run_dir, config)
         from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
         from training.training_loop import training_loop  # noqa: PLC0415 - needs TensorFlow
 
         metrics = training_metrics(config, dataset, run_dir)
 
         util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
-        training_loop(run_dir, config, dataset, devices, metrics)
+        try:
+            training_loop(run_dir, config, dataset, devices, metrics, source)
+        except pretrained.NothingFitsError:
+            (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
+            raise
         util.log(f"Done: {run_dir}/network-final.pkl")
 
 

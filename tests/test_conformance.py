@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from published_calls import (
     HEAD,
     INPUTS,
@@ -88,3 +89,45 @@ def test_minibatch_groups_follow_the_batch_size(session, data_dir):
     by_four = run_discriminator(D, family("G_GANformer"), images, batch_size=4)
     assert np.abs(by_four[:4] - data["D_scores_batch4"]).max() < TOLERANCE
     assert np.abs(by_four - at_once).max() > 100 * TOLERANCE
+
+
+def _layers_below(images, prefix):
+    """{scope: output of the layer, NCHW}: what is made in a scope and used outside of it."""
+    found = {}
+    for op in images.graph.get_operations():
+        if not op.name.startswith(prefix):
+            continue
+        scope = op.name[len(prefix) :].rpartition("/")[0]
+        while scope:
+            for tensor in op.outputs:
+                inside = f"{prefix}{scope}/"
+                leaves = any(not user.name.startswith(inside) for user in tensor.consumers())
+                if leaves and tensor.shape.ndims == 4:
+                    found[scope] = tensor  # the last one
+            scope = scope.rpartition("/")[0]
+    return {scope: tf.transpose(x, [0, 3, 1, 2]) for scope, x in found.items()}
+
+
+def test_layers_give_what_the_published_layers_gave(session, data_dir):
+    """One sample, layer by layer; so an error is found where it begins."""
+    path = data_dir / "conformance" / "networks" / "head__02_gansformer_ffhq_r32"
+    want, data = np.load(str(path) + "_debug.npz"), np.load(str(path.with_suffix(".npz")))
+    synthesis = tflib.load_networks(str(path.with_suffix(".pkl")), only=-1).components.synthesis
+    ws = np.tile(data["Gs_psi1_ws"][:1, :, np.newaxis], [1, 1, synthesis.input_shape[2], 1])
+    images = synthesis.get_output_for(
+        tf.constant(ws), noise_mode="const", maps="none", return_as_list=True
+    )[0]
+    layers = _layers_below(images, images.op.name.rpartition("/")[0] + "/")
+    # Ours multiplies the last two filters with each other, and learned constants with nothing.
+    exposed = set(want.files) - {"32x32/ToRGB/extraLayer", "4x4/Const"}
+    assert len(exposed) == 11
+    assert exposed <= set(layers)
+    found = tflib.run({name: layers[name] for name in exposed})
+    for name, value in found.items():
+        if name.endswith("/Conv1"):  # ours has the residual sum's factor in it already
+            value *= np.float32(np.sqrt(2))
+        noise = TOLERANCE * max(1, np.abs(want[name]).max())
+        assert value.shape == want[name].shape
+        assert np.abs(value - want[name]).max() < noise, name
+    const = np.abs(synthesis.get_var("4x4/Const/const") - want["4x4/Const"])
+    assert const.max() < TOLERANCE

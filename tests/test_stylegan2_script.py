@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import dnnlib
 from dnnlib import tflib
+from training import loss
 
 STYLEGAN2 = "stylegan2__config_f_r32"
 GANSFORMER = "head__01_gansformer_clevr_r32"
@@ -26,7 +27,7 @@ def open_pickle(session, data_dir):
     return load
 
 
-def test_sample(open_pickle):
+def test_sample(open_pickle, capsys):
     (_G, _D, Gs), _ = open_pickle(STYLEGAN2)
     noise_vars = [v for k, v in Gs.components.synthesis.vars.items() if k.startswith("noise")]
     assert len(noise_vars) == 7
@@ -34,6 +35,10 @@ def test_sample(open_pickle):
     kwargs.output_transform = dict(func=tflib.convert_images_to_uint8, nchw_to_nhwc=True)
     kwargs.randomize_noise = False
     kwargs.truncation_psi = 0.7
+    assert (Gs.static_kwargs.resolution, Gs.static_kwargs["num_channels"]) == (32, 3)
+    Gs.print_layers()
+    table = capsys.readouterr().out
+    assert "G_synthesis/32x32/Conv1" in table and "G_mapping/Dense7" in table
     z = np.random.RandomState(5).randn(1, *Gs.input_shape[1:])
     tflib.set_vars({v: np.random.RandomState(5).randn(*v.shape.as_list()) for v in noise_vars})
     images = Gs.run(z, None, **kwargs)
@@ -44,6 +49,7 @@ def test_sample(open_pickle):
 
 
 def test_mix_styles_by_hand(open_pickle):
+    """Styles of rows and columns, mixed layer by layer, as uint8 pictures."""
     (_G, _D, Gs), data = open_pickle(STYLEGAN2)
     z = data["z"]
     w = Gs.components.mapping.run(z, None)  # [4, 8, 32]
@@ -57,6 +63,19 @@ def test_mix_styles_by_hand(open_pickle):
     mixture = Gs.components.synthesis.run(mixed, **options)
     assert np.abs(mixture - images[:1]).max() > 0.01
     assert np.abs(mixture - images[1:2]).max() > 0.01
+
+    fmt = dict(func=tflib.convert_images_to_uint8, nchw_to_nhwc=True)
+    kwargs = dnnlib.EasyDict(output_transform=fmt, randomize_noise=False, minibatch_size=4)
+    all_z = np.stack([np.random.RandomState(seed).randn(*Gs.input_shape[1:]) for seed in (1, 2)])
+    all_w = Gs.components.mapping.run(all_z, None)
+    all_w = w_avg + (all_w - w_avg) * 0.7
+    row, col = all_w.copy()
+    row[[0, 1, 2]] = col[[0, 1, 2]]
+    pictures = Gs.components.synthesis.run(np.stack([row, col]), **kwargs)
+    assert (pictures.shape, pictures.dtype) == ((2, 32, 32, 3), np.uint8)
+    alone = Gs.components.synthesis.run(row[np.newaxis], **kwargs)[0]
+    assert np.abs(alone.astype(int) - pictures[0]).max() <= 1
+    assert np.any(pictures[0] != pictures[1])
 
 
 def test_project(open_pickle, session):
@@ -72,6 +91,12 @@ def test_project(open_pickle, session):
     noise_vars = []
     while f"G_synthesis/noise{len(noise_vars)}" in Gs.vars:
         noise_vars.append(Gs.vars[f"G_synthesis/noise{len(noise_vars)}"])
+    found = [v for k, v in synthesis.vars.items() if k.startswith("noise")]
+    assert [v.name for v in found] == [v.name for v in noise_vars] and len(found) == 7
+    # Measuring paths between images, both networks get what is meant for the outer one.
+    w_of_z = Gs.components.mapping.get_output_for(data["z"][:1], None, is_validation=True)
+    same = synthesis.get_output_for(w_of_z, randomize_noise=False, is_validation=True)
+    assert np.abs(tflib.run(same) - data["Gs_psi1_images"][:1]).max() < 1e-4
     tflib.run([tf.assign(v, tf.random_normal(tf.shape(v))) for v in noise_vars])
     opt = tflib.Optimizer(learning_rate=step_size)
     opt.register_gradients(distance, [w, *noise_vars])
@@ -82,6 +107,28 @@ def test_project(open_pickle, session):
     for _ in range(30):
         tflib.run(update, {step_size: 0.1})
     assert tflib.run(distance) < 0.5 * before
+
+
+@pytest.mark.slow
+def test_train_its_networks_with_our_losses(open_pickle):
+    """The losses give every network what a training gives: random numbers, training mode."""
+    (G, D, _Gs), data = open_pickle(STYLEGAN2)
+    rng = tflib.StepRandom(0, tf.constant(0, tf.int64), 4)
+    reals = tf.constant(data["D_images_in"][:4])
+    batch = loss.Batch(G, D, rng, tf.zeros([4, 0]), reals, D_options=dict(attention_dropout=0.1))
+    losses = [
+        loss.generator_loss(batch)[0],
+        loss.path_lengths(batch),
+        loss.discriminator_loss(batch)[0],
+        loss.discriminator_penalty(batch),
+    ]
+    for value, net in zip(losses, (G, G, D, D)):
+        assert tflib.run(value).shape[0] == 4
+        norms = [
+            tf.norm(g) for g in tf.gradients(value, list(net.trainables.values())) if g is not None
+        ]
+        norms = np.array(tflib.run(norms))
+        assert np.all(np.isfinite(norms)) and norms.max() > 0
 
 
 def test_sample_a_gansformer_the_same_way(open_pickle):
@@ -100,3 +147,7 @@ def test_sample_a_gansformer_the_same_way(open_pickle):
     truncated = w_avg + (ws - w_avg) * 0.7
     again, _ = Gs.components.synthesis.run(truncated, noise_mode="const")
     assert np.abs(again - data["Gs_psi07_images"]).max() < 1e-4
+    scripts, _ = Gs.components.synthesis.run(truncated, randomize_noise=False)
+    assert np.array_equal(scripts, again)
+    varied, _ = Gs.components.synthesis.run(truncated, randomize_noise=True)
+    assert np.abs(varied - again).max() > 1e-3

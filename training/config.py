@@ -265,4 +265,6 @@ def contradictions(old, new):
       List of (name, earlier value, value now).
     """
     fixed = [name for name in FLAGS if name not in FREE and name in old]
+    if new.get("pretrained-pkl") is not None and "pretrained-pkl" in old:
+        fixed.append("pretrained-pkl")  # what a run was begun with need not be said again
     return [(name, old[name], new[name]) for name in fixed if old[name] != new[name]]

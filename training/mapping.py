@@ -44,6 +44,7 @@ def mapping(
     component_mask=None,
     rng=None,
     is_template_graph=False,
+    is_validation=False,
 ):
     """Map the component latents, each on its own or together, and the global one.
 
@@ -74,6 +75,8 @@ def mapping(
       component_mask: [N, components_num], 0 hides a component from the others; None: none.
       rng: StepRandom; None: TensorFlow's stateful generators.
       is_template_graph: no bound tensors are there yet.
+      is_validation: accepted for old scripts, which give it to all networks; truncation is not
+        done here.
 
     Returns:
       w [N, K, D], or [N, K, L, D] with ``num_broadcast``.

@@ -12,7 +12,7 @@ class RunOptions:
     train: bool = False
     vis: bool = False
     eval: bool = False
-    pretrained_pkl: str | None = None  # model to look at; None = the experiment's newest snapshot
+    pretrained_pkl: str | None = None  # to begin with, look at or measure; None = the experiment's
     expname: str = "exp"  # runs are result_dir/expname-NNN
     result_dir: str = "results"
     restart: bool = False  # begin a new run even if there is an unfinished one

@@ -16,7 +16,6 @@ from training.discriminator import DiscriminatorGraph, discriminator
 from training.generator import (
     average_variable,
     mix_latents,
-    noise_mode_of,
     truncate,
     update_average,
 )
@@ -24,7 +23,12 @@ from training.layers import dense_layer
 from training.mapping import concat_labels, normalize
 from training.randomness import random_source
 from training.synthesis import synthesis
-from training.synthesis_graph import SynthesisGraph, check_options, log2_resolution
+from training.synthesis_graph import (
+    SynthesisGraph,
+    check_options,
+    log2_resolution,
+    noise_mode_of,
+)
 
 
 @tflib.register_builder("stylegan2_generator")
@@ -114,6 +118,7 @@ def stylegan2_mapping(
     mapping_lrmul=0.01,
     mapping_nonlinearity="lrelu",
     normalize_latents=True,
+    is_validation=False,
 ):
     """Map latents.
 
@@ -129,6 +134,8 @@ def stylegan2_mapping(
       mapping_lrmul: their learning-rate multiplier.
       mapping_nonlinearity: activation.
       normalize_latents: scale z, with its label, to unit mean square.
+      is_validation: accepted for old scripts, which give it to all networks; truncation is not
+        done here.
 
     Returns:
       w [N, D], or [N, L, D] with ``num_broadcast``.
@@ -165,6 +172,7 @@ def stylegan2_synthesis(
     channel_min=1,
     channel_decay=1.0,
     rng=None,
+    is_validation=False,
 ):
     """ws [N, L, D] to images.
 
@@ -205,11 +213,14 @@ def stylegan2_discriminator(
     mbstd_group_size=4,
     mbstd_num_channels=1,
     fused_modconv=None,
+    attention_dropout=0.0,
+    rng=None,
 ):
     """images [N, num_channels, H, W] in [-1, 1] and labels c [N, c_dim] to scores.
 
     Options as for :func:`training.discriminator.discriminator`; ``progressive`` gives the layout of
-    the configurations B to D, of architecture "orig".
+    the configurations B to D, of architecture "orig". ``attention_dropout`` and ``rng`` are
+    accepted because losses give them to every discriminator; there is nothing random here.
 
     Returns:
       scores [N, 1].

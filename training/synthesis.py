@@ -10,7 +10,13 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from training.positional import GridEncodings
-from training.synthesis_graph import SynthesisGraph, check_options, log2_resolution, output_maps
+from training.synthesis_graph import (
+    SynthesisGraph,
+    check_options,
+    log2_resolution,
+    noise_mode_of,
+    output_maps,
+)
 
 
 @tflib.register_builder("synthesis")
@@ -27,6 +33,8 @@ def synthesis(
     latent_stem=False,
     local_noise=True,
     noise_mode="random",
+    randomize_noise=None,
+    fused_modconv=None,
     tanh=False,
     nonlinearity="lrelu",
     resample_kernel=(1, 3, 3, 1),
@@ -65,6 +73,7 @@ def synthesis(
     component_mask=None,
     rng=None,
     is_template_graph=False,
+    is_validation=False,
 ):
     """Synthesise images.
 
@@ -81,6 +90,8 @@ def synthesis(
       latent_stem: make the first map from the latent instead of a constant.
       local_noise: add noise in every layer.
       noise_mode: "random", "const" (variables) or "none".
+      randomize_noise: StyleGAN2's spelling: True is "random", False is "const".
+      fused_modconv: accepted for old scripts; both forms of the convolution are the same function.
       tanh: bound each contribution to the image.
       nonlinearity: activation of the layers.
       resample_kernel: FIR filter of up-sampling.
@@ -121,12 +132,15 @@ def synthesis(
       component_mask: [N, components_num], 0 hides a component; None: none.
       rng: StepRandom; None: TensorFlow's stateful generators.
       is_template_graph: no bound tensors are there yet.
+      is_validation: accepted for old scripts, which give it to all networks; truncation is not
+        done here.
 
     Returns:
       images [N, num_channels, H, W]; with attention and "image" also maps
       [N, components_num, layers, M, H, W]; with "layers" [N, components_num, M, h, w] for each.
     """
     opt = SimpleNamespace(**locals())
+    opt.noise_mode = noise_mode_of(None, randomize_noise) or noise_mode
     check_options(opt)
     num_latents = components_num + (1 if transformer else 0)
     ws.set_shape([None, num_latents, 2 * log2_resolution(resolution) - 1, w_dim])

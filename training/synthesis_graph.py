@@ -39,6 +39,13 @@ def log2_resolution(resolution):
     return log2
 
 
+def noise_mode_of(noise_mode, randomize_noise):
+    """The two spellings of the option in one; None if neither is given."""
+    if noise_mode is None and randomize_noise is not None:
+        return "random" if randomize_noise else "const"
+    return noise_mode
+
+
 def check_options(opt):
     """Raise ValueError for options that make no sense, on their own or together."""
     for name, choices in CHOICES.items():
@@ -119,7 +126,7 @@ class SynthesisGraph:
         """Pictures per sample at resolution 2^r: k until they merge."""
         return self.merging.num if self.merging and r <= self.merging.log2_res else 1
 
-    def _style(self, index, merged=False):
+    def _style(self, index):
         """The latent that modulates convolutions: [N, D], or [N * k, D] for k pictures."""
         latents = self.latents[index]
         if self.merging is not None and latents.shape.as_list()[1] > 1:

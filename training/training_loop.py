@@ -15,7 +15,7 @@ from training.maintenance import Maintenance
 from training.options import LoopOptions
 
 
-def training_loop(run_dir, config, dataset, devices, metrics=None):
+def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=None):
     """Train until ``total_kimg`` thousand real images have been shown.
 
     Goes on from the newest checkpoint in the run directory, if there is one. After Ctrl-C or
@@ -27,14 +27,17 @@ def training_loop(run_dir, config, dataset, devices, metrics=None):
       dataset: training.dataset.Dataset.
       devices: names of the devices; one replica on each.
       metrics: object that measures each snapshot, see metrics.command.TrainingMetrics.
+      pretrained: training.pretrained.Pretrained that a run without checkpoint begins with.
 
     Raises:
-      UserError: the training diverged, or the disk is full.
+      UserError: the training diverged, the disk is full, or nothing pretrained fits.
     """
     options = LoopOptions(**config["loop"])
     started = time.time()
     graph = TrainingGraph(config, devices)
     state = checkpoint.restore_state(run_dir, graph.state_vars())
+    if pretrained is not None and not state.nimg:
+        pretrained.start(graph, config, run_dir)
     graph.sync_replicas()
     maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
     maintenance.begin(time.time() - started)

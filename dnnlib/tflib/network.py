@@ -39,7 +39,8 @@ class Network:
     """
 
     def __init__(self, name=None, func_name=None, **static_kwargs):
-        self.builder, self.static_kwargs = translate.resolve(func_name, static_kwargs)
+        self.builder, options = translate.resolve(func_name, static_kwargs)
+        self.static_kwargs = util.EasyDict(options)
         self.name = name or self.builder
         self.components = util.EasyDict()
         self._build_template()
@@ -279,7 +280,7 @@ class Network:
             "version": published.OWN_VERSION,
             "name": self.name,
             "builder": self.builder,
-            "static_kwargs": self.static_kwargs,
+            "static_kwargs": dict(self.static_kwargs),
             "components": dict(self.components),
             "variables": [(name, np.asarray(value)) for name, value in values.items()],
         }
@@ -312,7 +313,7 @@ class Network:
         if not _has_session():
             tfutil.init_tf()
         self.name, self.builder = stored.name, stored.builder
-        self.static_kwargs = stored.static_kwargs
+        self.static_kwargs = util.EasyDict(stored.static_kwargs)
         self.components = util.EasyDict()
         before = {variable.name for variable in tf.global_variables()}
         try:

@@ -1,0 +1,285 @@
+"""Fine-tuning: a new run whose networks begin with the values of a snapshot.
+
+The flags say what is built; the snapshot gives values wherever names and shapes agree. It is read
+without executing or building anything, so any snapshot that opens will do: ours, GANsformer's,
+StyleGAN2's; a tuple or a single network.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+from collections import namedtuple
+
+from dnnlib import tflib, util
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+from dnnlib.tflib.builders import find_builder
+from dnnlib.tflib.snapshot import read_snapshot
+from dnnlib.tflib.translate import SUB_NETWORKS
+from training import checkpoint
+from training.flags import FLAGS
+
+GENERATORS = ("generator", "stylegan2_generator")
+DISCRIMINATORS = ("discriminator", "stylegan2_discriminator")
+# Builders of a generator's parts; a part may be in a file on its own.
+PARTS = {
+    name: role for builder in GENERATORS for role, name in SUB_NETWORKS.get(builder, {}).items()
+}
+
+# Options that act on sampling or on the training's random choices, not on what is learned.
+PASSING = (
+    "truncation_psi",
+    "style_mixing",
+    "component_mixing",
+    "component_dropout",
+    "attention_dropout",
+)
+
+# Options of D that matter to its aggregators only.
+AGGREGATION = ("a_dim", "components_num")
+
+# values {path: array}; lists of paths.
+Fit = namedtuple("Fit", "values missing misshapen unused")
+
+
+class NothingFitsError(UserError):
+    """A snapshot that has nothing for the networks of this run."""
+
+
+def prepare(run_dir, config):
+    """Decide what the networks of a run begin with; call before they are built.
+
+    A run that was begun keeps to the snapshot that it was begun with, even if it is not named
+    again; and if there is a checkpoint, the run goes on from that, without the snapshot.
+
+    Args:
+      run_dir: of the run.
+      config: resolved configuration; "run" and, for published snapshots, G and D may change.
+
+    Returns:
+      Pretrained; None if there is nothing to load.
+
+    Raises:
+      UserError: the snapshot cannot be read, or holds no network of use.
+    """
+    run_dir = pathlib.Path(run_dir)
+    if (run_dir / runs.CONFIG_NAME).exists():
+        old = runs.load_config(run_dir)
+        name = old["run"].get("pretrained_pkl")
+        config["run"]["pretrained_pkl"] = config["flags"]["pretrained-pkl"] = name
+        for net in ("G", "D"):
+            if "published" in old[net]:
+                config[net]["published"] = old[net]["published"]
+    name = config["run"]["pretrained_pkl"]
+    if name is None or checkpoint.read_progress(run_dir) is not None:
+        return None
+    source = Pretrained(name)
+    source.adopt_ways(config)
+    return source
+
+
+class Pretrained:
+    """The networks of a snapshot that a run begins with.
+
+    Args:
+      name: path, URL, or ``gdrive:`` name.
+
+    Attributes:
+      networks: {"G", "D" or "Gs": StoredNetwork}, those that the file has. The first generator in
+        it is G, the last is Gs; a single one is both, and so is a part of one.
+
+    Raises:
+      UserError: the snapshot cannot be read, or holds no network of use.
+    """
+
+    def __init__(self, name):
+        self.name = name
+        stored, _ = read_snapshot(name)
+        generators = [net for net in stored if net.builder in (*GENERATORS, *PARTS)]
+        discriminators = [net for net in stored if net.builder in DISCRIMINATORS]
+        self.networks = {}
+        if generators:
+            self.networks.update(G=generators[0], Gs=generators[-1])
+        if discriminators:
+            self.networks["D"] = discriminators[0]
+        if not self.networks:
+            found = ", ".join(net.builder for net in stored)
+            raise UserError(
+                f"--pretrained-pkl={name} holds {found}; a training begins with a generator, "
+                "a discriminator, or both"
+            )
+
+    def adopt_ways(self, config):
+        """Let networks of the snapshot's kind compute what the snapshot's do.
+
+        Published networks differ from ours in details, see ``published`` of the builders; their
+        values would mean something else in a network without them.
+
+        Args:
+          config: resolved configuration; gets G.published and D.published where they matter.
+        """
+        for side in ("G", "D"):
+            options = self.networks[side].static_kwargs if side in self.networks else {}
+            is_same_kind = any(
+                options.get(key) and config[side].get(key) for key in ("transformer", "merge")
+            )
+            if options.get("published") and is_same_kind:
+                config[side]["published"] = options["published"]
+
+    def start(self, graph, config, run_dir):
+        """Give the networks of a training the snapshot's values, and say what fitted.
+
+        Args:
+          graph: TrainingGraph; its first replica gets the values.
+          config: resolved configuration, with "facts".
+          run_dir: of the run; the names of what did not fit go into its log.txt.
+
+        Raises:
+          NothingFitsError: no filter and no matrix has a name and shape of the snapshot.
+        """
+        fits = {}
+        for name in self.networks:
+            fits[name] = match(getattr(graph, name), self.networks[name])
+        if not any(_has_weights(fit) for fit in fits.values()):
+            raise NothingFitsError(
+                f"--pretrained-pkl={self.name} fits nowhere: none of its weights has the name and "
+                f"shape of one of this run's, of resolution {config['facts']['resolution']}; give "
+                "the flags that it was trained with, see python -m dnnlib.tflib.snapshot FILE"
+            )
+        for name, fit in fits.items():
+            net = getattr(graph, name)
+            variables = variables_by_path(net)
+            tflib.set_vars({variables[path]: value for path, value in fit.values.items()})
+        self._report(graph, fits, config)
+        with (pathlib.Path(run_dir) / runs.LOG_NAME).open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in details(fits))
+
+    def _report(self, graph, fits, config):
+        """One line about what fitted, and one about what differs."""
+        counts, is_whole = [], True
+        for name in ("G", "D", "Gs"):
+            total = len(getattr(graph, name).vars)
+            num = len(fits[name].values) if name in fits else 0
+            counts.append(f"{num} of {total} variables of {name}")
+            is_whole = is_whole and num == total and not fits[name].unused
+        rest = "" if is_whole else "; the others keep their initial values, see log.txt"
+        util.log(f"Beginning with {self.name}: {', '.join(counts)}{rest}")
+        ways = {config[side]["published"] for side in "GD" if config[side].get("published")}
+        if ways:
+            util.log("Published networks: this run's compute what the published ones do")
+        differing = self.differing_options(config)
+        if differing:
+            util.log(f"Options that are not the snapshot's (ours hold): {', '.join(differing)}")
+
+    def differing_options(self, config):
+        """Flags whose value is not that of the snapshot's networks: ["--flag=ours (its: x)"]."""
+        found = []
+        for flag in FLAGS.values():
+            if flag.needs and not any(config["flags"][need] for need in flag.needs.split()):
+                continue  # has no effect in this run
+            for consumer, parameter in flag.destinations():
+                side = "D" if consumer == "D" else "G"
+                if parameter in PASSING or not self._has_options_of(consumer):
+                    continue
+                if consumer == "D" and parameter in AGGREGATION and not config["D"]["transformer"]:
+                    continue
+                ours = _option(config[side], consumer, parameter)
+                its = self._stored_option(consumer, parameter)
+                if ours != its:
+                    found.append(f"--{flag.name}: {consumer}.{parameter} {ours} (its: {its})")
+        return found
+
+    def _has_options_of(self, consumer):
+        """Whether the snapshot has the network, or part, that takes the options of a consumer."""
+        if consumer == "D":
+            return "D" in self.networks
+        if consumer not in ("G", "mapping", "synthesis") or "G" not in self.networks:
+            return False
+        return PARTS.get(self.networks["G"].builder, consumer) == consumer
+
+    def _stored_option(self, consumer, parameter):
+        """Value of an option in the snapshot, or the default that was in force there."""
+        net = self.networks["D" if consumer == "D" else "G"]
+        options = net.static_kwargs
+        if net.builder not in PARTS:
+            options = options if consumer in ("G", "D") else options.get(consumer, {})
+        if parameter in options:
+            return options[parameter]
+        own = SUB_NETWORKS.get(net.builder, {}).get(consumer, net.builder)
+        ours = {"G": "generator", "D": "discriminator"}.get(consumer, consumer)
+        for builder in (own, ours):
+            parameters = inspect.signature(find_builder(builder)).parameters
+            if parameter in parameters:
+                return parameters[parameter].default
+        raise KeyError(parameter)
+
+
+def details(fits):
+    """Lines about what did not fit: {network: Fit} => list of str."""
+    lines = []
+    for name, fit in fits.items():
+        for what, names in (
+            ("not in the snapshot", fit.missing),
+            ("of another shape in the snapshot", fit.misshapen),
+            ("only in the snapshot", fit.unused),
+        ):
+            if names:
+                lines.append(f"{name}, {what}: {', '.join(names)}")
+    return lines
+
+
+def _option(options, consumer, parameter):
+    """Value of an option in a configuration of G or D."""
+    return (options if consumer in ("G", "D") else options[consumer])[parameter]
+
+
+def match(net, stored):
+    """Compare the variables of a network with stored ones, by name and shape.
+
+    Args:
+      net: Network.
+      stored: StoredNetwork, of whatever builder.
+
+    Returns:
+      Fit: values {path: array} that fit, and the paths of those that are missing in the snapshot,
+      have another shape there, and are in the snapshot only.
+    """
+    ours = variables_by_path(net)
+    theirs = arrays_by_path(stored, PARTS.get(stored.builder, ""))
+    values, missing, misshapen = {}, [], []
+    for path, variable in ours.items():
+        shape = variable.shape.as_list()
+        if path not in theirs:
+            missing.append(path)
+        elif list(theirs[path].shape) != shape:
+            misshapen.append(f"{path} ({list(theirs[path].shape)} instead of {shape})")
+        else:
+            values[path] = theirs[path]
+    return Fit(values, missing, misshapen, [path for path in theirs if path not in ours])
+
+
+def variables_by_path(net, path=""):
+    """{path: variable}; those of sub-networks have the sub-network's role in front."""
+    found = {_join(path, name): variable for name, variable in net.own_vars.items()}
+    for role, part in net.components.items():
+        found.update(variables_by_path(part, _join(path, role)))
+    return found
+
+
+def arrays_by_path(stored, path=""):
+    """The same of a StoredNetwork: {path: array}."""
+    found = {_join(path, name): value for name, value in stored.variables.items()}
+    for role, part in stored.components.items():
+        found.update(arrays_by_path(part, _join(path, role)))
+    return found
+
+
+def _join(path, name):
+    return f"{path}/{name}" if path else name
+
+
+def _has_weights(fit):
+    """Whether anything but biases and other vectors, noise and averages fits."""
+    found = (path for path, value in fit.values.items() if value.ndim > 1)
+    return any("weight" in path.rsplit("/", 1)[-1] for path in found)
