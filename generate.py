@@ -56,7 +56,8 @@ def build_parser():
         "--noise-mode",
         choices=("const", "random", "none"),
         default="const",
-        help="noise in the layers: the model's own, drawn from the seed, or none (default: const)",
+        help="noise in the layers: the model's own (or that in the --latents file), drawn from the "
+        "seed, or none (default: const)",
     )
     add("--ratio", type=float, default=1.0, help="height / width to keep of a picture")
     add("--output-dir", default="images", metavar="DIR", help="(default: images)")
@@ -218,10 +219,16 @@ def make_pictures(args, sampler):
 
 def make_pictures_of_latents(args, sampler):
     """The pictures of ws that a file holds."""
+    given_noise = importlib.import_module("training.given_noise")
     ws = lat.load_ws(args.latents, sampler.ws_shape)
+    noise = given_noise.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
+    if noise:
+        batches = given_noise.batches(sampler, ws, noise, args.attention)
+    else:
+        batches = sampler.batches(ws, args.noise_mode, range(len(ws)), args.attention)
     writer = Writer(args, sampler.image_shape, len(ws))
     begin = 0
-    for images, maps in sampler.batches(ws, args.noise_mode, range(len(ws)), args.attention):
+    for images, maps in batches:
         places = np.arange(begin, begin + len(images))
         names = [picture_name(args, f"latent{place:04d}") for place in places]
         writer.add(names, places, images, maps)

@@ -37,6 +37,7 @@ class GraphNetwork:
             self._heads = build_heads(tf.cast(self._images, tf.float32)) if build_heads else {}
             shape = [None, 3, None, None]
             self._inputs = [tf.placeholder(tf.float32, shape) for _ in range(num_inputs)]
+            self._gradient = None  # built when it is asked for
             self._function = build_function(*self._inputs) if build_function else None
             self.session = tf.Session(graph=graph, config=_session_config())
             if initialize:
@@ -60,6 +61,20 @@ class GraphNetwork:
         """The network's function of batches [N, C, H, W] float32: [N, ...]."""
         feed = {x: to_rgb(batch) for x, batch in zip(self._inputs, batches)}
         return self._run(self._function, feed)
+
+    def value_and_gradient(self, *batches):
+        """The function's values [N], and the gradient of their sum with respect to the first batch.
+
+        Args:
+          *batches: [N, 3, H, W] float32.
+
+        Returns:
+          ([N, ...], [N, 3, H, W]).
+        """
+        if self._gradient is None:
+            with self.session.graph.as_default():
+                (self._gradient,) = tf.gradients(self._function, self._inputs[:1])
+        return self._run([self._function, self._gradient], dict(zip(self._inputs, batches)))
 
     def _run(self, outputs, feed):
         """Evaluate; what a device or its memory cannot do becomes one line."""
