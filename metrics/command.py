@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import re
 
 from dnnlib import fetch, tflib, util
 from dnnlib.errors import UserError
@@ -26,7 +25,6 @@ MAX_BATCH = 64  # images at a time; more is no faster
 PIXELS = 4 * 256 * 256  # at a time, unless --batch-gpu says otherwise; as in training
 SESSION = {"gpu_options.allow_growth": True, "allow_soft_placement": True}
 FOLDER_RESOLUTION = 64  # as if: pictures of folders go through feature networks only
-_SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.pkl")
 
 
 def batch_size_for(resolution, batch_gpu=None):
@@ -85,7 +83,9 @@ class TrainingMetrics:
             util.log("  ".join(f"{k} {v:.6g}" for k, v in record["results"].items()))
 
         snapshot = pathlib.Path(snapshot)
-        facts = dict(snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=_kimg(snapshot))
+        facts = dict(
+            snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=runs.snapshot_kimg(snapshot)
+        )
         try:
             records = evaluator.evaluate(self._images, on_record=keep, **facts)
         except UserError as error:
@@ -233,9 +233,7 @@ class _Command:
         """Measure a snapshot in a graph of its own, but for what is recorded already."""
         facts = dict(snapshot=name, sha256=_checksum(path), kimg=kimg)
         with tf.Graph().as_default(), tflib.create_session(SESSION):
-            Gs = tflib.load_networks(path, only=-1)
-            if not {"mapping", "synthesis"} <= set(Gs.components):
-                raise UserError(f"{name}: holds no generator, but {Gs.name!r} ({Gs.builder})")
+            Gs = tflib.load_generator(path)
             evaluator = self.evaluator(Gs.output_shapes[0][-1])
             reals = evaluator.real_images
             labels_of = reals if isinstance(reals, DatasetImages) else None
@@ -264,17 +262,8 @@ def find_snapshots(run_dir):
 
     ``network-final.pkl`` counts only if it is the only one: else it equals the last.
     """
-    folder = pathlib.Path(run_dir)
-    found = sorted((_kimg(path), path) for path in folder.glob("network-snapshot-*.pkl"))
-    found = [(kimg, path) for kimg, path in found if kimg is not None]
-    final = folder / "network-final.pkl"
+    found, final = runs.find_snapshots(run_dir), pathlib.Path(run_dir) / "network-final.pkl"
     return found or ([(None, final)] if final.exists() else [])
-
-
-def _kimg(snapshot):
-    """Thousands of images that a snapshot's name tells, or None."""
-    match = _SNAPSHOT.fullmatch(snapshot.name)
-    return int(match.group(1)) if match else None
 
 
 def _checksum(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from metrics.features import IMAGE_ROLES
 from metrics.frechet_inception_distance import RunningMoments, mean_and_cov
+from metrics.randomness import random_of
 
 
 class Reals:
@@ -181,8 +181,7 @@ class Context:
 
     def rng(self, name):
         """np.random.RandomState that depends on the seed and a name only."""
-        digest = hashlib.sha256(f"{self._seed}/{name}".encode()).digest()
-        return np.random.RandomState(np.frombuffer(digest, "<u4"))
+        return random_of(f"{self._seed}/{name}")
 
     def progress(self, batches, what, num):
         """Pass batches on and show how far they are."""

@@ -6,7 +6,6 @@ No truncation, random latents, random noise, labels drawn from the training set'
 from __future__ import annotations
 
 import copy
-import hashlib
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from dnnlib import tflib
 from dnnlib.tflib import builders
 from dnnlib.tflib.compat import tf
 from metrics.images import crop
+from metrics.randomness import random_of
 
 
 class GeneratedImages:
@@ -51,8 +51,7 @@ class GeneratedImages:
 
     def _random(self, what):
         """Generator of one kind of draw; independent of all others."""
-        digest = hashlib.sha256(f"{self._seed}/{self._stream}/{what}".encode()).digest()
-        return np.random.RandomState(np.frombuffer(digest, "<u4"))
+        return random_of(f"{self._seed}/{self._stream}/{what}")
 
     def _draw(self, num, *kinds):
         """Yield ((z for each of the kinds), labels) in batches; ``num`` in all."""

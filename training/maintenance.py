@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import re
 import resource
 import time
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.autosummary import SummaryWriter
 from training import checkpoint, images, report, visualize
 from training.options import LoopOptions
@@ -21,7 +21,6 @@ STRIPS_NUM = 4  # samples on a sheet of all layers
 LINE_WIDTH = 100
 GRID_PIXELS = 1024  # width of a sample grid, about
 STATS_NAME = "stats.jsonl"
-_SNAPSHOT = re.compile(r"network-snapshot-(\d{6,})\.pkl")
 
 
 class Maintenance:
@@ -64,7 +63,9 @@ class Maintenance:
         else:
             reals, _ = self._dataset.sample_grid(self._grid_num)
             self._save_grid("reals.png", reals)
+            self._save_snapshot()  # where curves of metrics and the training's animation begin
             self._save_pictures()
+            self._measure()
             self._write_report()
         self._timed_since = time.time()
 
@@ -157,19 +158,15 @@ class Maintenance:
 
     def last_snapshot(self):
         """Path of the newest snapshot, or None."""
-        snapshots = self._snapshots()
-        return snapshots[-1] if snapshots else None
-
-    def _snapshots(self):
-        """Snapshots of the run, oldest first."""
-        found = [(_SNAPSHOT.fullmatch(path.name), path) for path in self._run_dir.iterdir()]
-        return [path for _, path in sorted((int(m.group(1)), path) for m, path in found if m)]
+        snapshots = runs.find_snapshots(self._run_dir)
+        return snapshots[-1][1] if snapshots else None
 
     def _save_snapshot(self):
         """Save the networks under their number of kimg and remove the oldest snapshots."""
         self._save_networks(f"network-snapshot-{self._kimg()}.pkl")
         keep = self._options.last_snapshots
-        for path in self._snapshots()[: -keep if keep > 0 else None] if keep >= 0 else ():
+        snapshots = runs.find_snapshots(self._run_dir)
+        for _, path in snapshots[: -keep if keep > 0 else None] if keep >= 0 else ():
             path.unlink()
 
     def _save_networks(self, name):

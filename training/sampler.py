@@ -249,7 +249,4 @@ def load_sampler(path, batch_size=8, class_idx=None):
     Raises:
       UserError: no such file, no generator in it, or no such class.
     """
-    Gs = tflib.load_networks(path, only=-1)
-    if not {"mapping", "synthesis"} <= set(Gs.components):
-        raise UserError(f"{path}: holds no generator, but {Gs.name!r} built by {Gs.builder!r}")
-    return Sampler(Gs, batch_size, class_idx)
+    return Sampler(tflib.load_generator(path), batch_size, class_idx)

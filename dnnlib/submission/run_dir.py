@@ -44,17 +44,25 @@ def latest_run(result_dir: str, expname: str) -> pathlib.Path | None:
     return runs[-1] if runs else None
 
 
+def snapshot_kimg(path: pathlib.Path) -> int | None:
+    """Thousands of images that a snapshot's name tells; None if it is no snapshot's name."""
+    match = re.fullmatch(r"network-snapshot-(\d{6,})\.pkl", path.name)
+    return int(match.group(1)) if match else None
+
+
+def find_snapshots(run_dir: str | pathlib.Path) -> list[tuple[int, pathlib.Path]]:
+    """Numbered snapshots of a run, (kimg, path) in the order of the training."""
+    found = [(snapshot_kimg(path), path) for path in pathlib.Path(run_dir).iterdir()]
+    return sorted((kimg, path) for kimg, path in found if kimg is not None)
+
+
 def newest_snapshot(result_dir: str, expname: str) -> pathlib.Path | None:
     """The snapshot of the most kimg in the newest run that has any; None if there is none."""
     check_name(expname)
     for run in reversed(find_runs(result_dir, expname)):
-        numbered = {}
-        for path in run.iterdir():
-            match = re.fullmatch(r"network-snapshot-(\d+)\.pkl", path.name)
-            if match:
-                numbered[int(match.group(1))] = path
-        if numbered:
-            return numbered[max(numbered)]
+        snapshots = find_snapshots(run)
+        if snapshots:
+            return snapshots[-1][1]
         if (run / "network-final.pkl").exists():
             return run / "network-final.pkl"
     return None

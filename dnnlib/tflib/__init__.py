@@ -11,7 +11,7 @@ from dnnlib.tflib.builders import register_builder
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.optimizer import Optimizer
 from dnnlib.tflib.random import StepRandom
-from dnnlib.tflib.snapshot import load_networks, save_networks
+from dnnlib.tflib.snapshot import load_generator, load_networks, save_networks
 from dnnlib.tflib.tfutil import (
     absolute_name_scope,
     absolute_variable_scope,
@@ -50,6 +50,7 @@ __all__ = [
     "is_tf_expression",
     "lerp",
     "lerp_clip",
+    "load_generator",
     "load_networks",
     "register_builder",
     "run",

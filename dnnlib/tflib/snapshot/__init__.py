@@ -69,6 +69,21 @@ def load_networks(path_or_url, only=None):
     return networks[0] if is_single else networks
 
 
+def load_generator(path_or_url):
+    """The last network of a snapshot, Gs of (G, D, Gs), which has to be a generator.
+
+    Args:
+      path_or_url: path, URL, or ``gdrive:`` name of a published file.
+
+    Raises:
+      UserError: as for :func:`load_networks`, or it is none.
+    """
+    Gs = load_networks(path_or_url, only=-1)
+    if not {"mapping", "synthesis"} <= set(Gs.components):
+        raise UserError(f"{path_or_url}: holds no generator, but {Gs.name!r} ({Gs.builder})")
+    return Gs
+
+
 def save_networks(networks, path):
     """Write a snapshot, as a whole or not at all.
 
