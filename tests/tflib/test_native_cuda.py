@@ -8,14 +8,20 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from bench import cuda_harness as harness
 from dnnlib import util
 
 ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import cuda_cases  # noqa: E402 - after the path
+import cuda_harness as harness  # noqa: E402
+import cuda_kernels  # noqa: E402
+
 SOURCES = ROOT / "dnnlib" / "tflib" / "native" / "src"
 SHIM = pathlib.Path(__file__).with_name("cuda_on_cpu.h")
 TOLERANCE = [2e-5, 4e-3, 3e-2]  # of float32, float16, bfloat16
@@ -40,33 +46,12 @@ def kernels(tmp_path_factory):
     return harness.Kernels(path, harness.HostMemory())
 
 
-def _rounded(arrays, type_):
-    """What is left of float64 arrays in a type, as float64."""
-    return {
-        name: None if x is None else harness.from_type(harness.to_type(x, type_), type_)
-        for name, x in arrays.items()
-    }
+def _compare(job, type_, loose=()):
+    for name, error in cuda_cases.errors(job, type_).items():
+        assert error <= TOLERANCE[1 if name in loose and type_ == 0 else type_], (job.name, name)
 
 
-def _put(kernels, arrays, type_):
-    return {
-        name: None if x is None else kernels.memory.put(harness.to_type(x, type_), type_)
-        for name, x in arrays.items()
-    }
-
-
-def _space(kernels, shape, type_=0):
-    """Room for results, filled with what no result is."""
-    return kernels.memory.put(harness.to_type(np.full(shape, np.nan), type_), type_)
-
-
-def _compare(found, wanted, type_, name):
-    found = harness.from_type(found.get(), type_)
-    scale = np.abs(wanted).max() or 1.0
-    assert np.abs(found - wanted).max() / scale <= TOLERANCE[type_], name
-
-
-SMOOTH = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64.0
+TAPS = np.array([1, 3, 3, 1]) / 8.0
 SKEW = np.random.RandomState(0).randn(3, 5)
 
 
@@ -80,16 +65,9 @@ UPFIRDN = itertools.product(
 
 @pytest.mark.parametrize(("shape", "rates", "separable", "type_"), UPFIRDN)
 def test_upfirdn(kernels, shape, rates, separable, type_):
-    up, down = rates
-    kernel = SMOOTH if separable else SKEW
-    pads = ((2, 1), (3, 2))
-    x = _rounded(dict(x=np.random.RandomState(1).randn(*shape)), type_)["x"]
-    wanted = harness.upfirdn(x, kernel, up, down, pads)
-    y = _space(kernels, wanted.shape, type_)
-    factors = (np.array([1, 3, 3, 1]) / 8.0,) * 2 if separable else None
-    x = kernels.memory.put(harness.to_type(x, type_), type_)
-    kernels.upfirdn(x, y, kernel, up, down, (pads[0][0], pads[1][0]), factors)
-    _compare(y, wanted, type_, "y")
+    kernel, factors = (None, (TAPS, TAPS)) if separable else (SKEW, None)
+    maker = cuda_cases.Maker(kernels, type_)
+    _compare(maker.upfirdn(shape, *rates, ((2, 1), (3, 2)), kernel, factors), type_)
 
 
 BIAS_ACT = [
@@ -111,47 +89,10 @@ BIAS_ACT = [
 
 @pytest.mark.parametrize(("act", "shape", "extras", "clamp", "type_"), BIAS_ACT)
 def test_bias_act(kernels, act, shape, extras, clamp, type_):
-    rng = np.random.RandomState(2)
-    size, positions, channels = shape
-    arrays = dict(
-        x=rng.randn(*shape),
-        scale=rng.randn(size, channels) if "s" in extras else None,
-        noise=rng.randn(size, positions) if "n" in extras else None,
-        bias=rng.randn(channels) if "b" in extras else None,
-    )
-    arrays = _rounded(arrays, type_)
-    dy = _rounded(dict(dy=rng.randn(*shape)), type_)["dy"]
-    if clamp is not None:  # Rounding may carry a result to the limit.
-        free = harness.bias_act(arrays, dy, act, 0.3, 1.5, None)["y"]
-        dy = np.where(np.abs(np.abs(free) - clamp) < 0.01, 0.0, dy)
-    wanted = harness.bias_act(arrays, dy, act, 0.3, 1.5, clamp)
-    params = harness.BiasAct(
-        *shape, harness.ACTS.index(act), 0.3, 1.5, np.nan if clamp is None else clamp
-    )
-    inputs = _put(kernels, arrays, type_)
-    y = _space(kernels, shape, type_)
-    kernels.bias_act(params, inputs, y)
-    _compare(y, wanted["y"], type_, "y")
-
-    y = kernels.memory.put(harness.to_type(wanted["y"], type_), type_)
-    results = {
-        name: _space(kernels, wanted[name].shape, type_)
-        for name, present in (
-            ("dx", True),
-            ("dnoise", "n" in extras),
-            ("dbias", "b" in extras),
-            ("dscale", "s" in extras),
-        )
-        if present
-    }
-    blocks = -(-positions // harness.BIAS_BLOCK)
-    sums = _space(kernels, [size * blocks, 2 * channels])
-    dy = kernels.memory.put(harness.to_type(dy, type_), type_)
-    kernels.bias_act_grad(params, inputs, dy, y, results, sums)
-    for name, found in results.items():
-        # From a rounded y, the slope of a smooth activation is not exact.
-        _compare(found, wanted[name], max(type_, 1 if act == "softplus" else 0), name)
-    sums.get()
+    forward, backward = cuda_cases.Maker(kernels, type_).bias_act(shape, act, extras, clamp)
+    _compare(forward, type_)
+    # From a rounded y, the slope of softplus is not exact.
+    _compare(backward, type_, backward.found if act == "softplus" else ())
 
 
 ATTEND = [
@@ -169,76 +110,21 @@ ATTEND = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "slots", "heads", "integration", "normalise", "extras", "shared", "type_"),
-    ATTEND,
-)
-def test_attend(kernels, shape, slots, heads, integration, normalise, extras, shared, type_):
-    rng = np.random.RandomState(3)
-    size, positions, channels = shape
-    width = channels * (2 if integration == "both" else 1)
-
-    def optional(letter, *dims):
-        return rng.randn(*dims) if letter in extras else None
-
-    def samples(letter):
-        return 1 if letter in shared else size
-
-    arrays = dict(
-        x=rng.randn(*shape),
-        scale=optional("s", size, channels),
-        keys=rng.randn(samples("k"), slots, channels) / np.sqrt(channels),
-        logits=optional("L", samples("l"), 1 if "p" in shared else positions, slots),
-        keep=optional("k", size, positions, slots),
-        values=rng.randn(samples("v"), slots, width),
-        bias=optional("b", width),
-        noise=optional("n", size, positions),
-        act_bias=optional("a", channels),
-    )
-    arrays = _rounded(arrays, type_)
-    dy = _rounded(dict(dy=rng.randn(*shape)), type_)["dy"]
-    alpha, gain = (0.2, 1.4) if "a" in extras else (1.0, 1.0)
-    wanted = harness.attend(arrays, dy, heads, integration, normalise, alpha, gain)
-    params = harness.Attend(
-        *shape,
-        heads,
-        slots // heads,
-        harness.INTEGRATIONS.index(integration),
-        normalise,
-        samples("k") == 1,
-        samples("l") == 1,
-        "p" in shared,
-        samples("v") == 1,
-        alpha,
-        gain,
-    )
-    inputs = _put(kernels, arrays, type_)
-    y = _space(kernels, shape, type_)
-    kernels.attend(params, inputs, y)
-    _compare(y, wanted["y"], type_, "y")
-
-    results = {name: _space(kernels, x.shape, type_) for name, x in arrays.items() if x is not None}
-    padded = -(-slots // 4) * 4
-    rows = _space(kernels, [size * positions, 2 * padded + 4])
-    blocks = -(-positions // harness.ATTEND_BLOCK)
-    total = slots * (channels + width) + width + 2 * channels + slots
-    sums = _space(kernels, [size * blocks, total])
-    dy = kernels.memory.put(harness.to_type(dy, type_), type_)
-    y = kernels.memory.put(harness.to_type(wanted["y"], type_), type_)
-    kernels.attend_grad(params, inputs, dy, y, results, rows, sums)
-    for name, found in results.items():
-        _compare(found, wanted[name], type_, name)
-    rows.get()
-    sums.get()
+@pytest.mark.parametrize("case", ATTEND, ids=str)
+def test_attend(kernels, case):
+    for job in cuda_cases.Maker(kernels, case[-1]).attend(*case[:-1]):
+        _compare(job, case[-1])
 
 
 def test_limits_are_named(kernels):
-    shape = [1, 2, 4]
-    params = harness.Attend(*shape, 1, 65, 0, False, True, True, True, True, 1.0, 1.0)
-    arrays = dict(x=np.zeros(shape), keys=np.zeros([1, 65, 4]), values=np.zeros([1, 65, 4]))
-    inputs = _put(kernels, arrays, 0)
+    maker = cuda_cases.Maker(kernels)
     with pytest.raises(RuntimeError, match="too many slots"):
-        kernels.attend(params, inputs, _space(kernels, shape))
-    params = harness.Attend(1, 2, 1025, 1, 4, 0, False, True, True, True, True, 1.0, 1.0)
+        maker.attend([1, 2, 4], 65)[0].run()
     with pytest.raises(RuntimeError, match="too many channels"):
-        kernels.attend(params, inputs, _space(kernels, shape))
+        maker.attend([1, 2, 1025], 4)[1].run()
+
+
+def test_comparison_on_random_shapes(kernels, capsys):
+    """What the benchmark does first on a GPU."""
+    assert cuda_kernels.check(kernels, rounds=4) == 0
+    assert capsys.readouterr().out.count("ok ") == 4 * 5

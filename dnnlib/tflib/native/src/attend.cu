@@ -8,13 +8,9 @@ template <class T, int CHUNKS, int ROWS>
 __global__ void __launch_bounds__(kWarps* kWarp)
     attend_kernel(const Attend p, const AttendIn<T> in, T* y) {
   __shared__ float probs[kWarps][ROWS][kCudaMaxSlots], kept[kWarps][ROWS][kCudaMaxSlots];
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int64_t first = (int64_t(blockIdx.x) * kWarps + warp) * ROWS;
-  if (first >= p.positions) return;
-  AttendWarp<T, CHUNKS, ROWS> rows{p, in, blockIdx.y, first, lane, probs[warp], kept[warp]};
-  rows.load_x();
-  rows.attend();
-  rows.normalise();
+  const int warp = threadIdx.x / kWarp;
+  AttendWarp<T, CHUNKS, ROWS> rows(p, in, probs[warp], kept[warp]);
+  if (!rows.run()) return;
 #pragma unroll
   for (int j = 0; j < CHUNKS; ++j) {
     const int64_t c = rows.channel(j);

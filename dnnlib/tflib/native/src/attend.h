@@ -18,6 +18,11 @@ namespace gansformer {
 
 enum Integration { kAdd, kMul, kBoth };
 
+// Inputs in order, as those of the op and as results of its gradient.
+enum AttendInput {
+  kX, kScale, kKeys, kLogits, kKeep, kValues, kBias, kNoise, kActBias, kNumAttendInputs
+};
+
 // Each map position is normalised over its channels: add needs the mean, mul the root mean square,
 // both the mean and the deviation.
 constexpr float kNormEpsilon = 1e-8f;
@@ -33,12 +38,26 @@ struct Attend {
 
   GF_HOST_DEVICE int slots() const { return heads * elements; }
   GF_HOST_DEVICE int64_t width() const { return integration == kBoth ? 2 * channels : channels; }  // of control
-  // Sums over positions, one after the other: keys [S, C], values [S, V], bias [V], act_bias [C],
-  // scale [C], flat logits [S].
+  // Sums over positions, one after the other; see for_each_sum().
   GF_HOST_DEVICE int64_t sums_size() const {
     return slots() * (channels + width()) + width() + 2 * channels + slots();
   }
   GF_HOST_DEVICE int64_t logit_rows() const { return flat_logits ? 1 : positions; }
 };
+
+// Calls f(input, offset, size, per_sample) for what is summed over positions: where an input's
+// gradient lies among the sums of a block, and whether each sample has its own.
+template <class F>
+void for_each_sum(const Attend& p, F f) {
+  const int64_t S = p.slots(), C = p.channels, V = p.width();
+  const struct { AttendInput input; int64_t size; bool per_sample; } sums[] = {
+      {kKeys, S * C, !p.shared_keys}, {kValues, S * V, !p.shared_values}, {kBias, V, false},
+      {kActBias, C, false},           {kScale, C, true},                  {kLogits, S, !p.shared_logits}};
+  int64_t offset = 0;
+  for (const auto& sum : sums) {
+    f(sum.input, offset, sum.size, sum.per_sample);
+    offset += sum.size;
+  }
+}
 
 }  // namespace gansformer

@@ -30,12 +30,8 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   __shared__ float probs[kWarps][ROWS][kCudaMaxSlots], kept[kWarps][ROWS][kCudaMaxSlots];
   __shared__ float dprobs[kWarps][ROWS][kCudaMaxSlots];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int64_t first = (int64_t(blockIdx.x) * kWarps + warp) * ROWS;
-  if (first >= p.positions) return;
-  AttendWarp<T, CHUNKS, ROWS> rows{p, in, blockIdx.y, first, lane, probs[warp], kept[warp]};
-  rows.load_x();
-  rows.attend();
-  rows.normalise();
+  AttendWarp<T, CHUNKS, ROWS> rows(p, in, probs[warp], kept[warp]);
+  if (!rows.run()) return;
 
   const int S = p.slots(), K = p.elements, S4 = padded_slots(p);
   float dout[ROWS][CHUNKS], dcontrol[ROWS][CHUNKS];
@@ -206,26 +202,18 @@ __global__ void logits_kernel(const Attend p, const float* numbers, int64_t grou
   dlogits[index] = from_float<T>(total);
 }
 
-enum Input { kX, kScale, kKeys, kLogits, kKeep, kValues, kBias, kNoise, kActBias };
-
 template <class T>
 const char* run_sums(void* stream, const Attend& p, void* const* results, const float* numbers,
                      const float* sums, int64_t blocks) {
-  const int64_t S = p.slots(), C = p.channels, V = p.width(), stride = p.sums_size();
-  int64_t offset = 0;
   const char* error = nullptr;
-  const auto add = [&](int i, int64_t size, bool per_sample) {
+  for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
+    if (error || !results[i] || i == kLogits) return;
     const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
-    if (!error && results[i])
-      error = sum_rows(stream, sums, groups, rows, stride, offset, size, static_cast<T*>(results[i]));
-    offset += size;
-  };
-  add(kKeys, S * C, !p.shared_keys);
-  add(kValues, S * V, !p.shared_values);
-  add(kBias, V, false);
-  add(kActBias, C, false);
-  add(kScale, C, true);
+    error = sum_rows(stream, sums, groups, rows, p.sums_size(), offset, size,
+                     static_cast<T*>(results[i]));
+  });
   if (error || !results[kLogits]) return error;
+  const int64_t S = p.slots();
   T* dlogits = static_cast<T*>(results[kLogits]);
   const int64_t groups = p.shared_logits ? 1 : p.samples;
   if (p.flat_logits)

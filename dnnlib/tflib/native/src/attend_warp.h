@@ -53,6 +53,26 @@ struct AttendWarp {
   float x[ROWS][CHUNKS], normal[ROWS][CHUNKS], control[ROWS][CHUNKS], second[ROWS][CHUNKS];
   float mean[ROWS], inverse[ROWS];
 
+  // Of the warp that calls.
+  __device__ AttendWarp(const Attend& p, const AttendIn<T>& in, float (*probs)[kCudaMaxSlots],
+                        float (*kept)[kCudaMaxSlots])
+      : p(p),
+        in(in),
+        sample(blockIdx.y),
+        first((int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp) * ROWS),
+        lane(threadIdx.x % kWarp),
+        probs(probs),
+        kept(kept) {}
+
+  // Fills everything in; false if there are no positions for this warp.
+  __device__ bool run() {
+    if (first >= p.positions) return false;
+    load_x();
+    attend();
+    normalise();
+    return true;
+  }
+
   __device__ int64_t channel(int j) const { return lane + int64_t(kWarp) * j; }
   __device__ bool is_inside(int r) const { return first + r < p.positions; }
   __device__ int64_t place(int r) const { return sample * p.positions + first + r; }

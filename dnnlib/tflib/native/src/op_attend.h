@@ -48,10 +48,6 @@ REGISTER_OP("GansformerAttendGrad")
 
 namespace gansformer {
 
-enum AttendInput {
-  kX, kScale, kKeys, kLogits, kKeep, kValues, kBias, kNoise, kActBias, kNumAttendInputs
-};
-
 class AttendBase : public OpKernel {
  public:
   explicit AttendBase(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -214,26 +210,15 @@ class AttendGradOp : public AttendBase {
   template <class T>
   static void reduce(const Attend& p, Tensor** out, const float* sums, int64_t blocks,
                      const float* dlogits, T) {
-    const int64_t S = p.slots(), C = p.channels, V = p.width(), stride = p.sums_size();
-    int64_t offset = 0;
-    const auto add = [&](int i, int64_t size, bool per_sample) {
-      if (out[i]->NumElements()) {
-        const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
-        for (int64_t g = 0; g < groups; ++g)
-          reduce_rows(sums, g * rows, (g + 1) * rows, stride, offset, size,
-                      data<T>(out[i]) + g * size);
-      }
-      offset += size;
-    };
-    add(kKeys, S * C, !p.shared_keys);
-    add(kValues, S * V, !p.shared_values);
-    add(kBias, V, false);
-    add(kActBias, C, false);
-    add(kScale, C, true);
-    if (p.flat_logits) {
-      add(kLogits, S, !p.shared_logits);
-    } else if (out[kLogits]->NumElements()) {
-      const int64_t size = S * p.positions, groups = p.shared_logits ? 1 : p.samples;
+    for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
+      if (!out[i]->NumElements() || (i == kLogits && !p.flat_logits)) return;
+      const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
+      for (int64_t g = 0; g < groups; ++g)
+        reduce_rows(sums, g * rows, (g + 1) * rows, p.sums_size(), offset, size,
+                    data<T>(out[i]) + g * size);
+    });
+    if (!p.flat_logits && out[kLogits]->NumElements()) {
+      const int64_t size = p.slots() * p.positions, groups = p.shared_logits ? 1 : p.samples;
       const int64_t rows = p.samples / groups;
       for (int64_t g = 0; g < groups; ++g)
         reduce_rows(dlogits, g * rows, (g + 1) * rows, size, 0, size,

@@ -1,0 +1,235 @@
+"""Compile the CUDA kernels without TensorFlow; on a GPU, check them and measure their bandwidth.
+
+    python bench/cuda_kernels.py [--arch 80 --arch 90]
+
+Every kernel is compiled for sm_70, sm_80 and sm_90, or those of them that this nvcc knows. On a
+machine with a GPU the launchers are called through ctypes, compared with NumPy in double precision,
+and timed: bytes that must be moved per second, over those of a copy in the same run. Where PyTorch
+is installed, its bias and leaky ReLU are timed as well.
+"""
+
+import argparse
+import ctypes
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import cuda_cases
+import cuda_harness as harness
+import numpy as np
+
+SOURCES = pathlib.Path(__file__).resolve().parents[1] / "dnnlib" / "tflib" / "native" / "src"
+WANTED_ARCHS = ["70", "80", "90"]
+TOLERANCE = [2e-5, 4e-3, 3e-2]  # of float32, float16, bfloat16
+TAPS = np.array([1, 3, 3, 1]) / 8.0
+SIZES = [[8, 64, 64, 64], [8, 128, 128, 128], [4, 256, 256, 64], [8, 32, 32, 512]]
+
+
+def known_archs(nvcc):
+    """Architectures that a compiler can compile for."""
+    done = subprocess.run([nvcc, "--list-gpu-arch"], stdout=subprocess.PIPE, check=True)
+    return re.findall(r"compute_(\d+)", done.stdout.decode())
+
+
+def compile_kernels(nvcc, archs, folder):
+    """Compile every source; returns the library."""
+    library = folder / "kernels.so"
+    targets = []
+    for arch in archs:
+        targets += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
+    sources = sorted(str(path) for path in SOURCES.glob("*.cu"))
+    command = [nvcc, "-std=c++17", "-O3", "-Xcompiler", "-fPIC", "-shared", "-cudart", "shared"]
+    subprocess.run([*command, *targets, "-o", str(library), *sources], check=True)
+    return library
+
+
+class DeviceMemory:
+    """Arrays on the current GPU, through the CUDA runtime library."""
+
+    def __init__(self, nvcc):
+        places = [pathlib.Path(nvcc).resolve().parents[1], pathlib.Path("/usr/local/cuda")]
+        patterns = ("lib64/libcudart.so*", "targets/*/lib/libcudart.so*")
+        found = [path for place in places for name in patterns for path in place.glob(name)]
+        self.runtime = ctypes.CDLL(str(found[0]) if found else "libcudart.so")
+
+    def call(self, name, *arguments):
+        """Call a function of the runtime; RuntimeError if it fails."""
+        status = getattr(self.runtime, name)(*arguments)
+        if status:
+            raise RuntimeError(f"{name} failed with status {status}")
+
+    def put(self, array, type_=0):
+        """Copy an array to the device."""
+        return DeviceArray(self, array, type_)
+
+    def milliseconds(self, run, repeats=20):
+        """Time of one call: the fastest of some, by events on the device."""
+        events = [ctypes.c_void_p() for _ in range(2)]
+        for event in events:
+            self.call("cudaEventCreate", ctypes.byref(event))
+        best, elapsed = float("inf"), ctypes.c_float()
+        for _ in range(repeats):
+            self.call("cudaEventRecord", events[0], None)
+            run()
+            self.call("cudaEventRecord", events[1], None)
+            self.call("cudaEventSynchronize", events[1])
+            self.call("cudaEventElapsedTime", ctypes.byref(elapsed), *events)
+            best = min(best, elapsed.value)
+        return best
+
+
+class DeviceArray:
+    """See DeviceMemory."""
+
+    TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3
+
+    def __init__(self, memory, array, type_):
+        self.memory, self.type = memory, type_
+        self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+        self.pointer = ctypes.c_void_p()
+        size = ctypes.c_size_t(max(1, self.nbytes))
+        memory.call("cudaMalloc", ctypes.byref(self.pointer), size)
+        self._copy(self.pointer, np.ascontiguousarray(array).ctypes.data_as(ctypes.c_void_p), 1)
+
+    def __del__(self):
+        self.memory.runtime.cudaFree(self.pointer)
+
+    def _copy(self, to, source, kind):
+        self.memory.call("cudaMemcpy", to, source, ctypes.c_size_t(self.nbytes), kind)
+
+    def get(self):
+        """A copy in the CPU's memory."""
+        array = np.empty(self.shape, self.dtype)
+        self._copy(array.ctypes.data_as(ctypes.c_void_p), self.pointer, self.TO_HOST)
+        return array
+
+    def get_guarded(self):
+        """Arrays on a device have no guards."""
+
+    def copy_from(self, other):
+        """A copy on the device."""
+        self._copy(self.pointer, other.pointer, self.ON_DEVICE)
+
+
+def random_jobs(kernels, seed):
+    """Odd sizes, 1 to 64 latents, channels that are no multiple of 4; all types."""
+    rng = np.random.RandomState(seed)
+    type_ = seed % 3
+    maker = cuda_cases.Maker(kernels, type_, seed)
+    height, width, channels = rng.randint(4, 40, size=3)
+    up, down = rng.randint(1, 4, size=2)
+    pads = tuple(tuple(rng.randint(1, 4, size=2)) for _ in range(2))
+    kernel, factors = (rng.randn(3, 5), None) if seed % 2 else (None, (TAPS, TAPS))
+    shape = [2, int(height), int(width), int(channels)]
+    yield type_, maker.upfirdn(shape, (up, 1), (down, 2), pads, kernel, factors)
+    act = harness.ACTS[seed % len(harness.ACTS)]
+    for job in maker.bias_act([3, int(height * width), int(rng.randint(1, 300))], act):
+        yield (1 if act == "softplus" and type_ == 0 else type_), job
+    heads = int(rng.choice([1, 2]))
+    slots = heads * int(rng.randint(1, 64 // heads + 1))
+    shape = [2, int(height * width), int(rng.randint(1, 600))]
+    integration = harness.INTEGRATIONS[seed % 3]
+    for job in maker.attend(shape, slots, heads, integration, seed % 4 > 0, "sLkbna", "kl"):
+        yield type_, job
+
+
+def check(kernels, rounds):
+    """Compare with double precision; returns how many results are wrong."""
+    wrong = 0
+    for seed in range(rounds):
+        for type_, job in random_jobs(kernels, seed):
+            stored = next(iter(job.found.values())).type
+            found = cuda_cases.errors(job, stored)
+            name = max(found, key=found.get)
+            bad = not found[name] <= TOLERANCE[type_]
+            wrong += bad
+            print(f"{'WRONG' if bad else 'ok   '} {found[name]:.1e} ({name}) {job.name}")
+    return wrong
+
+
+def torch_milliseconds(memory, shape):
+    """PyTorch's bias and leaky ReLU on the same map, or None."""
+    try:
+        import torch  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    x, b = torch.randn(*shape, device="cuda"), torch.randn(shape[-1], device="cuda")
+    with torch.no_grad():
+        run = lambda: torch.nn.functional.leaky_relu(x + b, 0.2)  # noqa: E731
+        run()
+        return memory.milliseconds(run)
+
+
+def measure(kernels, memory):
+    """Print bytes per second of every kernel over those of a copy."""
+    for height_width in SIZES:
+        size, height, width, channels = height_width
+        maker = cuda_cases.Maker(kernels)
+        flat = [size, height * width, channels]
+        a, b = (maker.work(flat) for _ in range(2))
+        copy = 2 * a.nbytes / memory.milliseconds(lambda a=a, b=b: a.copy_from(b))
+        print(f"{height_width}: a copy moves {copy / 1e6:.0f} GB/s")
+        pads = ((2, 1), (2, 1))
+        jobs = [maker.upfirdn(height_width, (1, 1), (1, 1), pads, None, (TAPS, TAPS))]
+        jobs += maker.bias_act(flat, "lrelu", "b") + maker.bias_act(flat, "lrelu", "sbn")
+        jobs += maker.attend(flat, 16, 1, "mul", True, "sLna", "kl")
+        for job in jobs:
+            job.run()
+            time = memory.milliseconds(job.run)
+            share = job.moved / time / copy
+            print(f"  {share:5.0%} of a copy's bandwidth, {time:7.3f} ms: {job.name}")
+        other = torch_milliseconds(memory, flat)
+        if other is not None:
+            print(f"  PyTorch, bias and leaky ReLU: {other:.3f} ms")
+
+
+def gpu_arch():
+    """Architecture of the first GPU, such as "90", or None without one."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    count, digits = ctypes.c_int(), [ctypes.c_int(), ctypes.c_int()]
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    for digit, attribute in zip(digits, (75, 76)):  # compute capability, major and minor
+        driver.cuDeviceGetAttribute(ctypes.byref(digit), attribute, 0)
+    return "".join(str(digit.value) for digit in digits)
+
+
+def main():
+    """Compile; check and measure if there is a GPU."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", action="append", help="compile for this one; may be repeated")
+    parser.add_argument("--rounds", type=int, default=24, help="of random shapes")
+    args = parser.parse_args()
+    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if nvcc is None:
+        sys.exit("there is no CUDA compiler 'nvcc'; install the CUDA toolkit")
+    known, present = known_archs(nvcc), gpu_arch()
+    wanted = args.arch or sorted({*WANTED_ARCHS, *([present] if present else [])})
+    archs = [arch for arch in wanted if arch in known]
+    for arch in wanted:
+        if arch not in archs:
+            print(f"sm_{arch}: this nvcc cannot compile for it")
+    if not archs:
+        sys.exit("nothing to compile for")
+    with tempfile.TemporaryDirectory() as folder:
+        library = compile_kernels(nvcc, archs, pathlib.Path(folder))
+        print(f"compiled for {', '.join(f'sm_{arch}' for arch in archs)}")
+        if present is None:
+            print("There is no GPU here: nothing was run.")
+            return
+        memory = DeviceMemory(nvcc)
+        kernels = harness.Kernels(library, memory)
+        wrong = check(kernels, args.rounds)
+        if wrong:
+            sys.exit(f"{wrong} results are wrong")
+        measure(kernels, memory)
+
+
+if __name__ == "__main__":
+    main()
