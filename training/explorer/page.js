@@ -247,8 +247,9 @@ function onKey(event) {
   }
   if (event.target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   const last = model.latents.length - model.latents.includes("global");
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (/^\d$/.test(event.key) && Number(event.key) < last) actions.reroll(Number(event.key));
-  else if (KEYS[event.key.toLowerCase()]) KEYS[event.key.toLowerCase()]();
+  else if (KEYS[key]) KEYS[key]();
   else return;
   event.preventDefault();
 }

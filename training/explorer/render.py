@@ -73,7 +73,7 @@ class Explorer:
             ratio=self._ratio,
             latents=self.limits.latent_names(),
             colors=[f"#{bytes(color).hex()}" for color in colors],
-            layers=self._layer_sizes(),
+            layers=layer_sizes(self.limits.num_layers, height),
             attention=[dict(size=m.shape[-1], heads=m.shape[1]) for m in self._layers],
             num_classes=self.limits.num_classes,
             noise_modes=NOISE_MODES,
@@ -168,12 +168,14 @@ class Explorer:
         with self._network() as sampler:
             return tuple(sampler.images_and_maps(ws, state.noise_mode, [state.seed])[1])
 
-    def _layer_sizes(self) -> list[int]:
-        """The resolution at which each layer of ws acts."""
-        size, num = self._sampler.image_shape[-1], self.limits.num_layers
-        # GANsformer's networks keep a first latent for their stem, StyleGAN2's do not.
-        first = num - (2 * size.bit_length() - 4)
-        return [min(4 << ((max(i - first, 0) + 1) // 2), size) for i in range(num)]
+
+def layer_sizes(num_layers, size):
+    """The resolution at which each layer of ws acts, in a network of pictures of this side.
+
+    GANsformer's networks keep a first latent for their stem, StyleGAN2's do not.
+    """
+    first = num_layers - (2 * int(size).bit_length() - 4)
+    return [min(4 << ((max(i - first, 0) + 1) // 2), size) for i in range(num_layers)]
 
 
 def shrink(maps, size):
