@@ -18,7 +18,15 @@ GANSFORMER = {
 }
 
 # How to train on small images: a gamma that is right at 256x256 is far too strong at 32x32.
-SMALL = {"gamma": 0.05, "style-mixing": 0.0, "g-lr": 0.004, "d-lr": 0.004, "ema-kimg": 2.0}
+# Style mixing and truncation pay in long trainings only.
+SMALL = {
+    "gamma": 0.05,
+    "style-mixing": 0.0,
+    "g-lr": 0.004,
+    "d-lr": 0.004,
+    "ema-kimg": 2.0,
+    "truncation-psi": 1.0,
+}
 
 # Values in which a dataset differs from GANSFORMER.
 DATASETS = {

@@ -85,7 +85,7 @@ def test_a_run_leaves_its_files(make, tmp_path):
     outputs, state = make(snapshot_ticks=2)
     outputs.begin(1.0)
     run_ticks(outputs, state, 5)
-    assert names(tmp_path, "*.pkl") == [f"network-snapshot-{k:06d}.pkl" for k in (2, 4)]
+    assert names(tmp_path, "*.pkl") == [f"network-snapshot-{k:06d}.pkl" for k in (0, 2, 4)]
     assert names(tmp_path, "*.npz") == [f"training-state-{k:06d}.npz" for k in (2, 4)]
     for kind in ("fakes", "attention", "layers"):
         assert names(tmp_path, f"{kind}-*.png") == [f"{kind}-{k:06d}.png" for k in (0, 2, 4)]
