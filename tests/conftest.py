@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -17,12 +18,29 @@ DATA = ROOT / "tests" / "data"
 
 @pytest.fixture
 def session():
-    """A fresh graph and session with fixed seeds and two logical CPU devices; nothing leaks."""
+    """A fresh graph and session with fixed seeds and two logical CPU devices; nothing leaks.
+
+    TensorFlow's graph optimizers are off, which take longer than the small graphs of tests run.
+    """
+    with _session(optimize=False) as sess:
+        yield sess
+
+
+@pytest.fixture
+def optimized_session():
+    """The same with TensorFlow's graph optimizers, as in use."""
+    with _session(optimize=True) as sess:
+        yield sess
+
+
+@contextlib.contextmanager
+def _session(optimize):
     from dnnlib.tflib import compat  # noqa: PLC0415 - after the environment is set
     from dnnlib.tflib.compat import tf  # noqa: PLC0415
 
     compat.configure()
     config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
     with tf.Graph().as_default():
         tf.set_random_seed(0)
         with tf.Session(config=config) as sess:

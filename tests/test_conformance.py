@@ -58,7 +58,7 @@ def _generator_outputs(G, Gs, code, data):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_snapshot_gives_the_published_outputs(session, data_dir, name):
+def test_snapshot_gives_the_published_outputs(optimized_session, data_dir, name):
     path = data_dir / "conformance" / "networks" / name
     data = np.load(str(path.with_suffix(".npz")))
     G, D, Gs = tflib.load_networks(str(path.with_suffix(".pkl")))
@@ -79,7 +79,7 @@ def test_snapshot_gives_the_published_outputs(session, data_dir, name):
     assert max(worst.values()) < TOLERANCE, worst
 
 
-def test_minibatch_groups_follow_the_batch_size(session, data_dir):
+def test_minibatch_groups_follow_the_batch_size(optimized_session, data_dir):
     """Scores of eight samples in batches of four are those of two batches, not of one."""
     path = data_dir / "conformance" / "networks" / "legacy__03_stylegan2_r32"
     data = np.load(str(path.with_suffix(".npz")))
