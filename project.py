@@ -178,7 +178,8 @@ def side_by_side(images, ratio, titles=None):
 def comparison(target, image, maps, ratio):
     """Given, found, their difference, and what the latents attend to in what was found."""
     difference = np.abs(target - image) * DIFFERENCE_GAIN - 1
-    images, titles = [target, image, difference], ["given", "projected", f"difference x{DIFFERENCE_GAIN}"]
+    images = [target, image, difference]
+    titles = ["given", "projected", f"difference x{DIFFERENCE_GAIN}"]
     if maps is not None:
         overlay = vis.attention_overlay(image[np.newaxis], maps)[0, 1]
         images.append(overlay.transpose(2, 0, 1) / 127.5 - 1)
