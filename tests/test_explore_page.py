@@ -4,6 +4,7 @@ import io
 from urllib.parse import unquote
 
 import devtools
+import explorer_picture
 import numpy as np
 import pytest
 from PIL import Image
@@ -254,6 +255,21 @@ def test_save_buttons_download_the_picture_and_its_latents(page, served, tmp_pat
     assert want["png"].read_bytes() == get(served, f"image/{name}.png")[1]
     with np.load(str(want["npz"])) as arrays:
         assert arrays["ws"].shape[:2] == (1, K + 1) and arrays["name"].tolist() == [name]
+
+
+def test_the_documentations_picture(browser, served, root, tmp_path):
+    explorer_picture.take(browser, f"{served.url}#seed0005_latent1-3", tmp_path / "a.png")
+    browser.set_size(1280, 860)
+    size = explorer_picture.SIZE
+    with Image.open(tmp_path / "a.png") as taken:
+        pixels = np.asarray(taken.convert("RGB"))
+    assert pixels.shape == (size[1], size[0], 3)
+    stage = pixels[60:560:16, 48:548:16].reshape(-1, 3)
+    assert len(np.unique(stage, axis=0)) > 8  # a picture, not an empty frame
+    path = root / "docs" / "images" / "explorer.png"
+    assert path.stat().st_size < explorer_picture.MAX_BYTES
+    with Image.open(path) as committed:
+        assert committed.size == size
 
 
 def test_both_schemes_and_a_narrow_window(page):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import explore
 import generate
 import prepare_data
 from training import config
@@ -31,6 +32,7 @@ def commands(root):
 
 def test_every_command_is_understood(root):
     parsers = {
+        "explore.py": explore.parse_args,
         "generate.py": generate.parse_args,
         "prepare_data.py": prepare_data.build_parser().parse_args,
         "run_network.py": config.parse,

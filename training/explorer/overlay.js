@@ -1,7 +1,7 @@
 // The attention over the picture: which latent owns a pixel, its region, colours of all.
 
 const VEIL = [16, 17, 20]; // over what is out of focus
-const VEIL_ALPHA = 0.66;
+const VEIL_ALPHA = 0.58;
 const COLOR_ALPHA = 0.62; // over the picture
 
 export class Overlay {

@@ -49,7 +49,7 @@ function nameOf(s) {
 function change(parts, kind = null) {
   const next = { ...state, ...parts };
   const isSame = kind && kind === lastKind && Date.now() - lastTime < SAME_STEP_MS;
-  if (JSON.stringify(next) !== JSON.stringify(state)) {
+  if (nameOf(next) !== nameOf(state)) {
     if (!isSame) past.push(state);
     future.length = 0;
     [lastKind, lastTime] = [kind, Date.now()];
