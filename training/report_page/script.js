@@ -91,7 +91,8 @@ function showPictures() {
     pictures[kind] = make("img", { alt: titles[kind], id: `picture-${kind}` });
     const caption = make("figcaption", { id: `caption-${kind}` }, titles[kind]);
     const figure = make("figure", {}, caption, pictures[kind]);
-    figure.style.width = `${100 / kinds.length}%`;
+    const sample = data.steps.map((step) => step[kind]).find(Boolean);
+    figure.style.flex = `${Math.min(2, sample.width / sample.height)} 1 0`; // all equally high
     $("figures").append(figure);
   }
   const slider = $("slider");
@@ -123,15 +124,15 @@ function showPictures() {
   slider.addEventListener("change", () => recall("step", slider.value === slider.max ? null : slider.value));
   show();
   if (data.layers) {
-    $("layers").hidden = false;
-    setPicture($("layers").querySelector("img"), data.layers);
+    $("forming").hidden = false;
+    setPicture($("forming").querySelector("img"), data.layers);
   }
   enlargeOnClick();
 }
 
 /** A click on a picture shows it as large as the window allows. */
 function enlargeOnClick() {
-  for (const image of document.querySelectorAll("#looking img")) {
+  for (const image of document.querySelectorAll("main img")) {
     image.title = "Click to enlarge";
     image.addEventListener("click", () => {
       $("large").replaceChildren(make("img", { src: image.src, alt: image.alt }));
