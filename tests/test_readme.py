@@ -10,6 +10,7 @@ import pytest
 import explore
 import generate
 import prepare_data
+import project
 from training import config
 
 # Appended to the commands of the first steps; a later flag beats an earlier one.
@@ -35,6 +36,7 @@ def test_every_command_is_understood(root):
         "explore.py": explore.parse_args,
         "generate.py": generate.parse_args,
         "prepare_data.py": prepare_data.build_parser().parse_args,
+        "project.py": project.parse_args,
         "run_network.py": config.parse,
     }
     targets = re.findall(r"^([\w-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.M)
