@@ -26,7 +26,7 @@ echo "4/4  Drawing 16 samples and the attention of each latent"
 
 echo
 echo "Done in $((($(date +%s) - started) / 60)) min. Look at:"
-echo "  $run/report.html       the whole training on one page"
+echo "  $run/report.html      the whole training on one page"
 echo "  $run/fakes*.png       samples while training"
 echo "  $run/attention*.png   where each latent component looks"
 echo "  $run/generated/       16 samples by seed, a grid of them, and their attention"
