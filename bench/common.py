@@ -43,7 +43,7 @@ def resolve(model, args):
     argv = [*MODELS[model], "--train", "--dataset", "scenes", "--batch-size", str(args.batch_size)]
     argv += ["--resolution", str(args.resolution), "--channel-base", str(args.channel_base)]
     argv += ["--channel-max", str(args.channel_max)]
-    if model == "GANsformer":
+    if model != "StyleGAN2":
         argv += ["--components-num", str(args.components_num)]
         argv += ["--latent-size", str(16 * args.components_num)]
     resolved = config.resolve(config.parse(argv))

@@ -10,7 +10,7 @@ import re
 MACS_TO_FLOPS = 2
 
 
-def _resolution(name):
+def resolution_of(name):
     """'8x8/Conv0_up/weight' => 8; None for layers without an image."""
     found = re.search(r"(?:^|/)(\d+)x\1/", name)
     return int(found.group(1)) if found else None
@@ -34,7 +34,7 @@ def forward_flops(network, components_num=0):
     """
     flops = {}
     for name, var in network.vars.items():
-        shape, resolution = var.shape.as_list(), _resolution(name)
+        shape, resolution = var.shape.as_list(), resolution_of(name)
         if name.endswith("ToRGB/extraLayer/weight"):
             macs = 9 * 3 * shape[2] * resolution**2  # in one with the RGB filters, see layers.py
         elif len(shape) == 4 and name.endswith("/weight") and resolution:

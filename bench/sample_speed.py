@@ -29,7 +29,8 @@ class Sampler:
                 z = tf.constant(latents, tf.float32)
                 out = net.get_output_for(z, tf.zeros([args.batch_size, 0]), return_as_list=True)
                 self.images = out[0].op
-        components = args.components_num if model == "GANsformer" else 0
+        self.network = net
+        components = 0 if model == "StyleGAN2" else args.components_num
         self.flops = sum(flops.forward_flops(net, components).values())
 
     def run(self):

@@ -33,7 +33,7 @@ class Trainer:
 
                 device = "/gpu:0" if local_gpu_names() else "/cpu:0"
                 self.step = TrainingGraph(self.config, [device])
-        components = args.components_num if model == "GANsformer" else 0
+        components = 0 if model == "StyleGAN2" else args.components_num
         self.g_flops = sum(flops.forward_flops(self.step.G, components).values())
         self.d_flops = sum(flops.forward_flops(self.step.D).values())
 
