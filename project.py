@@ -225,6 +225,22 @@ def project(args, projector, draw, name, target):
     )
 
 
+def load_lpips(path):
+    """Open the network of --trust-snapshot.
+
+    Raises:
+      UserError: it is not that of LPIPS, or does not run here.
+    """
+    trusted = importlib.import_module("metrics.trusted")
+    files = trusted.find_files([path]).get("distance")
+    if not files:
+        raise UserError(
+            f"--trust-snapshot={path}: projection compares by vgg16_zhang_perceptual.pkl; "
+            "leave the flag out to compare pixels on all scales"
+        )
+    return trusted.load_trusted(files[0], "distance")
+
+
 def run(argv):
     """Parse the arguments, open the model, project the pictures."""
     args = parse_args(argv)
@@ -240,10 +256,7 @@ def run(argv):
         Path(path).stem: load_target(path, sampler.image_shape, args.ratio, args.resize)
         for path in args.pictures
     }
-    lpips = None
-    if args.trust_snapshot:
-        features = importlib.import_module("metrics.features")
-        lpips = features.Features(trusted_files=[args.trust_snapshot]).find("distance")[0]
+    lpips = load_lpips(args.trust_snapshot) if args.trust_snapshot else None
     try:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,8 @@ from tiny_painter import CLASSES, SIZE, K, painter_network, shared_session
 import generate
 import project
 from dnnlib import cli, tflib
+from metrics import trusted
+from metrics.graph_network import GraphNetwork
 from training import images as im
 
 
@@ -24,6 +26,7 @@ def folder(tmp_path_factory):
     random = np.random.RandomState(0).randint(0, 256, [20, 40, 3]).astype(np.uint8)
     im.save_picture(folder / "wide.png", random)
     (folder / "text.png").write_text("no picture")
+    (folder / "vgg16.pkl").write_bytes(b"")
     (folder / "other").mkdir()
     im.save_picture(folder / "other" / "wide.png", random)
     return folder
@@ -107,6 +110,7 @@ def test_targets(folder, tmp_path):
         (["{}/wide.png", "--space", "z"], "choose from w, w+"),
         (["{}/seed0007_psi1.png", "--class", "0"], "this model has no classes"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/no.pkl"], "no such file"),
+        (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/vgg16.pkl"], "leave the flag out"),
         (["{}/seed0007_psi1.png", "--output-dir", "{}/text.png"], "--output-dir="),
         ([], "required: PICTURE"),
     ],
@@ -116,6 +120,22 @@ def test_bad_input_is_one_line(folder, capsys, flags, message):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
     assert not (folder / "out").exists() or not list((folder / "out").iterdir())
+
+
+def test_lpips_is_what_the_user_trusts(folder, tmp_path, capsys, monkeypatch):
+    def load(path, role):
+        assert (path.name, role) == ("vgg16_zhang_perceptual.pkl", "distance")
+        return GraphNetwork(
+            "constant", "1", build_function=lambda a, _: 0 * a[:, 0, 0, 0] + 77, num_inputs=2
+        )
+
+    monkeypatch.setattr(trusted, "load_trusted", load)
+    (tmp_path / "vgg16_zhang_perceptual.pkl").write_bytes(b"")
+    flags = ["--trust-snapshot", tmp_path, "--steps", "2", "--animation", "none"]
+    argv = ["--model", folder / "model.pkl", folder / "seed0008_psi1.png", *flags]
+    argv += ["--output-dir", tmp_path / "out"]
+    assert cli.run_script(project.run, list(map(str, argv))) == 0
+    assert "distance 77 => 77" in capsys.readouterr().out
 
 
 def test_a_class_to_begin_with(tmp_path):

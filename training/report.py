@@ -244,17 +244,19 @@ def describe_flags(flags):
 
 def _pictures(run_dir):
     """Samples and attention over time, the data, and the newest layer strips."""
-    steps = {}
+    steps, newest = {}, report_pictures.MAX_NEWEST_BYTES
     for kind in ("fakes", "attention"):
-        for kimg, path in report_pictures.history(run_dir, kind):
-            picture = report_pictures.embed(path)
+        pictures = report_pictures.history(run_dir, kind)
+        for kimg, path in pictures:
+            limits = [newest] if path == pictures[-1][1] else []
+            picture = report_pictures.embed(path, *limits)
             if picture:
                 steps.setdefault(kimg, {"kimg": kimg})[kind] = picture
     layers = report_pictures.history(run_dir, "layers")
     return {
         "steps": [steps[kimg] for kimg in sorted(steps)],
-        "reals": report_pictures.embed(run_dir / "reals.png"),
-        "layers": report_pictures.embed(layers[-1][1]) if layers else None,
+        "reals": report_pictures.embed(run_dir / "reals.png", newest),
+        "layers": report_pictures.embed(layers[-1][1], newest) if layers else None,
     }
 
 

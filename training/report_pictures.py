@@ -12,6 +12,7 @@ from PIL import Image, features
 MAX_HISTORY = 40  # pictures of one kind
 MAX_WIDTH = 1000  # pixels
 MAX_BYTES = 80000  # of a picture, before it is written as text
+MAX_NEWEST_BYTES = 240000  # of those that are not history
 MAX_LOSSLESS_BYTES = 48000
 QUALITIES = (88, 75, 60, 40, 20)
 RESAMPLE = getattr(Image, "Resampling", Image).LANCZOS
@@ -40,31 +41,32 @@ def history(run_dir, kind):
     return chosen if not pictures or chosen[-1] == pictures[-1] else [*chosen, pictures[-1]]
 
 
-def embed(path):
+def embed(path, max_bytes=MAX_BYTES):
     """A picture file for use in a page.
 
     Args:
       path: of the picture.
+      max_bytes: how large it may be.
 
     Returns:
       {"src": data URI, "width": pixels, "height": pixels}; None if it cannot be read.
     """
     try:
         stat = Path(path).stat()
-        return _embed(str(path), stat.st_mtime_ns, stat.st_size)
+        return _embed(str(path), max_bytes, stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):  # gone, or not whole
         return None
 
 
 @functools.lru_cache(maxsize=4 * MAX_HISTORY)
-def _embed(path, _mtime, _size):
+def _embed(path, max_bytes, _mtime, _size):
     """See :func:`embed`; a file is read again only if it has changed."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
     picture = without_repeats(picture)
     image = _reduced(Image.fromarray(np.ascontiguousarray(picture)), MAX_WIDTH)
     size = {"width": image.width, "height": image.height}
-    kind, data = _encode(image)
+    kind, data = _encode(image, max_bytes)
     return {"src": f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}", **size}
 
 
@@ -96,22 +98,24 @@ def without_repeats(picture):
     return picture
 
 
-def _encode(image):
-    """Image => (kind, bytes): lossless where that is small, else as good as MAX_BYTES allows."""
+def _encode(image, max_bytes):
+    """Image => (kind, bytes): lossless where that is small, else as good as the limit allows."""
     if not features.check("webp"):
-        return "jpeg", _first_that_fits(image, "JPEG")
-    lossless = _saved(image, "WEBP", lossless=True)
-    return "webp", lossless if len(lossless) <= MAX_LOSSLESS_BYTES else _first_that_fits(
-        image, "WEBP"
-    )
+        return "jpeg", _first_that_fits(image, "JPEG", max_bytes)
+    # A hasty attempt tells whether it is worth the time to pack well.
+    if len(_saved(image, "WEBP", lossless=True, method=0, quality=0)) <= 2 * MAX_LOSSLESS_BYTES:
+        lossless = _saved(image, "WEBP", lossless=True)
+        if len(lossless) <= MAX_LOSSLESS_BYTES:
+            return "webp", lossless
+    return "webp", _first_that_fits(image, "WEBP", max_bytes)
 
 
-def _first_that_fits(image, kind):
-    """Encoded with the highest quality that stays below MAX_BYTES; smaller if none does."""
+def _first_that_fits(image, kind, max_bytes):
+    """Encoded with the highest quality that stays below a limit; smaller if none does."""
     while True:
         for quality in QUALITIES:
             data = _saved(image, kind, quality=quality)
-            if len(data) <= MAX_BYTES:
+            if len(data) <= max_bytes:
                 return data
         image = _reduced(image, image.width // 2)
 

@@ -1,5 +1,7 @@
 """The page on a run: what is in it, that its script runs, and that it stays small."""
 
+import base64
+import io
 import json
 import re
 
@@ -145,7 +147,18 @@ def test_pictures_are_small(tmp_path):
     picture = report_pictures.embed(tmp_path / "noise.png")
     assert (picture["width"], picture["height"]) == (1000, 545)
     assert len(picture["src"]) <= 4 / 3 * report_pictures.MAX_BYTES + 100
+    better = report_pictures.embed(tmp_path / "noise.png", report_pictures.MAX_NEWEST_BYTES)
+    assert len(picture["src"]) < len(better["src"]) <= 4 / 3 * 240000 + 100
     assert report_pictures.embed(tmp_path / "none.png") is None
+
+
+def test_few_colours_are_kept_exactly(tmp_path):
+    flat = np.zeros([100, 200, 3], np.uint8)
+    flat[30:60, 20:90], flat[50:, 100:] = (213, 94, 0), (0, 114, 178)
+    images.save_picture(tmp_path / "flat.png", flat)
+    source = report_pictures.embed(tmp_path / "flat.png")["src"]
+    data = base64.b64decode(source.split(",")[1])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), flat)
 
 
 def test_enlarged_pixels_become_small_again():
