@@ -104,10 +104,16 @@ def test_an_address_brings_every_control_back(browser, served):
     assert browser.problems == []
 
 
-def test_a_bad_address_says_so_and_starts_anew(browser, served):
-    _open(browser, served, "seed0005_latent9-1")
-    text = browser.value("document.querySelector('#toast').textContent")
-    assert "this model has the latents 0 to 2, got 9" in text
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("seed0005_latent9-1", "this model has the latents 0 to 2, got 9"),
+        ("seed%zz", "a picture's name begins with its seed"),
+    ],
+)
+def test_a_bad_address_says_so_and_starts_anew(browser, served, name, line):
+    _open(browser, served, name)
+    assert line in browser.value("document.querySelector('#toast').textContent")
     assert _name(browser) == "seed0000"
 
 
@@ -214,7 +220,11 @@ def test_the_latent_under_the_cursor_is_named_and_its_region_stays_bright(page, 
     assert page.value("document.querySelector('#tip').hidden")
     assert _overlay(page, column, row)[3] == 0
     page.click("#stage", (column + 0.5) / SIZE, (row + 0.5) / SIZE)  # a new one
-    assert _name(page).startswith(f"seed0005_latent{latent}-")
+    name = _name(page)
+    assert name.startswith(f"seed0005_latent{latent}-")
+    maps = _attention(served, name)[:, row, column]  # the mouse has not moved
+    tip = page.value("document.querySelector('#tip').textContent")
+    assert tip.startswith(f"latent {maps.argmax()}{round(100 * float(maps.max()))} %")
 
 
 def test_regions_have_the_colours_of_the_legend(page, served):
@@ -280,6 +290,10 @@ def test_both_schemes_and_a_narrow_window(page):
     assert light == "rgb(244, 244, 241)" and page.value(ground) == "rgb(18, 19, 22)"
     page.set_size(420, 800)
     page.wait_for("document.documentElement.scrollWidth <= 420")
+    right = (
+        "Math.max(...[...document.querySelectorAll('main button')].filter(x => !x.closest('#maps'))"
+    )
+    assert page.value(f"{right}.map(x => x.getBoundingClientRect().right))") <= 420 - 24
     page.set_size(1280, 860)
 
 

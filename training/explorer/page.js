@@ -19,6 +19,7 @@ const past = [], future = [];
 let lastKind = null, lastTime = 0;
 const shown = { picture: null, maps: null, regions: null };
 let isBusy = false;
+let pointer = null; // the last event of the mouse over the picture
 
 const randomSeed = () => Math.floor(Math.random() * MAX_NEW_SEED);
 
@@ -69,6 +70,16 @@ function enter(next) {
   history.replaceState(null, "", `#${nameOf(state)}`);
   render();
   refresh();
+}
+
+// The name in the page's address.
+function address() {
+  const name = location.hash.slice(1);
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // the server says what is wrong with it
+  }
 }
 
 // Go to the picture of a name, from the address, a dropped file or the seed's field.
@@ -143,6 +154,7 @@ async function showMaps(path) {
   overlay.setMaps(new Float32Array(await answer.arrayBuffer()), height, width);
   shown.maps = path;
   render();
+  if (pointer) onHover(pointer); // the pixel under it may have a new owner
 }
 
 async function showRegions(path) {
@@ -277,6 +289,7 @@ function toast(text) {
 // The latent under the cursor, its name and weight beside it.
 function onHover(event) {
   const tip = $("tip");
+  pointer = event;
   const box = $("overlay").getBoundingClientRect();
   const found = view.mode !== "off" &&
     overlay.at((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
@@ -286,8 +299,8 @@ function onHover(event) {
   tip.children[0].style.background = overlay.colors[found.latent];
   tip.children[1].textContent = `latent ${found.latent}`;
   tip.children[2].textContent = `${Math.round(found.weight * 100)} %`;
-  const isRight = event.clientX + 16 + tip.offsetWidth > window.innerWidth;
-  tip.style.left = `${event.clientX + (isRight ? -16 - tip.offsetWidth : 16)}px`;
+  const rightmost = document.documentElement.clientWidth - tip.offsetWidth - 8;
+  tip.style.left = `${Math.max(8, Math.min(event.clientX + 16, rightmost))}px`;
   tip.style.top = `${event.clientY + 16}px`;
 }
 
@@ -295,6 +308,7 @@ function listen() {
   const stage = $("stage");
   stage.addEventListener("pointermove", onHover);
   stage.addEventListener("pointerleave", () => {
+    pointer = null;
     $("tip").hidden = true;
     actions.focus(null);
   });
@@ -303,7 +317,7 @@ function listen() {
   });
   document.addEventListener("keydown", onKey);
   window.addEventListener("resize", render);
-  window.addEventListener("hashchange", () => visit(decodeURIComponent(location.hash.slice(1))));
+  window.addEventListener("hashchange", () => visit(address()));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
@@ -325,7 +339,7 @@ async function start() {
   overlay = new Overlay($("overlay"), model.colors);
   controls = new Controls(model, actions);
   listen();
-  await visit(decodeURIComponent(location.hash.slice(1)) || "seed0000");
+  await visit(address() || "seed0000");
 }
 
 start();
