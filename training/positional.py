@@ -79,22 +79,22 @@ class GridEncodings:
             return _outer_concat(variables["x_emb"], variables["y_emb"])
         lines = _lines(size, self.directions)
         if self.pos_type == "linear":
-            lines = np.stack(lines, axis=-1).astype(np.float32)  # [H, W, directions]
+            lines = tf.cast(tf.stack(lines, axis=-1), tf.float32)  # [H, W, directions]
             grid = lines[..., np.newaxis] * variables["emb"]
             return tf.reshape(grid, [size, size, self.dim])
         if self.directions == 2:  # columns and rows: no need of a constant of the full size
-            table = tf.constant(self._waves(_coordinates(size)))
+            table = self._waves(tf.constant(_coordinates(size)))
             return _outer_concat(table, table)
-        return tf.constant(np.concatenate([self._waves(line) for line in lines], axis=-1))
+        return tf.concat([self._waves(line) for line in lines], axis=-1)
 
     def _waves(self, line):
         """[sin, cos] of a coordinate at a ladder of frequencies: [...] => [..., P / directions]."""
-        size = line.shape[0]
+        size = line.shape.as_list()[0]
         unit = 1.0 if self.published else max(size - 1, 1) / 2.0  # then neighbours are 1 apart
         step = 2 * self.directions
         waves = unit / 10000.0 ** (step * np.arange(self.dim // step) / self.dim)
-        angle = line[..., np.newaxis] * waves
-        return np.concatenate([np.sin(angle), np.cos(angle)], axis=-1).astype(np.float32)
+        angle = line[..., tf.newaxis] * waves
+        return tf.cast(tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1), tf.float32)
 
 
 def _check_width(dim, pos_type, directions):
@@ -115,10 +115,13 @@ def _coordinates(size):
 
 
 def _lines(size, directions):
-    """Coordinate along each direction: list of [H, W]."""
-    c = _coordinates(size)
+    """Coordinate along each direction: list of [H, W].
+
+    These are operations, not constants, so that a network is built without memory of that size.
+    """
+    c = tf.constant(_coordinates(size))
     angles = np.arange(directions) * np.pi / directions
-    return [c[np.newaxis, :] * np.cos(a) + c[:, np.newaxis] * np.sin(a) for a in angles]
+    return [c[tf.newaxis, :] * np.cos(a) + c[:, tf.newaxis] * np.sin(a) for a in angles]
 
 
 def _outer_concat(columns, rows):

@@ -4,6 +4,7 @@ import pickle
 import random
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pickles
@@ -229,6 +230,22 @@ def test_options_of_exponential_size(session, tmp_path):
     assert path.stat().st_size < 5000
     with pytest.raises(UserError, match="nested too deeply"):
         tflib.load_networks(path)
+
+
+@pytest.mark.parametrize("kind", ["sinus", "linear"])
+def test_claims_of_a_small_file_cost_no_memory(session, tmp_path, kind):
+    """A grid of 256 x 256 positions of width 1024 would take half a gigabyte."""
+    options = dict(resolution=256, transformer=True, use_pos=True, start_res=8, end_res=9)
+    options.update(pos_type=kind, pos_directions_num=4, pos_dim=1024, a_dim=8, channel_base=32)
+    small = [("256x256/weight", np.zeros([1], np.float32))]
+    name = dict(build_func_name="Discriminator", static_kwargs=options, variables=small)
+    (tmp_path / "n.pkl").write_bytes(dumps(network(**name)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"does not fit its variables; missing: .*256x256/FromRGB"):
+        tflib.load_networks(tmp_path / "n.pkl")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
 
 
 def test_network_that_contains_itself(session, tmp_path):
