@@ -14,7 +14,7 @@ from dnnlib.errors import closest
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from training.attention import Dropout, attention_layer
 from training.image_attention import latents_from_image
-from training.latent_image import image_steps, latent_block
+from training.latent_image import image_steps, latent_block, latents_from_latents
 from training.layers import (
     conv2d_act_layer,
     conv2d_layer,
@@ -279,24 +279,15 @@ class Aggregation:
                     dropout=dropout.at("l2n"),
                 ).apply()
         if opt.ltnt2ltnt:
-            y = latent_block(y, lambda t: self._between(t, dropout), ("Densel2l_0", "Densel2l_1"))
+            y = latent_block(
+                y,
+                lambda t: latents_from_latents(
+                    t, opt.a_dim, opt.num_heads, self.ltnt_pos, opt.ltnt_gate, dropout
+                ),
+                ("Densel2l_0", "Densel2l_1"),
+            )
         self._latents = y
         return x
-
-    def _between(self, y, dropout):
-        opt = self.opt
-        with tf.variable_scope("AttLayer_l2l"):
-            return attention_layer(
-                y,
-                y,
-                opt.a_dim,
-                opt.num_heads,
-                x_pos=self.ltnt_pos,
-                y_pos=self.ltnt_pos,
-                x_gate=opt.ltnt_gate,
-                y_gate=opt.ltnt_gate,
-                dropout=dropout.at("l2l"),
-            ).apply()
 
     def scores(self):
         """One number from each aggregator: [N, K]."""

@@ -38,6 +38,36 @@ def latent_block(x, attention, names, act="lrelu", lrmul=1.0):
     return tf.nn.leaky_relu(x + y)
 
 
+def latents_from_latents(y, dim, num_heads, pos, gate, dropout, mask=None):
+    """Latents look at each other.
+
+    Args:
+      y: [N, K, D].
+      dim: attention width.
+      num_heads: attention heads.
+      pos: [K, P] positional encoding, or None.
+      gate: gates on both sides.
+      dropout: Dropout.
+      mask: [N, K], 0 hides a latent; None shows all.
+
+    Returns:
+      [N, K, D].
+    """
+    with tf.variable_scope("AttLayer_l2l"):
+        return attention_layer(
+            y,
+            y,
+            dim,
+            num_heads,
+            x_pos=pos,
+            y_pos=pos,
+            x_gate=gate,
+            y_gate=gate,
+            mask=mask,
+            dropout=dropout.at("l2l"),
+        ).apply()
+
+
 class LatentImageAttention:
     """Attention of one synthesis network, with what a layer hands on to the next.
 
@@ -162,8 +192,13 @@ class LatentImageAttention:
         o, dim = self.options, y.shape.as_list()[-1]
         new = y if o.duplex else None
         if o.ltnt2ltnt:
+            mask = None if o.published else self.mask
             new = latent_block(
-                y, lambda t: self._between_latents(t, dim, dropout), ("Densel2l_0", "Densel2l_1")
+                y,
+                lambda t: latents_from_latents(
+                    t, dim, o.num_heads, self.ltnt_pos, o.ltnt_gate, dropout, mask
+                ),
+                ("Densel2l_0", "Densel2l_1"),
             )
         if o.img2ltnt:
             # The published code forgets the step before.
@@ -174,22 +209,6 @@ class LatentImageAttention:
                 ("Densen2l_0", "Densen2l_1"),
             )
         self._handed_on, self._given = new, latents
-
-    def _between_latents(self, y, dim, dropout):
-        o = self.options
-        with tf.variable_scope("AttLayer_l2l"):
-            return attention_layer(
-                y,
-                y,
-                dim,
-                o.num_heads,
-                x_pos=self.ltnt_pos,
-                y_pos=self.ltnt_pos,
-                x_gate=o.ltnt_gate,
-                y_gate=o.ltnt_gate,
-                mask=None if o.published else self.mask,
-                dropout=dropout.at("l2l"),
-            ).apply()
 
     def _from_image(self, y, x, r, dim, dropout):
         o = self.options
