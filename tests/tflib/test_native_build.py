@@ -14,6 +14,7 @@ from dnnlib.tflib import native
 from dnnlib.tflib.compat import tf
 from dnnlib.tflib.native import __main__ as command
 from dnnlib.tflib.native import build
+from dnnlib.tflib.ops.attend import attend
 from dnnlib.tflib.ops.upfirdn_2d import filter_2d
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -203,3 +204,32 @@ def test_clean_and_flags(cache, capsys):
         command.main(["--clean", "--gpu-arch", "80"])
     with pytest.raises(UserError, match="one of the arguments --build --check --clean is required"):
         command.main([])
+
+
+def _attend_many(monkeypatch, choice):
+    """Attention beyond what the CUDA kernels take, with a library that has such kernels."""
+    monkeypatch.setattr(native, "_requested", choice)
+    monkeypatch.setattr(native, "_decided", True)
+    monkeypatch.setattr(native, "_library", object())  # to call it would be an AttributeError
+    monkeypatch.setattr(native, "_has_cuda", True)
+    monkeypatch.setattr(native, "_explained", set())
+    results = []
+    for slots, channels in ((65, 4), (3, 1025), (65, 4)):
+        x = tf.ones([1, 2, channels])
+        results.append(attend(x, tf.ones([1, slots, channels]), tf.ones([1, slots, channels])))
+    return results
+
+
+def test_beyond_the_cuda_kernels_auto_takes_the_reference(monkeypatch, capsys, session):
+    for y in session.run(_attend_many(monkeypatch, "auto")):
+        assert (abs(y - 2) < 1e-5).all()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("there are ")[1].split(",")[0] for line in lines] == [
+        "65 slots",
+        "1025 channels",
+    ]
+
+
+def test_beyond_the_cuda_kernels_native_is_an_error(monkeypatch):
+    with pytest.raises(UserError, match="65 slots, and the CUDA kernels take at most 64"):
+        _attend_many(monkeypatch, "native")

@@ -18,6 +18,8 @@ CHOICES = ("auto", "ref", "native")
 _requested = "auto"
 _decided = False
 _library = None
+_has_cuda = False  # whether the library has CUDA kernels
+_explained = set()  # limits that were logged already
 
 
 def set_custom_ops(choice: str) -> None:
@@ -50,7 +52,33 @@ def library() -> Any | None:
     return _library
 
 
+def is_within(limits: dict[str, tuple[int, int]]) -> bool:
+    """Whether the CUDA kernels of an operation can do what is asked; always, without a GPU.
+
+    Args:
+      limits: {what: (number, the most that the kernels take)}.
+
+    Returns:
+      False, and says so once, if the reference has to do it.
+
+    Raises:
+      UserError: they cannot, and "native" was asked for.
+    """
+    for what, (number, most) in limits.items():
+        if _has_cuda and number > most:
+            reason = f"{number} {what}, and the CUDA kernels take at most {most}"
+            if _requested == "native":
+                raise UserError(f"--custom-ops native: {reason}; use --custom-ops auto")
+            if reason not in _explained:
+                _explained.add(reason)
+                util.log(f"Custom operations: reference where there are {reason}.")
+            return False
+    return True
+
+
 def _decide() -> Any | None:
+    global _has_cuda  # noqa: PLW0603 - see above
+    _has_cuda = False
     if _requested == "ref":
         util.log("Custom operations: reference.")
         return None
@@ -62,6 +90,7 @@ def _decide() -> Any | None:
             raise UserError(f"--custom-ops native: {error}; or use --custom-ops ref") from error
         util.log(f"Custom operations: reference, which is slower: {error}.")
         return None
+    _has_cuda = bool(toolchain.cuda_archs)
     archs = ", ".join(f"sm_{arch}" for arch in toolchain.cuda_archs)
     util.log(f"Custom operations: native{f' (CPU and {archs})' if archs else ' (CPU)'}.")
     return loaded

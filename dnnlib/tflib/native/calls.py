@@ -7,6 +7,7 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 # TensorFlow 1.15 has hardly any operation for bfloat16 besides these.
 DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
 MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
+MAX_SLOTS, MAX_CHANNELS = 64, 1024  # kCudaMaxSlots, kCudaMaxChannels in src/kernels_cuda.h
 INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
 
 
@@ -51,9 +52,16 @@ def bias_act(x, b, scale, noise, act, alpha, gain, clamp):
     return native.library().gansformer_bias_act(x, b, scale, noise, **attrs)
 
 
-def can_attend(x, alpha, gain):
+def can_attend(x, slots, alpha, gain):
     """Whether there is a native form of the attention; for alpha and gain see can_bias_act()."""
-    return x.dtype in DTYPES and gain > 0 and alpha >= 0 and native.library() is not None
+    limits = dict(slots=(slots, MAX_SLOTS), channels=(x.shape.as_list()[2], MAX_CHANNELS))
+    return (
+        x.dtype in DTYPES
+        and gain > 0
+        and alpha >= 0
+        and native.library() is not None
+        and native.is_within(limits)
+    )
 
 
 def attend(x, tensors, attrs):

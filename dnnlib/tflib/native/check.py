@@ -100,7 +100,7 @@ def attend_case(
     return Case(name, shapes, native_form, reference)
 
 
-def default_cases() -> Iterator[Case]:
+def default_cases(dtype: str = "float32") -> Iterator[Case]:
     """Some of everything, small; sizes are odd on purpose."""
     kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
     skew = np.random.RandomState(0).randn(3, 4)
@@ -110,7 +110,8 @@ def default_cases() -> Iterator[Case]:
     yield upfirdn_case([2, 9, 7, 6], skew, (3, 2), (1, 2), (-1, 3), (2, -2))
     for act in ACTIVATIONS:
         yield bias_act_case([2, 5, 6, 19], act, "bsn")
-    yield bias_act_case([3, 17, 20, 3], "lrelu", "b", clamp=0.8)
+    if dtype == "float32":  # else rounding may carry a result to the limit, where the slope jumps
+        yield bias_act_case([3, 17, 20, 3], "lrelu", "b", clamp=0.8)
     yield bias_act_case([7, 33], "lrelu", "b")
     for integration in calls.INTEGRATIONS:
         yield attend_case([2, 30, 24], 5, 1, integration)
@@ -183,7 +184,7 @@ def check() -> None:
     for device in ["/cpu:0", *local_gpu_names()]:
         for dtype in (dtype.name for dtype in calls.DTYPES):
             tolerance = TOLERANCE[dtype]
-            for case in default_cases():
+            for case in default_cases(dtype):
                 with tf.Graph().as_default(), tf.Session() as session:
                     errors = max_errors(case, session, dtype, device)
                 name = max(errors, key=errors.get)

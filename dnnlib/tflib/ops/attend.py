@@ -58,7 +58,7 @@ def attend(
     tensors.update(bias=bias, noise=noise, act_bias=act_bias)
     attrs = dict(heads=heads, integration=integration, normalise=normalise, alpha=alpha, gain=gain)
     _check(x, tensors, attrs)
-    if calls.can_attend(x, alpha, gain):
+    if calls.can_attend(x, keys.shape.as_list()[1], alpha, gain):
         return calls.attend(x, tensors, attrs)
     return attend_reference(x, **tensors, **attrs)
 
