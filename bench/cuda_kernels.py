@@ -9,13 +9,16 @@ is installed, its bias and leaky ReLU are timed as well.
 """
 
 import argparse
+import concurrent.futures
 import ctypes
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import cuda_cases
 import cuda_harness as harness
@@ -35,14 +38,21 @@ def known_archs(nvcc):
 
 
 def compile_kernels(nvcc, archs, folder):
-    """Compile every source; returns the library."""
-    library = folder / "kernels.so"
-    targets = []
+    """Compile every source, several at once; returns the library."""
+    command = [nvcc, "-std=c++17", "-O3", "-Xcompiler", "-fPIC", "-cudart", "shared"]
     for arch in archs:
-        targets += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
-    sources = sorted(str(path) for path in SOURCES.glob("*.cu"))
-    command = [nvcc, "-std=c++17", "-O3", "-Xcompiler", "-fPIC", "-shared", "-cudart", "shared"]
-    subprocess.run([*command, *targets, "-o", str(library), *sources], check=True)
+        command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
+
+    def compile_one(source):
+        start, target = time.time(), folder / f"{source.name}.o"
+        subprocess.run([*command, "-c", "-o", str(target), str(source)], check=True)
+        print(f"{source.name}: compiled in {time.time() - start:.0f} s", flush=True)
+        return str(target)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sorted(SOURCES.glob("*.cu"))))
+    library = folder / "kernels.so"
+    subprocess.run([*command, "-shared", "-o", str(library), *objects], check=True)
     return library
 
 
