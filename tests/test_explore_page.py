@@ -191,14 +191,17 @@ def test_fields(page):
     assert page.value("document.querySelector('#mix-seed').value") == "77"
 
 
-def _overlay(page, column, row):
-    """[red, green, blue, alpha] of the overlay in the middle of a map's pixel."""
-    return page.value(
+def _overlay(page):
+    """[H, W, 4]: the overlay's red, green, blue and alpha in the middle of each map's pixel."""
+    data = page.value(
         "(() => { const canvas = document.querySelector('#overlay');"
+        "const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
         f"const at = i => Math.floor((i + 0.5) * canvas.width / {SIZE});"
-        "return [...canvas.getContext('2d')"
-        f".getImageData(at({column}), at({row}), 1, 1).data]; }})()"
+        f"const places = [...Array({SIZE * SIZE}).keys()].map("
+        f"i => 4 * (at(Math.floor(i / {SIZE})) * canvas.width + at(i % {SIZE})));"
+        "return places.flatMap(i => [...all.slice(i, i + 4)]); })()"
     )
+    return np.array(data).reshape(SIZE, SIZE, 4)
 
 
 def test_the_latent_under_the_cursor_is_named_and_its_region_stays_bright(page, served):
@@ -213,12 +216,10 @@ def test_the_latent_under_the_cursor_is_named_and_its_region_stays_bright(page, 
         assert tip.startswith(f"latent {latent}{weight} %")
         focus = page.value("document.querySelector('.latent.focus .roll').dataset.latent")
         assert focus == f"latent{latent}"
-        for y, x in np.ndindex(SIZE, SIZE):
-            alpha = _overlay(page, x, y)[3]
-            assert (alpha == 0) == (owner[y, x] == latent)
+        np.testing.assert_array_equal(_overlay(page)[..., 3] == 0, owner == latent)
     page.move("#seed")
     assert page.value("document.querySelector('#tip').hidden")
-    assert _overlay(page, column, row)[3] == 0
+    assert not _overlay(page).any()
     page.click("#stage", (column + 0.5) / SIZE, (row + 0.5) / SIZE)  # a new one
     name = _name(page)
     assert name.startswith(f"seed0005_latent{latent}-")
@@ -233,14 +234,15 @@ def test_regions_have_the_colours_of_the_legend(page, served):
     page.move("#seed")
     colors = page.value("[...document.querySelectorAll('.latent i')].map(x => x.style.background)")
     colors = [[int(x) for x in text[4:-1].split(",")] for text in colors[:K]]
-    for y, x in ((0, 0), (3, 5), (7, 7)):
-        *color, alpha = _overlay(page, x, y)
-        assert alpha == 158  # 0.62
-        np.testing.assert_allclose(color, colors[owner[y, x]], atol=2)  # premultiplied
+    overlay = _overlay(page)
+    assert (overlay[..., 3] == 158).all()  # 0.62
+    want = np.array(colors)[owner]
+    np.testing.assert_allclose(overlay[..., :3], want, atol=2)  # kept premultiplied
     page.click("[data-mode=mixture]")
-    assert _overlay(page, 0, 0)[3] == 158
+    mixture = _overlay(page)
+    assert (mixture[..., 3] == 158).all() and (mixture != overlay).any()
     page.click("[data-mode=off]")
-    assert _overlay(page, 0, 0)[3] == 0
+    assert not _overlay(page).any()
 
 
 def test_layers_of_attention(page):
@@ -290,10 +292,9 @@ def test_both_schemes_and_a_narrow_window(page):
     assert light == "rgb(244, 244, 241)" and page.value(ground) == "rgb(18, 19, 22)"
     page.set_size(420, 800)
     page.wait_for("document.documentElement.scrollWidth <= 420")
-    right = (
-        "Math.max(...[...document.querySelectorAll('main button')].filter(x => !x.closest('#maps'))"
-    )
-    assert page.value(f"{right}.map(x => x.getBoundingClientRect().right))") <= 420 - 24
+    buttons = "[...document.querySelectorAll('main button:not(#maps button)')]"
+    right = f"Math.max(...{buttons}.map(x => x.getBoundingClientRect().right))"
+    assert page.value(right) <= 420 - 24
     page.set_size(1280, 860)
 
 
