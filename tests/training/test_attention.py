@@ -222,12 +222,13 @@ def _dense(gradient):
     return gradient
 
 
-@pytest.mark.parametrize("kind", ["simplex", "kmeans", "duplex"])
+@pytest.mark.parametrize("kind", ["simplex", "kmeans", "iterative", "duplex"])
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_hidden_latent_gets_no_weight_and_no_gradient(session, kind, iterations):
     if kind == "simplex" and iterations > 1:
         pytest.skip("simplex attention has no iterations")
-    case = Case(kind=kind, iterations=iterations, mask=True, heads=2, y_gate=True)
+    carried = 4 if kind == "iterative" else 0
+    case = Case(kind=kind, iterations=iterations, mask=True, heads=2, y_gate=True, carried=carried)
     x, probs, _ = case.outputs()
     gradient = tf.gradients(probe([x]), case.y)[0]
     randomise(session)
