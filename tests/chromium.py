@@ -63,10 +63,20 @@ def dump_dom(url, size=(1200, 900), wait_ms=2000):
     return _run(url, wait_ms, ["--dump-dom", f"--window-size={size[0]},{size[1]}"])
 
 
+@contextlib.contextmanager
+def _empty_folder():
+    """A folder that is removed as far as a helper process that still dies lets it be."""
+    folder = tempfile.mkdtemp()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _run(url, wait_ms, flags):
     """Standard output of one run in an empty profile; leaves no process behind."""
     browser = require()
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+    with _empty_folder() as folder, tempfile.TemporaryFile() as errors:
         flags = [*FLAGS, f"--user-data-dir={folder}/profile", *flags]
         command = [browser, *flags, f"--virtual-time-budget={wait_ms}", str(url)]
         process = subprocess.Popen(
