@@ -43,6 +43,7 @@ DATASETS = {
     "scenes": {
         "components-num": 8,
         "latent-size": 128,
+        "mapping-ltnt2ltnt": False,
         "average-by-component": True,
         **SMALL,
     },
