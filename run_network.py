@@ -65,10 +65,11 @@ def open_dataset(path, config):
     return dataset
 
 
-def start_tensorflow(config):
+def start_tensorflow(config, precision="float32"):
     """Open a session; returns the names of the devices to train on."""
     from dnnlib import tflib  # noqa: PLC0415 - TensorFlow takes seconds to load
     from dnnlib.tflib import native  # noqa: PLC0415
+    from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
 
     tflib.compat.configure()
     native.set_custom_ops(config["run"]["custom_ops"])
@@ -79,7 +80,9 @@ def start_tensorflow(config):
             f"--gpus={gpus}: TensorFlow can use {len(devices)} of these; see nvidia-smi, "
             "or use --gpus none for the CPU"
         )
-    tflib.init_tf({"rnd.tf_random_seed": config["loop"]["seed"]})
+    set_precision(precision)
+    xla = tflib.compat.xla_settings() if config["run"]["xla"] else {}
+    tflib.init_tf({"rnd.tf_random_seed": config["loop"]["seed"], **xla})
     return devices or ["/cpu:0"]
 
 
@@ -91,7 +94,7 @@ def train(config, dataset):
     if run_dir is None:
         return
     with resume.locked(run_dir), runs.open_log(run_dir):
-        devices = start_tensorflow(config)
+        devices = start_tensorflow(config, config["loop"]["precision"])
         from training import pretrained  # noqa: PLC0415 - needs TensorFlow
 
         source = pretrained.prepare(run_dir, config)

@@ -119,6 +119,7 @@ GROUPS = {
         Flag("reload",             "run.reload",                           boolean,   "take the options of the experiment's latest run; flags given here beat them"),
         Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1; none for the CPU; all visible ones if not given"),
         Flag("custom-ops",         "run.custom_ops",                       one_of("auto", "ref", "native"), "operations compiled on this machine where that is possible (auto), never (ref), or else an error (native)"),
+        Flag("xla",                "run.xla",                              boolean,   "let XLA compile what it can; native operations stay outside, so with --custom-ops ref it compiles more"),
         Flag("dry-run",            "run.dry_run",                          boolean,   "print the resolved configuration and stop"),
     ),
     "Presets": (
@@ -138,6 +139,7 @@ GROUPS = {
         Flag("batch-size",         "loop.batch_size",                      count(),   "images in a step, over all GPUs"),
         Flag("batch-gpu",          "loop.batch_gpu",                       count(),   "images at once on a GPU, gradients are accumulated; chosen by the resolution if not given"),
         Flag("seed",               "loop.seed",                            count(0),  "seed of everything random"),
+        Flag("precision",          "loop.precision",                       one_of("float32", "bfloat16"), "of convolutions in training; variables and all else are float32"),
         Flag("g-loss",             "G_loss.name",                          one_of("logistic_ns", "logistic", "hinge", "wgan"), "loss of the generator"),
         Flag("d-loss",             "D_loss.name",                          one_of("logistic", "hinge", "wgan"), "loss of the discriminator"),
         Flag("d-reg",              "D_reg.name",                           one_of("r1", "r2", "gp", "none", non="none"), "regularizer of the discriminator"),
@@ -257,6 +259,7 @@ FREE = (
     "reload",
     "gpus",
     "custom-ops",
+    "xla",
     "dry-run",
     "gansformer-default",
     "baseline",

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from dnnlib.tflib.precision import conv2d
 
 # f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
 LEAKY_SLOPES = {"linear": 1.0, "relu": 0.0, "lrelu": 0.2}
@@ -147,7 +148,7 @@ def _conv2d(x, w, up=False, down=False, resample_kernel=None):
         return upsample_conv_2d(x, w, k=resample_kernel)
     if down:
         return conv_downsample_2d(x, w, k=resample_kernel)
-    return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
+    return conv2d(x, w, padding="SAME")
 
 
 def conv2d_act_layer(x, num_out, kernel, act, down=False, resample_kernel=None, gain=1.0):

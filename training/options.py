@@ -19,6 +19,7 @@ class RunOptions:
     reload: bool = False  # take the options of the latest run; flags given beat them
     gpus: str | None = None  # "0,1"; "none" = CPU; None = all that TensorFlow sees
     custom_ops: str = "auto"
+    xla: bool = False
     dry_run: bool = False
     gansformer_default: bool = False
     baseline: str | None = None
@@ -44,6 +45,7 @@ class LoopOptions:
     batch_size: int = 32
     batch_gpu: int | None = None  # None = as much as suits the resolution
     seed: int = 0
+    precision: str = "float32"  # of convolutions
     ema_kimg: float = 10.0  # half-life of the moving average of G
     g_reg: str = "none"  # or "path_length"
     g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)

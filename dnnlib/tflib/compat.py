@@ -11,6 +11,8 @@ import sys
 import tempfile
 import warnings
 
+from dnnlib.errors import UserError
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # 2 = errors only; read when TensorFlow loads
 
 # What a current TensorFlow prints while it loads, whatever the log level.
@@ -52,6 +54,29 @@ def configure():
     tf.logging.set_verbosity(tf.logging.ERROR)
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
+
+
+def _has_xla():
+    if TF_VERSION >= (2, 0):
+        return tf.test.is_built_with_xla()
+    return bool(tf.config.experimental.list_physical_devices("XLA_CPU"))
+
+
+def xla_settings():
+    """Settings of a session (see ``init_tf``) in which XLA compiles what it can, on CPUs too.
+
+    Native operations are not known to XLA; they stay between its clusters.
+
+    Raises:
+      UserError: this TensorFlow was built without XLA.
+    """
+    if not _has_xla():
+        raise UserError(f"--xla: TensorFlow {tf.__version__} was built without XLA; leave it out")
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "tf_xla_cpu_global_jit" not in flags:  # read once, by the first session
+        os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_cpu_global_jit".strip()
+    level = tf.OptimizerOptions.ON_1
+    return {"graph_options.optimizer_options.global_jit_level": level}
 
 
 def local_gpu_names():

@@ -11,6 +11,11 @@ def _site_key(seed, site):
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
+def _never_by_xla():
+    """Scope of operations that XLA leaves alone: it would draw other numbers."""
+    return tf.xla.experimental.jit_scope(compile_ops=False)
+
+
 class StepRandom:
     """Random numbers that depend on nothing but the seed, the position of the run and the place.
 
@@ -73,19 +78,23 @@ class StepRandom:
           [N, *shape] with N = batch_size / stride.
         """
         full = [self.batch_size, *shape]
-        return self._rows(tf.random.stateless_normal(full, seed=self._key(site)))
+        with _never_by_xla():
+            return self._rows(tf.random.stateless_normal(full, seed=self._key(site)))
 
     def uniform(self, site, shape):
         """Like :meth:`normal`, uniform over [0, 1)."""
         full = [self.batch_size, *shape]
-        return self._rows(tf.random.stateless_uniform(full, seed=self._key(site)))
+        with _never_by_xla():
+            return self._rows(tf.random.stateless_uniform(full, seed=self._key(site)))
 
     def scalar_uniform(self, site):
         """One number uniform over [0, 1) for the whole global batch: []."""
-        return tf.random.stateless_uniform([], seed=self._key(site))
+        with _never_by_xla():
+            return tf.random.stateless_uniform([], seed=self._key(site))
 
     def scalar_int(self, site, lo, hi):
         """One int32 uniform over lo, ..., hi - 1 for the whole global batch: []."""
-        return tf.random.stateless_uniform(
-            [], seed=self._key(site), minval=lo, maxval=hi, dtype=tf.int32
-        )
+        with _never_by_xla():
+            return tf.random.stateless_uniform(
+                [], seed=self._key(site), minval=lo, maxval=hi, dtype=tf.int32
+            )

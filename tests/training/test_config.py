@@ -5,7 +5,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
-from dnnlib.tflib import native
+from dnnlib.tflib import native, precision
 from training import config, flags, loss, presets
 
 
@@ -85,6 +85,7 @@ def test_choices_are_the_registered_losses():
         "g-loss": loss.GENERATOR_LOSSES,
         "d-loss": loss.DISCRIMINATOR_LOSSES,
         "custom-ops": native.CHOICES,
+        "precision": precision.CHOICES,
         "d-reg": {**loss.DISCRIMINATOR_REGULARIZERS, "none": None},
     }
     for name, table in tables.items():

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.fir import Fir
 from dnnlib.tflib.ops.fir_reference import fir_reference
+from dnnlib.tflib.precision import conv2d, conv2d_transpose
 
 
 def upfirdn_2d(
@@ -136,7 +137,7 @@ def upsample_conv_2d(x, w, k=None, factor=2, gain=1, data_format="NHWC"):
     p = (kernel.shape[0] - factor) - (conv - 1)
     pad0, pad1 = (p + 1) // 2 + factor - 1, p // 2 + 1
     if conv == 1:
-        y = tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="VALID")
+        y = conv2d(x, w)
         # A transposed convolution leaves out the zeros after the last sample.
         return _square(y, kernel, factor, 1, pad0, pad1 - (factor - 1))
     _, height, width, _ = x.shape.as_list()
@@ -146,8 +147,7 @@ def upsample_conv_2d(x, w, k=None, factor=2, gain=1, data_format="NHWC"):
         (width - 1) * factor + conv,
         w.shape.as_list()[3],
     ]
-    strides = [1, factor, factor, 1]
-    y = tf.nn.conv2d_transpose(x, flip_transpose(w), shape, strides, padding="VALID")
+    y = conv2d_transpose(x, flip_transpose(w), shape, factor)
     return _square(y, kernel, 1, 1, pad0, pad1)
 
 
@@ -174,9 +174,9 @@ def conv_downsample_2d(x, w, k=None, factor=2, gain=1, data_format="NHWC"):
     pad0, pad1 = (p + 1) // 2, p // 2
     if conv == 1:  # The samples that the convolution would skip are never filtered.
         y = _square(x, kernel, 1, factor, pad0, pad1)
-        return tf.nn.conv2d(y, w, strides=[1, 1, 1, 1], padding="VALID")
+        return conv2d(y, w)
     y = _square(x, kernel, 1, 1, pad0, pad1)
-    return tf.nn.conv2d(y, w, strides=[1, factor, factor, 1], padding="VALID")
+    return conv2d(y, w, factor)
 
 
 def resampling_kernel(k, factor):

@@ -1,0 +1,63 @@
+"""Precision of convolutions: float32, or bfloat16 inputs between float32 variables and results.
+
+With bfloat16 the inputs, filters and results of convolutions, and of their gradients, are rounded
+to 8 bits of mantissa; sums inside a convolution, variables, and all other operations stay float32.
+Its range is that of float32, so losses need no scaling. (float16 is no choice: it would need that.)
+"""
+
+from __future__ import annotations
+
+from dnnlib.errors import UserError, closest
+from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
+from dnnlib.tflib.native import build
+
+CHOICES = ("float32", "bfloat16")
+_FIRST_ARCH = 80  # of GPUs that multiply bfloat16
+
+_dtype = tf.float32
+
+
+def set_precision(choice: str) -> None:
+    """Choose the precision of convolutions in graphs that are built from now on.
+
+    Args:
+      choice: "float32" or "bfloat16".
+
+    Raises:
+      UserError: there is no such choice, or this TensorFlow or GPU does not have it.
+    """
+    global _dtype  # noqa: PLW0603 - a choice for the process, like that of custom operations
+    if choice not in CHOICES:
+        hint = closest(choice, CHOICES) or f"choose from {', '.join(CHOICES)}"
+        raise UserError(f"--precision {choice}: no such choice; {hint}")
+    if choice == "bfloat16" and local_gpu_names():
+        if TF_VERSION < (2, 0):
+            raise UserError(
+                f"--precision bfloat16: TensorFlow {tf.__version__} has it on a CPU only; use "
+                "float32, a current TensorFlow, or --gpus none"
+            )
+        too_old = [arch for arch in build.visible_cuda_archs() if int(arch) < _FIRST_ARCH]
+        if too_old:
+            raise UserError(
+                f"--precision bfloat16: needs GPUs of sm_{_FIRST_ARCH} or later, this is "
+                f"sm_{too_old[0]}; use float32"
+            )
+    _dtype = tf.as_dtype(choice)
+
+
+def conv2d(x, w, stride=1, padding="VALID"):
+    """Convolution: [N, H, W, I] with [kh, kw, I, O] => [N, H', W', O], of the type of x."""
+    strides = [1, stride, stride, 1]
+    if x.dtype != tf.float32 or _dtype == tf.float32:
+        return tf.nn.conv2d(x, w, strides=strides, padding=padding)
+    y = tf.nn.conv2d(tf.cast(x, _dtype), tf.cast(w, _dtype), strides=strides, padding=padding)
+    return tf.cast(y, tf.float32)
+
+
+def conv2d_transpose(x, w, shape, stride):
+    """Transposed convolution without padding: [N, H, W, I] with [kh, kw, O, I] => ``shape``."""
+    strides = [1, stride, stride, 1]
+    if x.dtype != tf.float32 or _dtype == tf.float32:
+        return tf.nn.conv2d_transpose(x, w, shape, strides, padding="VALID")
+    x, w = tf.cast(x, _dtype), tf.cast(w, _dtype)
+    return tf.cast(tf.nn.conv2d_transpose(x, w, shape, strides, padding="VALID"), tf.float32)
