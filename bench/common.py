@@ -20,7 +20,7 @@ MODELS = {
 }
 
 
-def parse_arguments(description):
+def build_parser(description):
     """Sizes that the benchmarks take; the defaults are those that the documentation quotes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--resolution", type=int, default=64)
@@ -33,17 +33,26 @@ def parse_arguments(description):
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=6, help="timed repetitions of each model")
     parser.add_argument("--custom-ops", default="auto", choices=["auto", "ref", "native"])
-    return parser.parse_args()
+    parser.add_argument(
+        "--full", action="store_true", help="CLEVR's preset, with its own channels and latents"
+    )
+    return parser
+
+
+def parse_arguments(description):
+    """The arguments of a benchmark that takes no others."""
+    return build_parser(description).parse_args()
 
 
 def resolve(model, args):
     """Configuration of a model at the benchmark's size."""
     from training import config  # noqa: PLC0415 - after the arguments
 
-    argv = [*MODELS[model], "--train", "--dataset", "scenes", "--batch-size", str(args.batch_size)]
-    argv += ["--resolution", str(args.resolution), "--channel-base", str(args.channel_base)]
-    argv += ["--channel-max", str(args.channel_max)]
-    if model != "StyleGAN2":
+    argv = [*MODELS[model], "--train", "--batch-size", str(args.batch_size)]
+    argv += ["--resolution", str(args.resolution), "--dataset", "clevr" if args.full else "scenes"]
+    if not args.full:
+        argv += ["--channel-base", str(args.channel_base), "--channel-max", str(args.channel_max)]
+    if model != "StyleGAN2" and not args.full:
         argv += ["--components-num", str(args.components_num)]
         argv += ["--latent-size", str(16 * args.components_num)]
     resolved = config.resolve(config.parse(argv))

@@ -31,6 +31,7 @@ class Sampler:
                 self.images = out[0].op
         self.network = net
         components = 0 if model == "StyleGAN2" else args.components_num
+        self.network = net
         self.flops = sum(flops.forward_flops(net, components).values())
 
     def run(self):
