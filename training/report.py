@@ -94,7 +94,7 @@ def render(data):
     # "<" could end the script element that holds the data.
     text = json.dumps(_plain(data), allow_nan=False).replace("<", "\\u003c")
     page = _part("page.html")
-    for name in ("style.css", "script.js"):
+    for name in ("style.css", "charts.js", "script.js"):
         page = page.replace(f"@@{name}@@", _part(name))
     return page.replace("@@data@@", text)  # last: nothing inside it is replaced
 
