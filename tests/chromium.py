@@ -26,7 +26,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--force-device-scale-factor=1",
 )
-TIMEOUT = 90  # seconds
+TIMEOUT = 240  # seconds; a browser takes one or two, unless the machine is very busy
 
 
 def find():
