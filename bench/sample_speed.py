@@ -29,7 +29,6 @@ class Sampler:
                 z = tf.constant(latents, tf.float32)
                 out = net.get_output_for(z, tf.zeros([args.batch_size, 0]), return_as_list=True)
                 self.images = out[0].op
-        self.network = net
         components = 0 if model == "StyleGAN2" else args.components_num
         self.network = net
         self.flops = sum(flops.forward_flops(net, components).values())
