@@ -80,5 +80,5 @@ def shared_session():
     with tf.Graph().as_default():
         tf.set_random_seed(0)
         with tf.Session():
-            tflib.init_tf()
+            tflib.init_tf({"rnd.tf_random_seed": 0})
             yield

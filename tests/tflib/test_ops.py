@@ -1,7 +1,9 @@
 """Ops, reference and native: recorded samples of the published ops, NumPy loops, gradients."""
 
+import gc
 import json
 import pathlib
+import weakref
 
 import numpy as np
 import pytest
@@ -191,6 +193,17 @@ def test_flip_transpose_gradients(session):
     np.testing.assert_array_equal(out, w[::-1, ::-1].transpose(0, 1, 3, 2))
     np.testing.assert_array_equal(gradient, v[::-1, ::-1].transpose(0, 1, 3, 2))
     np.testing.assert_array_equal(back, out)
+
+
+def test_a_graph_with_filters_is_freed():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4, 4, 3])
+        z = fir_module.upsample_conv_2d(x, tf.ones([3, 3, 3, 2]), [1, 3, 3, 1])
+        assert tf.gradients(z, x)[0] is not None
+    is_alive = weakref.ref(graph)
+    del graph, x, z
+    gc.collect()
+    assert is_alive() is None
 
 
 def _activation(name, x, alpha):

@@ -117,7 +117,7 @@ def test_w_plus_comes_closer_to_what_the_network_does_not_know(sampler):
 
 
 def test_noise_maps_are_found_and_draw_the_same_image(sampler, target):
-    options = pro.ProjectionOptions(steps=40, optimize_noise=True, **QUICK)
+    options = pro.ProjectionOptions(steps=80, optimize_noise=True, **QUICK)
     projector = pro.Projector(sampler, options)
     seen = []
     ws, noise = projector.search(target, lambda *args: seen.append(args))

@@ -9,6 +9,9 @@ Two forms, the faster one for the runtime (times in docs/performance.md):
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib import tfutil
+
+GRADIENT = "GansformerFirReference"
 MATRIX_MAX_SIZE = 64  # the product costs as many operations per sample as there are rows
 SLOW_DEPTHWISE = tf.__version__.startswith("1.")
 
@@ -26,14 +29,23 @@ def fir_reference(x, fir):
     _, height, width, channels = x.shape.as_list()
     if None in (height, width, channels):
         raise ValueError(f"upfirdn_2d needs known sizes [N, H, W, C], not {x.shape}")
-    fir.out_size(height, width)
+    size = fir.out_size(height, width)
+    graph = tf.get_default_graph()
+    # The reshape is for empty batches, whose size TF 2's depthwise convolution leaves as it was.
+    y = tf.reshape(_forward(x, fir), [-1, *size, channels])
+    # Not tf.custom_gradient: what it registers, and so the whole graph, is never freed.
+    with graph.gradient_override_map({"IdentityN": GRADIENT}):
+        y, _ = tf.identity_n([y, x])
+    tfutil.graph_cache(graph).setdefault(GRADIENT, {})[y.op.name] = fir
+    return y
 
-    @tf.custom_gradient
-    def apply(x):
-        adjoint = fir.adjoint(height, width)
-        return _forward(x, fir), lambda dy: fir_reference(dy, adjoint)
 
-    return apply(x)
+@tf.RegisterGradient(GRADIENT)
+def _filtered_by_the_adjoint(op, dy, _):
+    """Gradient by the input, next to the result in ``op``, of a filter found under its name."""
+    fir = tfutil.graph_cache(op.graph)[GRADIENT][op.name]
+    _, height, width, _ = op.inputs[1].shape.as_list()
+    return None, fir_reference(dy, fir.adjoint(height, width))
 
 
 def _forward(x, fir):
