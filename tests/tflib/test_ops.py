@@ -195,7 +195,7 @@ def test_flip_transpose_gradients(session):
     np.testing.assert_array_equal(back, out)
 
 
-def test_a_graph_with_filters_is_freed():
+def test_a_graph_with_filters_is_freed(custom_ops):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 4, 4, 3])
         z = fir_module.upsample_conv_2d(x, tf.ones([3, 3, 3, 2]), [1, 3, 3, 1])
