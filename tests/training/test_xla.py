@@ -57,6 +57,8 @@ STEP = """
 
 @pytest.mark.slow
 def test_a_step_under_xla_gives_the_same(root):
+    if compat.tf.__version__.startswith("1."):
+        pytest.skip("XLA of TensorFlow 1.15 compiles a step for over ten minutes")
     environment = dict(os.environ, PYTHONPATH=str(root))
     environment.pop("TF_XLA_FLAGS", None)
     command = [sys.executable, "-c", textwrap.dedent(STEP)]
