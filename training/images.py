@@ -151,8 +151,13 @@ def fit_cells(pictures, columns):
 
 
 def grid_shape(num, aspect=1.5):
-    """Columns and rows for ``num`` cells such that the sheet is about ``aspect`` times as wide."""
-    columns = int(np.clip(np.rint(np.sqrt(num * aspect)), 1, num))
+    """Columns and rows for ``num`` cells: about ``aspect`` times as wide as high, few empty ones."""
+
+    def misfit(columns):
+        empty = -num % columns
+        return abs(np.log(columns**2 / (num * aspect))) + 4 * empty / num
+
+    columns = min(range(1, num + 1), key=misfit)
     return columns, -(-num // columns)
 
 
