@@ -151,7 +151,7 @@ def fit_cells(pictures, columns):
 
 
 def grid_shape(num, aspect=1.5):
-    """Columns and rows for ``num`` cells: about ``aspect`` times as wide as high, few empty ones."""
+    """Columns and rows for ``num`` cells: about ``aspect`` times as wide as high, few empty."""
 
     def misfit(columns):
         empty = -num % columns

@@ -102,7 +102,9 @@ def test_enlarging_keeps_pixels_sharp_and_reducing_averages():
     assert np.abs(im.resize(checks, 2, 2).astype(int) - 100).max() <= 12
 
 
-@pytest.mark.parametrize("num, want", [(1, (1, 1)), (6, (3, 2)), (16, (4, 4)), (24, (6, 4)), (32, (8, 4))])
+@pytest.mark.parametrize(
+    "num, want", [(1, (1, 1)), (6, (3, 2)), (16, (4, 4)), (24, (6, 4)), (32, (8, 4))]
+)
 def test_grids_are_wide_and_full(num, want):
     assert im.grid_shape(num) == want
 
