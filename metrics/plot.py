@@ -13,6 +13,7 @@ from training.palette import component_colors
 WIDTH, HEIGHT = 720, 420  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 76, 20, 44, 52  # margins around the curves
 GRID = (225, 225, 225)
+LOG_RANGE = 50  # curves whose values differ by more than this factor get a logarithmic axis
 DETAIL = 3  # lines are drawn so much larger and then reduced, which makes them smooth
 
 
@@ -36,6 +37,12 @@ def ticks(low, high, about=5):
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def decades(low, high):
+    """The powers of ten from the last one up to ``low`` to the first one from ``high``."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    return [10.0**power for power in range(first, last + 1)]
+
+
 def save_curves(path, curves, x_name, title):
     """Draw curves over a common axis.
 
@@ -46,9 +53,11 @@ def save_curves(path, curves, x_name, title):
       title: what stands above.
     """
     points = [point for curve in curves.values() for point in curve]
-    x_ticks, y_ticks = (ticks(min(v), max(v)) for v in zip(*points))
+    xs, ys = zip(*points)
+    is_log = min(ys) > 0 and max(ys) > LOG_RANGE * min(ys)
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), (decades if is_log else ticks)(min(ys), max(ys))
     to_x = _scale(x_ticks, LEFT, WIDTH - RIGHT)
-    to_y = _scale(y_ticks, HEIGHT - BOTTOM, TOP)
+    to_y = _scale(y_ticks, HEIGHT - BOTTOM, TOP, math.log10 if is_log else float)
     colors = [tuple(int(v) for v in color) for color in component_colors(max(len(curves), 2))]
     picture = _draw_lines(curves, colors, x_ticks, y_ticks, to_x, to_y)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
@@ -64,10 +73,10 @@ def save_curves(path, curves, x_name, title):
     save_picture(path, np.asarray(picture))
 
 
-def _scale(values, start, stop):
-    """Function from the range of ticks to pixels."""
-    low, high = values[0], values[-1]
-    return lambda value: start + (value - low) / (high - low) * (stop - start)
+def _scale(values, start, stop, transform=float):
+    """Function from the range of ticks to pixels, linear in what ``transform`` makes of a value."""
+    low, high = transform(values[0]), transform(values[-1])
+    return lambda value: start + (transform(value) - low) / (high - low) * (stop - start)
 
 
 def _draw_lines(curves, colors, x_ticks, y_ticks, to_x, to_y):

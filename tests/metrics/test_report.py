@@ -105,6 +105,17 @@ def test_ticks_are_few_round_and_cover_the_values(low, high):
     assert any(abs(digits - round_one) < 1e-6 for round_one in (1, 2, 5, 10))
 
 
+def test_values_far_apart_get_a_logarithmic_axis(tmp_path):
+    assert plot.decades(0.66, 227) == [0.1, 1, 10, 100, 1000]
+    assert plot.decades(1, 100) == [1, 10, 100]
+    plot.save_curves(tmp_path / "a.png", {"fid": [(0, 100.0), (50, 10.0), (100, 1.0)]}, "x", "t")
+    picture = np.asarray(Image.open(str(tmp_path / "a.png"))).astype(int)
+    row = (plot.TOP + plot.HEIGHT - plot.BOTTOM) // 2
+    column = (plot.LEFT + plot.WIDTH - plot.RIGHT) // 2
+    # 10 lies in the middle of 1 and 100.
+    assert np.abs(picture[row, column] - plot.component_colors(2)[0]).max() < 60
+
+
 def test_a_plot_shows_every_value_in_its_place(tmp_path):
     points = [(0, 10.0), (50, 60.0), (100, 20.0)]
     plot.save_curves(tmp_path / "a.png", {"fid": points, "kid": [(0, 70.0), (100, 70.0)]}, "x", "t")
