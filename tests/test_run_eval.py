@@ -93,10 +93,10 @@ def test_metrics_of_every_snapshot_while_training(run, place, capsys):
     assert out.count("Training goes on without is-12: is needs a network that knows classes") == 1
     for metric in ("fid-12-random", "ppl_wend-12-random"):
         records = read(run_dir, metric)
-        assert len(records) == 2 and all(np.isfinite(r["results"][metric]) for r in records)
+        assert len(records) == 3 and all(np.isfinite(r["results"][metric]) for r in records)
         assert (run_dir / f"best-{metric}.pkl").exists()
     assert run("--eval", "--expname", "new", "--gpus=none", "--metrics", "fid") == 0
-    assert len(read(run_dir, "fid-12-random")) == 2  # the same measurement; it is known
+    assert len(read(run_dir, "fid-12-random")) == 3  # the same measurement; it is known
 
 
 @pytest.mark.parametrize(
