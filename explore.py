@@ -47,8 +47,7 @@ def parse_args(argv):
     args = build_parser().parse_args(argv)
     if args.port is not None and not 0 < args.port <= MAX_PORT:
         raise UserError(f"--port={args.port}: ports go from 1 to {MAX_PORT}")
-    if not 0 < args.ratio <= 1:
-        raise UserError(f"--ratio={args.ratio:g}: must be above 0 and at most 1")
+    cli.check_ratio(args.ratio)
     return args
 
 

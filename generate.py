@@ -100,8 +100,7 @@ def parse_args(argv):
     num = args.images_num or DEFAULT_IMAGES_NUM
     args.seeds = lat.parse_seeds(f"0-{num - 1}" if args.seeds is None else args.seeds)
     args.psis = args.truncation_psi or [DEFAULT_PSI]
-    if not 0 < args.ratio <= 1:
-        raise UserError(f"--ratio={args.ratio:g}: must be above 0 and at most 1")
+    cli.check_ratio(args.ratio)
     if args.interpolate and len(args.seeds) < 2:
         raise UserError("--interpolate needs at least two seeds; give e.g. --seeds 0-7")
     if args.interpolate:

@@ -79,8 +79,7 @@ def parse_args(argv):
       UserError: an impossible or unknown flag, or pictures that would get the same name.
     """
     args = build_parser().parse_args(argv)
-    if not 0 < args.ratio <= 1:
-        raise UserError(f"--ratio={args.ratio:g}: must be above 0 and at most 1")
+    cli.check_ratio(args.ratio)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed={args.seed}: must be from 0 to {2**32 - 1}")
     if args.animation != "none":

@@ -113,6 +113,17 @@ def train(config, dataset):
         util.log(f"Done: {run_dir}/network-final.pkl")
 
 
+def newest_snapshot(flag, result_dir, expname, others=""):
+    """Path of an experiment's newest snapshot; what else the flag takes stands in the error."""
+    snapshot = runs.newest_snapshot(result_dir, expname)
+    if snapshot is None:
+        raise UserError(
+            f"{flag}: the experiment {expname!r} has no snapshot in {result_dir}; train it first, "
+            f"or name a snapshot with --pretrained-pkl{others}"
+        )
+    return snapshot
+
+
 def evaluate(given):
     """Measure a run's snapshots, another snapshot, or a folder of pictures.
 
@@ -123,13 +134,8 @@ def evaluate(given):
         defaults = RunOptions()
         expname = given.get("expname", defaults.expname)
         result_dir = given.get("result-dir", defaults.result_dir)
-        snapshot = runs.newest_snapshot(result_dir, expname)
-        if snapshot is None:
-            raise UserError(
-                f"--eval: the experiment {expname!r} has no snapshot in {result_dir}; train it "
-                "first, or name a snapshot with --pretrained-pkl or pictures with --eval-folder"
-            )
-        run_dir = snapshot.parent
+        others = " or pictures with --eval-folder"
+        run_dir = newest_snapshot("--eval", result_dir, expname, others).parent
         flags = configuration.flags_of_run(run_dir)
     config = configuration.resolve(given, flags)
     if config["run"]["dry_run"]:
@@ -143,12 +149,7 @@ def evaluate(given):
 def visualize(config, dataset):
     """Look at the experiment's newest snapshot, or at a given one."""
     options = RunOptions(**config["run"])
-    model = options.pretrained_pkl or runs.newest_snapshot(options.result_dir, options.expname)
-    if model is None:
-        raise UserError(
-            f"--vis: the experiment {options.expname!r} has no snapshot in {options.result_dir}; "
-            "train it first, or name a snapshot with --pretrained-pkl"
-        )
+    model = options.pretrained_pkl or newest_snapshot("--vis", options.result_dir, options.expname)
     start_tensorflow(config)
     from training.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
 

@@ -74,6 +74,12 @@ def _number(text: str, kind: Callable, least: float):
     return value
 
 
+def check_ratio(ratio: float) -> None:
+    """Raise UserError for a --ratio, height / width to keep of a square picture, that cannot be."""
+    if not 0 < ratio <= 1:
+        raise UserError(f"--ratio={ratio:g}: must be above 0 and at most 1")
+
+
 def choose_gpus(gpus: str | None) -> None:
     """Let TensorFlow see the chosen GPUs only; has to come before it is imported.
 
