@@ -111,7 +111,7 @@ class FolderImages:
         if not self._files:
             raise UserError(f"{path}: holds no images ({', '.join(FORMATS)})")
         self.num_images, self.name, self.ratio = len(self._files), str(path), ratio
-        self._size = None
+        self._first = None
         self._digests = None
 
     def key(self):
@@ -127,20 +127,26 @@ class FolderImages:
         with ThreadPoolExecutor() as pool:
             for start in range(0, num, batch_size):
                 files = self._files[start : min(start + batch_size, num)]
-                yield crop(np.stack(list(pool.map(self._read, files))), self.ratio)
+                images = list(pool.map(_read, files))
+                self._check_sizes(files, images)
+                yield crop(np.stack(images), self.ratio)
 
-    def _read(self, file):
-        """One image, uint8 [3, H, W]."""
-        try:
-            with Image.open(str(file)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{file}: cannot be read as an image ({error}); remove it") from error
-        self._size = self._size or (file, pixels.shape)
-        if pixels.shape != self._size[1]:
-            sizes = ["{1}x{0}".format(*shape) for shape in (pixels.shape, self._size[1])]
-            raise UserError(
-                f"{file}: is {sizes[0]}, but {self._size[0]} is {sizes[1]}; images to be measured "
-                "must be of one size: prepare_data.py --task makes a dataset of them"
-            )
-        return pixels.transpose(2, 0, 1)
+    def _check_sizes(self, files, images):
+        """Refuse an image that is not of the first one's size."""
+        for file, image in zip(files, images):
+            self._first = self._first or (file, image.shape)
+            if image.shape != self._first[1]:
+                sizes = ["{2}x{1}".format(*shape) for shape in (image.shape, self._first[1])]
+                raise UserError(
+                    f"{file}: is {sizes[0]}, but {self._first[0]} is {sizes[1]}; images to be "
+                    "measured must be of one size: prepare_data.py --task makes a dataset of them"
+                )
+
+
+def _read(file):
+    """One image, uint8 [3, H, W]."""
+    try:
+        with Image.open(str(file)) as image:
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file}: cannot be read as an image ({error}); remove it") from error
