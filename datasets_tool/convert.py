@@ -140,14 +140,10 @@ def prepare(
     whole_recipe = full_recipe(recipe, fingerprint or source.fingerprint(), labels)
     if is_ready(folder, whole_recipe, overwrite):
         return load_info(folder)
-    sides = [recipe.resolution]
-    if recipe.multi_resolution:
-        while sides[-1] > 4:
-            sides.append(sides[-1] // 2)
     side_files = dict(source.side_files(recipe.resolution))
     if labels:
         side_files[_LABELS] = ("<f4", (labels.size,))
-    writer = SetWriter(folder, whole_recipe, sides, recipe.shards_num, side_files)
+    writer = SetWriter(folder, whole_recipe, recipe.sides(), recipe.shards_num, side_files)
     try:
         if writer.is_resumed:
             log(f"{folder}: goes on after {writer.written} images")

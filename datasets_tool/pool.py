@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -18,10 +19,11 @@ import numpy as np
 
 from datasets_tool.images import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
-from dnnlib.tfrecord import image_record
+from dnnlib.tfrecord import image_record_bytes, write_image_record
 
-_CHUNK_BYTES = 1 << 20  # pixels that travel between processes in one piece
-_CHUNKS_AHEAD = 3  # per worker; bounds the memory
+_CHUNK_BYTES = 1 << 20  # of the largest images that a worker converts in one piece
+# Records that may wait, per worker: enough to go on while files are synchronised with the disk.
+_AHEAD_BYTES = 12 << 20
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,22 @@ class Recipe:
     max_images: int | None = None
     multi_resolution: bool = False
 
+    def sides(self):
+        """Sides of the images that are written, the largest first."""
+        smallest = 4 if self.multi_resolution else self.resolution
+        return [self.resolution >> k for k in range((self.resolution // smallest).bit_length())]
+
+    def record_bytes(self):
+        """Sizes of a picture's records, one for each side."""
+        return [image_record_bytes((3, side, side)) for side in self.sides()]
+
 
 @dataclass
 class Converted:
-    """What a worker sends back for one picture; ``error`` says why there is no image."""
+    """What became of one picture; ``error`` says why there is no image.
+
+    ``records`` are views of memory that serves again once the next Converted is asked for.
+    """
 
     name: str
     error: str | None = None
@@ -58,8 +72,14 @@ class Converted:
     sums: tuple = (0.0, 0.0, 0.0)
 
 
-def _convert_one(source, recipe, key):
-    """Load, fit and encode one picture."""
+def _split(memory, sizes):
+    """The first parts of a buffer, of these sizes."""
+    ends = list(itertools.accumulate(sizes))
+    return tuple(memory[end - size : end] for size, end in zip(sizes, ends))
+
+
+def _convert_one(source, recipe, key, memory):
+    """Load, fit and encode one picture; its records are put at the start of ``memory``."""
     name = source.name_of(key)
     try:
         picture, notes, side_data = source.load(key)
@@ -69,11 +89,13 @@ def _convert_one(source, recipe, key):
         picture = fit(picture, recipe.resolution, recipe.ratio, recipe.crop)
         bands = b"".join(band.tobytes() for band in picture.split())
         picture = np.frombuffer(bands, np.uint8).reshape(3, *picture.size)
-    sizes = levels(picture) if recipe.multi_resolution else [picture]
+    records = _split(memory, recipe.record_bytes())
+    for image, record in zip(levels(picture) if recipe.multi_resolution else [picture], records):
+        write_image_record(image, record)
     return Converted(
         name,
         label_key=source.label_key(key),
-        records=tuple(image_record(image) for image in sizes),
+        records=records,
         side_data=side_data,
         notes=frozenset(notes),
         sums=tuple(picture.reshape(3, -1).sum(1, dtype=np.uint32).tolist()),
@@ -90,16 +112,27 @@ def _end_with(parent):
     os._exit(1)
 
 
-def _start_worker(source, recipe, parent):
+def _start_worker(source, recipe, memory, parent):
     """Keep what all chunks share; the parent alone answers Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _worker.update(source=source, recipe=recipe)
+    _worker.update(source=source, recipe=recipe, memory=memoryview(memory).cast("B"))
 
 
-def _convert_chunk(keys):
-    """Convert some pictures in a worker."""
-    return [_convert_one(_worker["source"], _worker["recipe"], key) for key in keys]
+def _convert_chunk(keys, start):
+    """Convert some pictures in a worker.
+
+    Returns:
+        A Converted for each, without the records: those lie one after the other in the shared
+        memory from ``start`` on.
+    """
+    memory, size = _worker["memory"][start:], sum(_worker["recipe"].record_bytes())
+    results = []
+    for key in keys:
+        results.append(_convert_one(_worker["source"], _worker["recipe"], key, memory))
+        if results[-1].records:
+            results[-1].records, memory = (), memory[size:]
+    return results
 
 
 @contextlib.contextmanager
@@ -128,30 +161,54 @@ def convert_all(source, recipe, skip, workers):
     """Yield a Converted for each picture after the first ``skip``, in order."""
     keys = itertools.islice(source.keys(), skip, None)
     if workers == 1:
+        memory = memoryview(bytearray(sum(recipe.record_bytes())))
         for key in keys:
-            yield _convert_one(source, recipe, key)
+            yield _convert_one(source, recipe, key, memory)
         return
-    # Fresh processes (spawn) are safe whatever the parent runs, and import no TensorFlow.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (source, recipe, os.getpid())
-    )
-    size = max(1, min(32, _CHUNK_BYTES // (3 * recipe.resolution**2)))
-    chunks, waiting = _chunks(keys, size), collections.deque()
     try:
-        with _one_thread_each():
-            for chunk in itertools.islice(chunks, _CHUNKS_AHEAD * workers):
-                waiting.append(pool.submit(_convert_chunk, chunk))
-        while waiting:
-            results = waiting.popleft().result()
-            for chunk in itertools.islice(chunks, 1):
-                waiting.append(pool.submit(_convert_chunk, chunk))
-            yield from results
+        yield from _convert_in_workers(source, recipe, keys, workers)
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process was killed, often for want of memory; run the same command again to "
             "go on, with fewer --workers"
         ) from error
+
+
+def _convert_in_workers(source, recipe, keys, workers):
+    """convert_all with several processes. Records come through shared memory, a slot a chunk."""
+    sizes = recipe.record_bytes()
+    pictures = max(1, min(32, _CHUNK_BYTES // sizes[0]))
+    slot_bytes = pictures * sum(sizes)
+    slots_num = max(2, _AHEAD_BYTES // slot_bytes) * workers + 1
+    # Fresh processes (spawn) are safe whatever the parent runs, and import no TensorFlow.
+    context = multiprocessing.get_context("spawn")
+    shared = context.RawArray(ctypes.c_ubyte, slots_num * slot_bytes)
+    memory = memoryview(shared).cast("B")
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, context, _start_worker, (source, recipe, shared, os.getpid())
+    )
+    chunks, waiting = _chunks(keys, pictures), collections.deque()
+    starts = collections.deque(slot * slot_bytes for slot in range(slots_num))
+
+    def submit(most):
+        for chunk in itertools.islice(chunks, most):
+            start = starts.popleft()
+            waiting.append((pool.submit(_convert_chunk, chunk, start), start))
+
+    try:
+        with _one_thread_each():
+            submit(slots_num - 1)
+        while waiting:
+            future, start = waiting.popleft()
+            results, position = future.result(), start
+            submit(1)
+            for converted in results:
+                if converted.error is None:
+                    converted.records = _split(memory[position:], sizes)
+                    position += sum(sizes)
+                yield converted
+            starts.append(start)
     finally:
-        for future in waiting:
+        for future, _ in waiting:
             future.cancel()
         pool.shutdown()

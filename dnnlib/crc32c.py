@@ -35,6 +35,12 @@ def _tables():
     return tables
 
 
+@functools.lru_cache(maxsize=None)
+def _carries():
+    """What the four bytes of a remainder add when _LANE bytes follow it, lowest byte first."""
+    return _tables()[:-5:-1].tolist()
+
+
 def _fold(message):
     """Shrink ``message`` (uint8 [n], overwritten) to at most _DEGREE bytes of equal remainder."""
     start, level = 0, max(0, (len(message) // _DEGREE).bit_length() - 1)
@@ -68,12 +74,15 @@ def crc32c(data):
     message = _fold(message)
     padding = -len(message) % _LANE  # leading zeros do not change a remainder
     lanes = np.concatenate([np.zeros(padding, np.uint8), message]).reshape(-1, _LANE)
-    tables, crc = _tables(), 0
+    (first, second, third, fourth), crc = _carries(), 0
     for lane in _remainders(lanes).tolist():
-        carried = 0
-        for k in range(4):  # _LANE more bytes follow what was read so far
-            carried ^= int(tables[_LANE - 1 - k, (crc >> (8 * k)) & 255])
-        crc = carried ^ lane
+        crc = (
+            first[crc & 255]
+            ^ second[crc >> 8 & 255]
+            ^ third[crc >> 16 & 255]
+            ^ fourth[crc >> 24]
+            ^ lane
+        )
     return crc ^ _ALL_ONES
 
 

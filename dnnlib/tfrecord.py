@@ -91,17 +91,25 @@ def frame(data):
     return b"".join([_length_and_checksum(len(data)), data, struct.pack("<I", masked_crc32c(data))])
 
 
-def image_record(image):
-    """frame(encode_image(image)) with the pixels, uint8 [C, H, W] in any layout, copied once."""
+def image_record_bytes(shape):
+    """Size of the record of an image of this shape."""
+    return HEADER_BYTES + len(_example_start(shape)) + shape[0] * shape[1] * shape[2] + FOOTER_BYTES
+
+
+def write_image_record(image, record):
+    """Fill ``record`` with frame(encode_image(image)); the pixels are copied once.
+
+    Args:
+        image: uint8 [C, H, W] in any layout.
+        record: writable buffer of image_record_bytes(image.shape).
+    """
     start = _example_start(image.shape)
     head = _record_head(len(start) + image.size) + start
-    record = bytearray(len(head) + image.size + FOOTER_BYTES)
     record[: len(head)] = head
     pixels = np.frombuffer(record, np.uint8, image.size, len(head)).reshape(image.shape)
     pixels[...] = image
     checksum = masked_crc32c(memoryview(record)[HEADER_BYTES:-FOOTER_BYTES])
     struct.pack_into("<I", record, len(record) - FOOTER_BYTES, checksum)
-    return record
 
 
 # Decoding
