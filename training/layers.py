@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
-from dnnlib.tflib.precision import conv2d
 
 # f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
 LEAKY_SLOPES = {"linear": 1.0, "relu": 0.0, "lrelu": 0.2}
@@ -143,12 +143,13 @@ def conv2d_layer(x, num_out, kernel, up=False, down=False, resample_kernel=None,
     return _conv2d(x, w, up, down, resample_kernel)
 
 
-def _conv2d(x, w, up=False, down=False, resample_kernel=None):
-    if up:
-        return upsample_conv_2d(x, w, k=resample_kernel)
-    if down:
-        return conv_downsample_2d(x, w, k=resample_kernel)
-    return conv2d(x, w, padding="SAME")
+def _conv2d(x, w, up=False, down=False, resample_kernel=None, scale=None):
+    """Convolution of x, scaled by [N, I] if given."""
+    if not (up or down):
+        return conv2d(x, w, padding="SAME", scale=scale)
+    if scale is not None:
+        x *= scale[:, tf.newaxis, tf.newaxis]
+    return (upsample_conv_2d if up else conv_downsample_2d)(x, w, k=resample_kernel)
 
 
 def conv2d_act_layer(x, num_out, kernel, act, down=False, resample_kernel=None, gain=1.0):
@@ -212,10 +213,8 @@ def modulated_conv2d_layer(x, y, num_out, kernel, up=False, resample_kernel=None
     num_in = x.shape.as_list()[-1]
     w = get_weight([kernel, kernel, num_in, num_out])
     style = modulation(y, num_in, modulate)
-    if style is None:
-        return _conv2d(x, w, up, False, resample_kernel), None
-    x *= tf.reshape(style, [-1, 1, 1, num_in])
-    return _conv2d(x, w, up, False, resample_kernel), demodulation(w, style)
+    scale = None if style is None else demodulation(w, style)
+    return _conv2d(x, w, up, False, resample_kernel, style), scale
 
 
 class Tail(namedtuple("Tail", "scale noise bias act gain")):

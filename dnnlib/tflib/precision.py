@@ -45,19 +45,6 @@ def set_precision(choice: str) -> None:
     _dtype = tf.as_dtype(choice)
 
 
-def conv2d(x, w, stride=1, padding="VALID"):
-    """Convolution: [N, H, W, I] with [kh, kw, I, O] => [N, H', W', O], of the type of x."""
-    strides = [1, stride, stride, 1]
-    if x.dtype != tf.float32 or _dtype == tf.float32:
-        return tf.nn.conv2d(x, w, strides=strides, padding=padding)
-    y = tf.nn.conv2d(tf.cast(x, _dtype), tf.cast(w, _dtype), strides=strides, padding=padding)
-    return tf.cast(y, tf.float32)
-
-
-def conv2d_transpose(x, w, shape, stride):
-    """Transposed convolution without padding: [N, H, W, I] with [kh, kw, O, I] => ``shape``."""
-    strides = [1, stride, stride, 1]
-    if x.dtype != tf.float32 or _dtype == tf.float32:
-        return tf.nn.conv2d_transpose(x, w, shape, strides, padding="VALID")
-    x, w = tf.cast(x, _dtype), tf.cast(w, _dtype)
-    return tf.cast(tf.nn.conv2d_transpose(x, w, shape, strides, padding="VALID"), tf.float32)
+def convolution_dtype(x):
+    """In what a convolution of ``x`` multiplies: only float32 tensors are ever rounded."""
+    return _dtype if x.dtype == tf.float32 else x.dtype

@@ -56,6 +56,20 @@ ATTEND = [
         (("lksbna", ""), ("l", "klv"), ("lsa", "klp"), ("", "")),
     )
 ]
+CONV3X3 = [
+    check.conv3x3_case(shape, num_out, scaled)
+    for (shape, num_out), scaled in itertools.product(
+        (
+            ([2, 9, 7, 32], 48),
+            ([3, 16, 18, 64], 16),
+            ([1, 1, 1, 16], 80),
+            ([5, 2, 11, 48], 112),
+            ([1, 40, 37, 16], 32),
+            ([0, 4, 4, 16], 16),
+        ),
+        (False, True),
+    )
+]
 
 
 def thinned(cases, step):
@@ -92,6 +106,13 @@ def test_upfirdn(case, session):
 
 @pytest.mark.parametrize("case", thinned(BIAS_ACT, 7))
 def test_bias_act(case, session):
+    _compare(case, session)
+
+
+@pytest.mark.parametrize("case", thinned(CONV3X3, 3))
+def test_conv3x3(case, session):
+    if native.has_cuda():
+        pytest.skip("the native 3x3 convolution is one for CPUs")
     _compare(case, session)
 
 

@@ -6,6 +6,7 @@ import pytest
 from dnnlib.errors import UserError
 from dnnlib.tflib import precision
 from dnnlib.tflib.compat import TF_VERSION, tf
+from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 
 
@@ -22,7 +23,7 @@ def _results(choice, session):
     x = tf.constant(rng.randn(2, 8, 8, 6), tf.float32)
     w = tf.constant(rng.randn(3, 3, 6, 5) / 7, tf.float32)
     results = []
-    for conv in (precision.conv2d, upsample_conv_2d, conv_downsample_2d):
+    for conv in (conv2d, upsample_conv_2d, conv_downsample_2d):
         y = tf.tanh(conv(x, w))
         dx, dw = tf.gradients(tf.reduce_sum(tf.square(y)), [x, w])
         (second,) = tf.gradients(tf.reduce_sum(tf.square(dx)), [w])

@@ -52,6 +52,11 @@ def library() -> Any | None:
     return _library
 
 
+def has_cuda() -> bool:
+    """Whether :func:`library` has CUDA kernels, which is so where there is a GPU."""
+    return _has_cuda
+
+
 def is_within(limits: dict[str, tuple[int, int]]) -> bool:
     """Whether the CUDA kernels of an operation can do what is asked; always, without a GPU.
 

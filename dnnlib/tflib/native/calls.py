@@ -8,6 +8,8 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
 MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
 MAX_SLOTS, MAX_CHANNELS = 64, 1024  # kCudaMaxSlots, kCudaMaxChannels in src/kernels_cuda.h
+CONV_LANES = 16  # kConvLanes in src/conv3x3.h
+MIN_CONV_POSITIONS = 256  # of a map: for fewer, transforming the filter costs more than it saves
 INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
 
 
@@ -75,6 +77,27 @@ def attend(x, tensors, attrs):
     tensors = {name: absent(x) if t is None else t for name, t in tensors.items()}
     attrs = dict(attrs, integration=INTEGRATIONS.index(attrs["integration"]))
     return native.library().gansformer_attend(x, **tensors, **attrs)
+
+
+def can_conv3x3(x, w):
+    """Whether there is a native form of a 3x3 convolution, and it pays: on CPUs."""
+    _, height, width, num_in = x.shape.as_list()
+    return (
+        w.shape.as_list()[:2] == [3, 3]
+        and x.dtype == tf.float32
+        and None not in (height, width)
+        and height * width >= MIN_CONV_POSITIONS
+        and num_in % CONV_LANES == 0
+        and w.shape.as_list()[3] % CONV_LANES == 0
+        and native.library() is not None
+        and not native.has_cuda()
+    )
+
+
+def conv3x3(x, w, scale=None):
+    """[N, H, W, I] with [3, 3, I, O], one zero around the map; scale: [N, I] factors of x."""
+    scale = absent(x) if scale is None else scale
+    return native.library().gansformer_conv3x3(x, scale, w, turned=False)
 
 
 def absent(x):

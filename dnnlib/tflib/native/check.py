@@ -100,6 +100,20 @@ def attend_case(
     return Case(name, shapes, native_form, reference)
 
 
+def conv3x3_case(shape, num_out, scaled=False) -> Case:
+    """A 3x3 convolution of [N, H, W, I], with factors of x or without."""
+    shapes = dict(x=shape, w=[3, 3, shape[3], num_out])
+    if scaled:
+        shapes["scale"] = [shape[0], shape[3]]
+
+    def reference(x, w, scale=None):
+        x = x if scale is None else x * scale[:, tf.newaxis, tf.newaxis]
+        return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
+
+    name = f"conv3x3 {shape} to {num_out}{', scaled' if scaled else ''}"
+    return Case(name, shapes, calls.conv3x3, reference)
+
+
 def default_cases(dtype: str = "float32") -> Iterator[Case]:
     """Some of everything, small; sizes are odd on purpose."""
     kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
@@ -115,6 +129,8 @@ def default_cases(dtype: str = "float32") -> Iterator[Case]:
     else:  # Rounding may carry a result to the limit, where the slope jumps; none is near here.
         yield bias_act_case([3, 5, 4, 3], "lrelu", "b", clamp=1.68)
     yield bias_act_case([7, 33], "lrelu", "b")
+    if dtype == "float32" and not native.has_cuda():
+        yield conv3x3_case([2, 9, 7, 32], 48, True)
     for integration in calls.INTEGRATIONS:
         yield attend_case([2, 30, 24], 5, 1, integration)
     yield attend_case([2, 300, 35], 12, 3, "both", True, "l", "klvp")

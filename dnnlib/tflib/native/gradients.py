@@ -139,6 +139,38 @@ def _slope(act, unit, argument):
     }[act]()
 
 
+@tf.RegisterGradient("GansformerConv3x3")
+def _conv3x3_grad(op, dy):
+    """Turned ops, which only gradients make, have no scale."""
+    x, scale, w = op.inputs
+    turned, library, none = op.get_attr("turned"), native.library(), calls.absent(dy)
+    dx, dscale = _through_scale(
+        library.gansformer_conv3x3(dy, none, w, turned=not turned), x, scale
+    )
+    operands = (dy, none, x) if turned else (x, scale, dy)
+    return dx, dscale, library.gansformer_conv3x3_filter(*operands)
+
+
+@tf.RegisterGradient("GansformerConv3x3Filter")
+def _conv3x3_filter_grad(op, v):
+    x, scale, dy = op.inputs
+    library, none = native.library(), calls.absent(dy)
+    dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, turned=True), x, scale)
+    return dx, dscale, library.gansformer_conv3x3(x, scale, v, turned=False)
+
+
+def _through_scale(g, x, scale):
+    """Gradient with respect to x * scale => those of x and of the scale."""
+    if not _is_present(scale):
+        return g, None
+    none = calls.absent(g)
+    linear = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)
+    dx, _, dscale, _ = native.library().gansformer_bias_act_grad(
+        g, x, none, none, scale, none, **linear
+    )
+    return dx, dscale
+
+
 @tf.RegisterGradient("GansformerAttend")
 def _attend_grad(op, dy):
     inputs, attrs = list(op.inputs), _attrs(op, ATTEND_ATTRS)

@@ -1,1 +1,1 @@
-"""Operations of the networks: FIR resampling, bias with activation. Maps are [N, H, W, C]."""
+"""Operations of the networks: convolution, resampling, activation, attention; [N, H, W, C]."""

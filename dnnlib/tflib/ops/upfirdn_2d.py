@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.conv2d import conv2d, conv2d_transpose
 from dnnlib.tflib.ops.fir import Fir
 from dnnlib.tflib.ops.fir_reference import fir_reference
-from dnnlib.tflib.precision import conv2d, conv2d_transpose
 
 
 def upfirdn_2d(

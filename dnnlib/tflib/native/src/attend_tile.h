@@ -10,6 +10,7 @@
 #include "attend.h"
 #include "kernels_cpu.h"
 #include "scalar.h"
+#include "vector.h"
 
 namespace gansformer {
 
@@ -18,11 +19,6 @@ constexpr int kRows = 8;  // positions of a tile: as many sums as the registers 
 #else
 constexpr int kRows = 4;
 #endif
-
-template <int LANES>
-struct Vector {
-  typedef float type __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-};
 
 inline int64_t padded(int64_t size, int64_t to) { return (size + to - 1) / to * to; }
 

@@ -5,6 +5,7 @@
 
 #include "attend.h"
 #include "bias_act.h"
+#include "conv3x3.h"
 #include "scalar.h"
 #include "upfirdn.h"
 
@@ -65,5 +66,30 @@ void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int
 template <class T>
 void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
                      int64_t begin, int64_t end, float* sums);
+
+// Floats of a vector: the unit of ranges of channels below.
+int64_t conv3x3_lanes();
+
+// Tiles that are transformed at a time: best given in multiples of it.
+int64_t conv3x3_block(const Conv3x3& p);
+int64_t conv3x3_filter_block(const Conv3x3& p);  // for the gradient of the filter
+
+// Transforms a filter, input channels [begin, end) in vectors. w: [3, 3, I, O]; `turned`: [3, 3, O, I],
+// turned by 180 degrees, as for the gradient of x. u: [16, panels of O, I, panel].
+void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
+                        float* u);
+
+// Tiles [begin, end). scale: [samples, I] or null, factors of x.
+void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
+                 int64_t begin, int64_t end);
+
+// Tiles [begin, end), to sums [16, I, O].
+void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
+                             int64_t begin, int64_t end, float* sums);
+
+// Adds the sums [chunks, 16, I, O] and transforms them to dw [3, 3, I, O], of which [begin, end) of the
+// I * O places in vectors.
+void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
+                                  int64_t end, float* dw);
 
 }  // namespace gansformer

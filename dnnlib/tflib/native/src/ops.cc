@@ -2,4 +2,5 @@
 // the time to compile.
 #include "op_attend.h"
 #include "op_bias_act.h"
+#include "op_conv3x3.h"
 #include "op_upfirdn.h"

@@ -1,0 +1,139 @@
+// Op glue of the 3x3 convolution, for CPUs. The scale, absent when it has no elements, multiplies x.
+#pragma once
+
+#include "conv3x3.h"
+#include "op_common.h"
+
+REGISTER_OP("GansformerConv3x3")
+    .Input("x: float")      // [N, H, W, I]
+    .Input("scale: float")  // [N, I]
+    .Input("w: float")      // [3, 3, I, O]; turned: [3, 3, O, I], used turned by 180 degrees
+    .Output("y: float")     // [N, H, W, O]
+    .Attr("turned: bool")
+    .SetShapeFn([](gansformer::InferenceContext* c) {
+      gansformer::ShapeHandle x, w, y;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 4, &w));
+      bool turned;
+      TF_RETURN_IF_ERROR(c->GetAttr("turned", &turned));
+      TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, c->Dim(w, turned ? 2 : 3), &y));
+      c->set_output(0, y);
+      return gansformer::ok_status();
+    });
+
+REGISTER_OP("GansformerConv3x3Filter")
+    .Input("x: float")
+    .Input("scale: float")
+    .Input("dy: float")  // [N, H, W, O]
+    .Output("dw: float")
+    .SetShapeFn([](gansformer::InferenceContext* c) {
+      gansformer::ShapeHandle x, dy;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 4, &dy));
+      const auto three = c->MakeDim(3);
+      c->set_output(0, c->MakeShape({three, three, c->Dim(x, 3), c->Dim(dy, 3)}));
+      return gansformer::ok_status();
+    });
+
+namespace gansformer {
+
+// The sizes, or an error.
+inline Status conv3x3_sizes(const Tensor& x, const Tensor& scale, int64_t out, Conv3x3* p) {
+  *p = Conv3x3{x.dim_size(0), x.dim_size(1), x.dim_size(2), x.dim_size(3), out};
+  if (p->in % kConvLanes || out % kConvLanes)
+    return tensorflow::errors::InvalidArgument("native conv3x3: channels must be multiples of ",
+                                               kConvLanes);
+  if (scale.NumElements() && scale.shape() != TensorShape({p->samples, p->in}))
+    return tensorflow::errors::InvalidArgument("native conv3x3: scale does not fit ",
+                                               x.shape().DebugString());
+  return ok_status();
+}
+
+class Conv3x3Op : public OpKernel {
+ public:
+  explicit Conv3x3Op(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("turned", &turned_));
+  }
+
+  void Compute(OpKernelContext* ctx) override {
+    const Tensor &x = ctx->input(0), &scale = ctx->input(1), &w = ctx->input(2);
+    OP_REQUIRES(ctx,
+                x.dims() == 4 && w.dims() == 4 && w.dim_size(0) == 3 && w.dim_size(1) == 3 &&
+                    w.dim_size(turned_ ? 3 : 2) == x.dim_size(3),
+                tensorflow::errors::InvalidArgument("native conv3x3: x and w do not fit"));
+    Conv3x3 p;
+    OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, w.dim_size(turned_ ? 2 : 3), &p));
+    Tensor* y = nullptr;
+    const TensorShape shape({p.samples, p.height, p.width, p.out});
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
+    if (!y->NumElements()) return;
+    Tensor filter;
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT,
+                                           TensorShape({kPoints, p.in, p.out}), &filter));
+    float* u = data<float>(&filter);
+    parallel(ctx, p.in / conv3x3_lanes(), 4.0 * conv3x3_lanes() * p.out,
+             [&](int64_t begin, int64_t end) {
+               conv3x3_filter_cpu(p, data<float>(w), turned_, begin, end, u);
+             });
+    const int64_t block = conv3x3_block(p), blocks = (p.tiles() + block - 1) / block;
+    parallel(ctx, blocks, double(block) * p.in * p.out, [&](int64_t begin, int64_t end) {
+      conv3x3_cpu(p, data<float>(x), data<float>(scale), u, data<float>(y), begin * block,
+                  std::min(end * block, p.tiles()));
+    });
+  }
+
+ private:
+  bool turned_;
+};
+
+class Conv3x3FilterOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* ctx) override {
+    const Tensor &x = ctx->input(0), &scale = ctx->input(1), &dy = ctx->input(2);
+    OP_REQUIRES(ctx,
+                x.dims() == 4 && dy.dims() == 4 && x.dim_size(0) == dy.dim_size(0) &&
+                    x.dim_size(1) == dy.dim_size(1) && x.dim_size(2) == dy.dim_size(2),
+                tensorflow::errors::InvalidArgument("native conv3x3: x and dy do not fit"));
+    Conv3x3 p;
+    OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, dy.dim_size(3), &p));
+    Tensor* dw = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({3, 3, p.in, p.out}), &dw));
+    if (!dw->NumElements()) return;
+    if (!p.tiles()) {
+      std::fill_n(data<float>(dw), dw->NumElements(), 0.0f);
+      return;
+    }
+    // Chunks of tiles have sums of their own: as many as the sizes say, not the threads.
+    const int64_t block = conv3x3_filter_block(p), size = kPoints * p.in * p.out;
+    const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostSums / size));
+    const int64_t wanted = std::max(p.tiles() / 256, std::min<int64_t>(2, p.tiles() / 64));
+    const int64_t blocks = (p.tiles() + block - 1) / block;
+    const int64_t chunks = std::max<int64_t>(1, std::min({most, wanted, blocks}));
+    Tensor sums_tensor;
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({chunks, size}),
+                                           &sums_tensor));
+    float* sums = data<float>(&sums_tensor);
+    parallel(ctx, chunks, double(p.tiles()) / chunks * p.in * p.out,
+             [&](int64_t begin, int64_t end) {
+               for (int64_t chunk = begin; chunk < end; ++chunk)
+                 conv3x3_filter_grad_cpu(p, data<float>(x), data<float>(scale), data<float>(dy),
+                                         chunk * blocks / chunks * block,
+                                         std::min((chunk + 1) * blocks / chunks * block, p.tiles()),
+                                         sums + chunk * size);
+             });
+    parallel(ctx, p.in * p.out / conv3x3_lanes(), 16.0 * chunks, [&](int64_t begin, int64_t end) {
+      conv3x3_filter_from_sums_cpu(p, sums, chunks, begin, end, data<float>(dw));
+    });
+  }
+
+ private:
+  static constexpr int64_t kMostSums = 64 << 20;  // floats
+};
+
+REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU), Conv3x3Op);
+REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3Filter").Device(tensorflow::DEVICE_CPU),
+                        Conv3x3FilterOp);
+
+}  // namespace gansformer

@@ -1,0 +1,41 @@
+"""Convolutions, in the precision that --precision asks for. Maps are [N, H, W, C]."""
+
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib.native import calls
+from dnnlib.tflib.precision import convolution_dtype
+
+
+def conv2d(x, w, stride=1, padding="VALID", scale=None):
+    """Convolution (a correlation: the filter is not flipped).
+
+    On a CPU, large 3x3 convolutions are native ones, which need fewer multiplications than a direct
+    form: see native/src/conv3x3.h.
+
+    Args:
+      x: [N, H, W, I].
+      w: [kh, kw, I, O].
+      stride: every stride-th sample is kept.
+      padding: "VALID" or "SAME".
+      scale: [N, I] factors of x, or None.
+
+    Returns:
+      [N, H', W', O], of the type of x.
+    """
+    dtype = convolution_dtype(x)
+    if stride == 1 and padding == "SAME" and dtype == tf.float32 and calls.can_conv3x3(x, w):
+        return calls.conv3x3(x, w, scale)
+    if scale is not None:
+        x *= scale[:, tf.newaxis, tf.newaxis]
+    strides = [1, stride, stride, 1]
+    y = tf.nn.conv2d(tf.cast(x, dtype), tf.cast(w, dtype), strides=strides, padding=padding)
+    return tf.cast(y, x.dtype)
+
+
+def conv2d_transpose(x, w, shape, stride):
+    """Transposed convolution without padding: [N, H, W, I] with [kh, kw, O, I] => ``shape``."""
+    dtype, strides = convolution_dtype(x), [1, stride, stride, 1]
+    y = tf.nn.conv2d_transpose(
+        tf.cast(x, dtype), tf.cast(w, dtype), shape, strides, padding="VALID"
+    )
+    return tf.cast(y, x.dtype)

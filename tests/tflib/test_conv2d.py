@@ -1,0 +1,134 @@
+"""Which form of a convolution is taken, and that all forms are the same function."""
+
+import numpy as np
+import pytest
+
+from dnnlib.errors import UserError
+from dnnlib.tflib import native, precision
+from dnnlib.tflib.compat import tf
+from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.conv2d import conv2d
+
+NATIVE = "GansformerConv3x3"
+
+
+@pytest.fixture(autouse=True)
+def back_to_the_defaults():
+    yield
+    native.set_custom_ops("auto")
+    precision.set_precision("float32")
+
+
+@pytest.fixture
+def _native_convolution():
+    native.set_custom_ops("native")
+    try:
+        native.library()
+    except UserError as error:
+        pytest.skip(str(error))
+    if native.has_cuda():
+        pytest.skip("the native 3x3 convolution is one for CPUs")
+
+
+def _inputs(height=16, width=18, num_in=32, num_out=48, kernel=3):
+    rng = np.random.RandomState(0)
+    x = tf.constant(rng.randn(2, height, width, num_in), tf.float32)
+    return x, tf.constant(rng.randn(kernel, kernel, num_in, num_out), tf.float32)
+
+
+def _types(tensor):
+    return {op.type for op in tensor.graph.get_operations()}
+
+
+@pytest.mark.usefixtures("_native_convolution")
+def test_large_maps_take_the_native_form(session):
+    for height in (16, 15):  # 288 and 270 positions
+        assert conv2d(*_inputs(height), padding="SAME").op.type == NATIVE
+
+
+@pytest.mark.usefixtures("_native_convolution")
+@pytest.mark.parametrize(
+    "sizes, options",
+    [
+        (dict(height=8), dict(padding="SAME")),
+        (dict(num_in=24), dict(padding="SAME")),
+        (dict(num_out=3), dict(padding="SAME")),
+        (dict(kernel=1), dict(padding="SAME")),
+        (dict(), dict(padding="VALID")),
+        (dict(), dict(padding="SAME", stride=2)),
+    ],
+)
+def test_others_take_tensorflows(sizes, options, session):
+    assert NATIVE not in _types(conv2d(*_inputs(**sizes), **options))
+
+
+@pytest.mark.usefixtures("_native_convolution")
+def test_bfloat16_takes_tensorflows(session):
+    precision.set_precision("bfloat16")
+    assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
+
+
+def test_the_reference_takes_tensorflows(session):
+    native.set_custom_ops("ref")
+    assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
+
+
+@pytest.mark.usefixtures("_native_convolution")
+def test_a_scale_multiplies_the_input(session):
+    x, w = _inputs()
+    scale = tf.constant(np.random.RandomState(1).randn(2, 32), tf.float32)
+    results = []
+    for choice in ("native", "ref"):
+        native.set_custom_ops(choice)
+        results.append(conv2d(x, w, padding="SAME", scale=scale))
+        results.append(conv2d(x * scale[:, tf.newaxis, tf.newaxis], w, padding="SAME"))
+    first, *others = session.run(results)
+    assert first.shape == (2, 16, 18, 48)
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=0, atol=2e-5 * np.abs(first).max())
+
+
+@pytest.mark.usefixtures("_native_convolution")
+def test_a_size_that_is_known_late(session):
+    """The number of samples may be unknown while the graph is built."""
+    x, w = _inputs()
+    fed = tf.placeholder(tf.float32, [None, 16, 18, 32])
+    y = conv2d(fed, w, padding="SAME")
+    assert y.shape.as_list() == [None, 16, 18, 48]
+    for num in (1, 2):
+        images = session.run(x)[:num]
+        wanted = session.run(tf.nn.conv2d(images, w, [1, 1, 1, 1], "SAME"))
+        found = session.run(y, {fed: images})
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.usefixtures("_native_convolution")
+def test_many_chunks_of_tiles_give_the_filters_gradient(session):
+    """More tiles than one chunk of the gradient has, and channels that fill no panel."""
+    rng = np.random.RandomState(2)
+    x = tf.constant(rng.randn(3, 34, 36, 16), tf.float32)
+    dy = tf.constant(rng.randn(3, 34, 36, 80), tf.float32)
+    w = tf.zeros([3, 3, 16, 80])
+    (found,) = tf.gradients(calls.conv3x3(x, w), w, dy)
+    (wanted,) = tf.gradients(tf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME"), w, dy)
+    found, again, wanted = session.run([found, tf.identity(found), wanted])
+    assert (found == again).all()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.usefixtures("_native_convolution")
+@pytest.mark.parametrize(
+    "shape, filter_shape, scale_shape, what",
+    [
+        ([2, 4, 4, 16], [3, 3, 32, 16], [0], "do not fit"),
+        ([2, 4, 4, 8], [3, 3, 8, 16], [0], "multiples of 16"),
+        ([2, 4, 4, 16], [3, 3, 16, 16], [3, 16], "scale does not fit"),
+    ],
+)
+def test_what_does_not_fit_is_refused(shape, filter_shape, scale_shape, what, session):
+    x, w = (tf.placeholder_with_default(tf.zeros(size), None) for size in (shape, filter_shape))
+    y = native.library().gansformer_conv3x3(
+        tf.reshape(x, shape), tf.zeros(scale_shape), w, turned=False
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=what):
+        session.run(y)
