@@ -10,17 +10,7 @@ void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int
     const int64_t sample = begin / p.positions, first = begin % p.positions;
     const int count = int(std::min<int64_t>({kRows, end - begin, p.positions - first}));
     tile.start_sample(sample);
-    tile.forward(first, count);
-    for (int r = 0; r < count; ++r) {
-      const float* out = tile.out.row(r);
-      const float noise = in.noise ? to_float(in.noise[begin + r]) : 0.0f;
-      T* to = y + (begin + r) * p.channels;
-      const float* b = tile.act_bias.data();
-      for (int64_t c = 0; c < p.channels; ++c) {
-        const float t = out[c] + (b[c] + noise);
-        to[c] = from_float<T>(p.gain * (t > 0 ? t : t * p.alpha));
-      }
-    }
+    tile.forward(first, count, y);
     begin += count;
   }
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "attend.h"
@@ -19,6 +18,8 @@ constexpr int kRows = 8;  // positions of a tile: as many sums as the registers 
 #else
 constexpr int kRows = 4;
 #endif
+
+constexpr float kHidden = -1e30f;  // score of padding: its exponential is zero
 
 inline int64_t padded(int64_t size, int64_t to) { return (size + to - 1) / to * to; }
 
@@ -52,13 +53,18 @@ struct Plus {
   template <class V> V operator()(V a, V b) const { return a + b; }
 };
 
-// Softmax of a row of LANES values; those that are padding hold a very small number.
+// The steps of a softmax before and after the exponential, of a row of LANES values.
 template <int LANES>
-inline void softmax_lanes(float* row) {
+inline void subtract_largest(float* row) {
   typedef typename Vector<LANES>::type V;
   V& v = *reinterpret_cast<V*>(row);
   v -= across(V(v), Larger());
-  for (int lane = 0; lane < LANES; ++lane) row[lane] = fast_exp(row[lane]);
+}
+
+template <int LANES>
+inline void divide_by_sum(float* row) {
+  typedef typename Vector<LANES>::type V;
+  V& v = *reinterpret_cast<V*>(row);
   v /= across(V(v), Plus());
 }
 
@@ -152,8 +158,8 @@ struct AttendTile {
   int64_t sample = -1;
   std::vector<float> scale, bias, act_bias;
   Matrix keys, keys_t, values;            // [S, C], [C, S], [S, V] of the sample
-  Matrix x, normal, probs, kept, control, out;  // of the tile; kept: probs * keep
-  float inverse_rms[kRows];
+  Matrix x, normal, probs, kept, control;  // of the tile; kept: probs * keep
+  float mean[kRows], inverse_rms[kRows];
 
   AttendTile(const Attend& params, const AttendIn<T>& inputs) : p(params), in(inputs) {
     const int slots = p.slots();
@@ -162,7 +168,6 @@ struct AttendTile {
     values.resize(slots, p.width());
     x.resize(kRows, p.channels);
     normal.resize(kRows, p.channels);
-    out.resize(kRows, p.channels);
     probs.resize(kRows, slots, slot_lanes());
     kept.resize(kRows, slots, slot_lanes());
     control.resize(kRows, p.width());
@@ -198,12 +203,14 @@ struct AttendTile {
     }
   }
 
-  // Positions [first, first + count) of the sample, up to `out`; rows beyond count are zero.
-  void forward(int64_t first, int count) {
+  // Positions [first, first + count) of the sample.
+  void forward(int64_t first, int count, T* y) {
     load_x(first, count);
     attend(first, count);
-    normalise_rows(count);
-    integrate(count);
+    find_norms();
+    if (p.integration == kAdd) store<kAdd>(first, count, y);
+    else if (p.integration == kMul) store<kMul>(first, count, y);
+    else store<kBoth>(first, count, y);
   }
 
   void load_x(int64_t first, int count) {
@@ -221,9 +228,9 @@ struct AttendTile {
   void attend(int64_t first, int count) {
     if (in.keep && count < kRows) std::fill(kept.values.begin(), kept.values.end(), 0.0f);
     multiply(x, keys_t, p.channels, &probs);
-    for (int r = 0; r < count; ++r) {
-      softmax(first + r, probs.row(r));
-      if (!in.keep) continue;
+    if (in.logits) add_logits(first, count);
+    softmax();
+    for (int r = 0; r < count && in.keep; ++r) {
       const T* keep = in.keep + (sample * p.positions + first + r) * p.slots();
       for (int s = 0; s < p.slots(); ++s) kept.row(r)[s] = probs.row(r)[s] * to_float(keep[s]);
     }
@@ -232,72 +239,94 @@ struct AttendTile {
 
   const Matrix& weights() const { return in.keep ? kept : probs; }
 
-  void softmax(int64_t position, float* row) {
-    const int K = p.elements;
-    if (in.logits) {
-      const int64_t batch = p.shared_logits ? 0 : sample, place = p.flat_logits ? 0 : position;
+  void add_logits(int64_t first, int count) {
+    for (int r = 0; r < count; ++r) {
+      const int64_t batch = p.shared_logits ? 0 : sample, place = p.flat_logits ? 0 : first + r;
       const T* add = in.logits + (batch * p.logit_rows() + place) * p.slots();
-      for (int s = 0; s < p.slots(); ++s) row[s] += to_float(add[s]);
-    }
-    if (p.heads == 1 && probs.cols <= 16) {
-      std::fill(row + K, row + probs.cols, -1e30f);
-      if (probs.cols == 8) softmax_lanes<8>(row);
-      else softmax_lanes<16>(row);
-      std::fill(row + K, row + probs.cols, 0.0f);
-      return;
-    }
-    for (int m = 0; m < p.heads; ++m) {
-      float* score = row + m * K;
-      float top = score[0];
-      for (int k = 1; k < K; ++k) top = score[k] > top ? score[k] : top;
-      for (int k = 0; k < K; ++k) score[k] -= top;
-    }
-    for (int s = 0; s < p.slots(); ++s) row[s] = fast_exp(row[s]);
-    for (int m = 0; m < p.heads; ++m) {
-      float* e = row + m * K;
-      float total = 0;
-      for (int k = 0; k < K; ++k) total += e[k];
-      const float inverse = 1.0f / total;
-      for (int k = 0; k < K; ++k) e[k] *= inverse;
+      for (int s = 0; s < p.slots(); ++s) probs.row(r)[s] += to_float(add[s]);
     }
   }
 
-  void normalise_rows(int count) {
-    const int64_t C = p.channels;
-    for (int r = 0; r < count; ++r) {
-      const float* from = x.row(r);
-      float* to = normal.row(r);
-      inverse_rms[r] = 1;
-      if (p.normalise && p.integration != kMul) {
-        const float mean = sum(from, x.cols) / C;
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) to[c] = from[c] - mean;
-        from = to;
+  // Of all rows; the exponentials, which take most of the time, of all their values together.
+  void softmax() {
+    const int K = p.elements;
+    const bool one_vector = p.heads == 1 && probs.cols <= 16;
+    for (int r = 0; r < kRows; ++r) {
+      float* row = probs.row(r);
+      if (one_vector) {
+        std::fill(row + K, row + probs.cols, kHidden);
+        probs.cols == 8 ? subtract_largest<8>(row) : subtract_largest<16>(row);
+        continue;
       }
-      if (p.normalise && p.integration != kAdd)
-        inverse_rms[r] = 1.0f / std::sqrt(dot(from, from, x.cols) / C + kNormEpsilon);
-      if (inverse_rms[r] != 1 || from != to)
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) to[c] = from[c] * inverse_rms[r];
+      for (float* score = row; score < row + p.slots(); score += K) {
+        const float top = *std::max_element(score, score + K);
+        for (int k = 0; k < K; ++k) score[k] -= top;
+      }
+      std::fill(row + p.slots(), row + probs.cols, kHidden);
+    }
+    float* all = probs.row(0);
+    for (int64_t j = 0; j < kRows * probs.cols; ++j) all[j] = fast_exp(all[j]);
+    for (int r = 0; r < kRows; ++r) {
+      float* row = probs.row(r);
+      if (one_vector) {
+        probs.cols == 8 ? divide_by_sum<8>(row) : divide_by_sum<16>(row);
+        continue;
+      }
+      for (float* e = row; e < row + p.slots(); e += K) {
+        float total = 0;
+        for (int k = 0; k < K; ++k) total += e[k];
+        const float inverse = 1.0f / total;
+        for (int k = 0; k < K; ++k) e[k] *= inverse;
+      }
     }
   }
 
-  void integrate(int count) {
+  // Mean and 1 / root mean square of all rows, 0 and 1 where the normalisation does without.
+  void find_norms() {
     const int64_t C = p.channels;
+    const bool centre = p.normalise && p.integration != kMul;
+    const bool divide = p.normalise && p.integration != kAdd;
+    for (int r = 0; r < kRows; ++r) mean[r] = centre ? sum(x.row(r), x.cols) / C : 0.0f;
+    for (int r = 0; r < kRows; ++r) {
+      const float* from = x.row(r);
+      float square = 0;
+      if (divide && !centre) square = dot(from, from, x.cols);
+      else if (divide)
+        for (int64_t c = 0; c < C; ++c) square += (from[c] - mean[r]) * (from[c] - mean[r]);
+      inverse_rms[r] = square;
+    }
+    for (int r = 0; r < kRows; ++r)
+      inverse_rms[r] = divide ? 1.0f / std::sqrt(inverse_rms[r] / C + kNormEpsilon) : 1.0f;
+  }
+
+  // Normalises the rows; the backward pass needs them once more.
+  void normalise_rows(int count) {
+    find_norms();
     for (int r = 0; r < count; ++r) {
-      float* o = out.row(r);
-      const float *n = normal.row(r), *b = bias.data(), *first = control.row(r);
-      const float *second = first + C, *b2 = b + C;
-      if (p.integration == kAdd)
+      const float *from = x.row(r), shift = mean[r], factor = inverse_rms[r];
+      float* __restrict to = normal.row(r);
+      for (int64_t c = 0; c < p.channels; ++c) to[c] = (from[c] - shift) * factor;
+    }
+  }
+
+  // Normalises, takes in what was gathered, and ends the layer, in one pass.
+  template <int INTEGRATION>
+  void store(int64_t first, int count, T* y) {
+    const int64_t C = p.channels, start = sample * p.positions + first;
+    const float *b = bias.data(), *b2 = b + C, *last = act_bias.data(), alpha = p.alpha, gain = p.gain;
+    for (int r = 0; r < count; ++r) {
+      const float *from = x.row(r), *gathered = control.row(r), *second = gathered + C;
+      const float shift = mean[r], factor = inverse_rms[r];
+      const float noise = in.noise ? to_float(in.noise[start + r]) : 0.0f;
+      T* to = y + (start + r) * C;
 #pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) o[c] = n[c] + (first[c] + b[c]);
-      else if (p.integration == kMul)
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) o[c] = n[c] * (first[c] + b[c]);
-      else
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c)
-          o[c] = n[c] * (first[c] + b[c]) + (second[c] + b2[c]);
+      for (int64_t c = 0; c < C; ++c) {
+        const float normal = (from[c] - shift) * factor, message = gathered[c] + b[c];
+        float t = INTEGRATION == kAdd ? normal + message : normal * message;
+        if (INTEGRATION == kBoth) t += second[c] + b2[c];
+        t += last[c] + noise;
+        to[c] = from_float<T>(gain * (t > 0 ? t : t * alpha));
+      }
     }
   }
 };
