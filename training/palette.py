@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-MAX_COLORS = 64
+NUM_COLORS = 256  # different ones; more components than that share them in turn
 
 # The seven chromatic colours of Okabe and Ito's "Color Universal Design" set, strongest first.
 _FIRST = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00", "F0E442")
@@ -73,7 +73,7 @@ def _distance(a, b):
 
 @lru_cache(maxsize=None)
 def _table():
-    """[MAX_COLORS, 3] uint8: the fixed first colours, then always the one farthest from all."""
+    """[NUM_COLORS, 3] uint8: the fixed first colours, then always the one farthest from all."""
     first = np.array([[int(text[i : i + 2], 16) for i in (0, 2, 4)] for text in _FIRST], np.uint8)
     levels = np.arange(0, 256, 15, dtype=np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
@@ -84,7 +84,7 @@ def _table():
 
     colors = list(first)
     nearest = np.min([_distance(lab, seen) for seen in appearances(first)], axis=0)
-    while len(colors) < MAX_COLORS:
+    while len(colors) < NUM_COLORS:
         best = int(np.argmax(nearest))
         colors.append(candidates[best])
         nearest = np.minimum(nearest, _distance(lab, lab[best]))
@@ -97,17 +97,13 @@ def component_colors(num):
     """The colours of components 0..num-1; a component keeps its colour whatever ``num`` is.
 
     The first seven are Okabe and Ito's; each further one is the colour that is farthest from all
-    before it in CIELAB, under the least favourable of four kinds of colour vision.
+    before it in CIELAB, under the least favourable of four kinds of colour vision. Up to some 64
+    can be told apart by eye. From NUM_COLORS on they begin again, so that there is no limit.
 
     Args:
-      num: number of components, 1 to MAX_COLORS.
+      num: number of components.
 
     Returns:
       [num, 3] uint8 sRGB.
-
-    Raises:
-      ValueError: more colours than can be told apart.
     """
-    if not 1 <= num <= MAX_COLORS:
-        raise ValueError(f"there are colours for 1 to {MAX_COLORS} components, not for {num}")
-    return _table()[:num]
+    return _table()[np.arange(num) % NUM_COLORS]

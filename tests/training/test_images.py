@@ -151,7 +151,7 @@ def test_a_legend_shows_every_colour_once(num, width):
         assert (sheet == color).all(axis=-1).sum() == (im.TEXT_HEIGHT - 6) ** 2
 
 
-@pytest.mark.parametrize("num, least", [(8, 16), (16, 16), (32, 12), (64, 8)])
+@pytest.mark.parametrize("num, least", [(8, 16), (16, 16), (32, 12), (64, 8), (128, 5), (256, 4)])
 def test_colours_differ_for_every_kind_of_vision(num, least):
     seen = palette.appearances(palette.component_colors(num))
     gaps = np.linalg.norm(seen[:, np.newaxis] - seen[np.newaxis], axis=-1)
@@ -174,6 +174,9 @@ def test_a_component_keeps_its_colour():
     np.testing.assert_array_equal(many[[0, 7, 15, 31]], want)
 
 
-def test_there_is_a_limit_to_what_can_be_told_apart():
-    with pytest.raises(ValueError, match="1 to 64 components, not for 65"):
-        palette.component_colors(65)
+def test_any_number_of_components_has_colours():
+    many = palette.component_colors(600)
+    np.testing.assert_array_equal(many[:256], palette.component_colors(256))
+    assert len(np.unique(many[:256], axis=0)) == 256
+    np.testing.assert_array_equal(many[256:512], many[:256])
+    np.testing.assert_array_equal(many[512:], many[:88])

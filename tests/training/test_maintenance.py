@@ -21,13 +21,14 @@ class FakeNetwork:
     name = "fake"
     input_shapes = [[None, 2, 3], [None, 0]]
 
-    def __init__(self, has_attention=True):
+    def __init__(self, has_attention=True, num_components=2):
+        self.num_components = num_components
         self.output_names = ["images_out", "maps_out"] if has_attention else ["images_out"]
         self.trainables = {}
 
     def run(self, z, labels, **options):
         images = np.tile(np.mean(z, axis=(1, 2))[:, None, None, None], [1, 3, 16, 16])
-        maps = np.full([len(z), 2, 1, 4, 4], 0.5, np.float32)
+        maps = np.full([len(z), self.num_components, 1, 4, 4], 0.5, np.float32)
         return [images, maps] if "maps" in options else [images]
 
 
@@ -62,10 +63,10 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(tflib, "run", lambda fetches: {})
     monkeypatch.setattr(tflib, "collect_autosummaries", lambda: {"loss/G": 1.0, "loss/D": 2.0})
 
-    def build(has_attention=True, metrics=None, **loop):
+    def build(has_attention=True, metrics=None, num_components=2, **loop):
         config = {"loop": {"seed": 1, "summarize": False, **loop}, "data": {"ratio": None}}
         state = LoopState()
-        graph = FakeGraph(has_attention=has_attention)
+        graph = FakeGraph(has_attention=has_attention, num_components=num_components)
         return Maintenance(tmp_path, config, graph, FakeDataset(), state, metrics), state
 
     return build
@@ -122,6 +123,13 @@ def test_no_overlay_without_attention(make, tmp_path):
     outputs, _ = make(has_attention=False)
     outputs.begin(1.0)
     assert names(tmp_path, "*.png") == ["fakes-000000.png", "reals.png"]
+
+
+def test_more_components_than_can_be_told_apart_are_drawn(make, tmp_path):
+    outputs, _ = make(num_components=300)
+    outputs.begin(1.0)
+    for kind in ("attention", "layers"):
+        assert names(tmp_path, f"{kind}-*.png") == [f"{kind}-000000.png"]
 
 
 def test_pictures_keep_the_ratio_of_the_dataset(make, tmp_path):

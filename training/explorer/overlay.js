@@ -20,7 +20,7 @@ export class Overlay {
     const size = height * width;
     const num = maps.length / size;
     Object.assign(this, { maps, height, width, num });
-    this.owner = new Uint8Array(size);
+    this.owner = new Uint16Array(size);
     this.peak = new Float32Array(num);
     this.shares = new Array(num).fill(0);
     for (let k = 0; k < num; k++) {

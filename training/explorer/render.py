@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import UserError
 from training import images as im
 from training import latents as lat
 from training import visualize as vis
 from training.explorer.state import DEFAULT_PSI, NOISE_MODES, Limits, State, parse_name
-from training.palette import MAX_COLORS, component_colors
+from training.palette import component_colors
 
 MAX_MAP_SIZE = 256  # larger attention maps are averaged down to this side
 CELL = 48  # side of a layer's regions in their sheet, in pixels
@@ -32,9 +31,6 @@ class Explorer:
       sampler: Sampler of the model, with batch size 1, in the current default session.
       path: of the model's file; its name goes into the pictures.
       ratio: height over width to keep of pictures.
-
-    Raises:
-      UserError: more components than there are colours.
     """
 
     def __init__(self, sampler, path, ratio=1.0):
@@ -49,10 +45,6 @@ class Explorer:
             ws = sampler.ws_of_seeds([0], DEFAULT_PSI)
             self._layers = [layer[0] for layer in sampler.images_and_maps(ws)[1]]
         num_seen = len(self._layers[0]) if self._layers else 0
-        if num_seen > MAX_COLORS:
-            raise UserError(
-                f"{self._model}: there are colours for {MAX_COLORS} components, not for {num_seen}"
-            )
         self.limits = Limits(
             num_latents=num_latents,
             has_global=num_latents == num_seen + 1 and num_seen > 0,
