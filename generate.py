@@ -222,7 +222,7 @@ def make_pictures_of_latents(args, sampler):
     ws = lat.load_ws(args.latents, sampler.ws_shape)
     noise = given_noise.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
     if noise:
-        batches = given_noise.batches(sampler, ws, noise, args.attention)
+        batches = given_noise.batches(sampler, ws, noise, args.attention, args.latents)
     else:
         batches = sampler.batches(ws, args.noise_mode, range(len(ws)), args.attention)
     writer = Writer(args, sampler.image_shape, len(ws))

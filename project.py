@@ -256,10 +256,6 @@ def run(argv):
         for path in args.pictures
     }
     lpips = load_lpips(args.trust_snapshot) if args.trust_snapshot else None
-    try:
-        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir={args.output_dir}: {error.strerror}") from None
     options = projection.ProjectionOptions(
         space=args.space,
         steps=args.steps,
@@ -268,6 +264,10 @@ def run(argv):
         seed=args.seed,
     )
     projector = projection.Projector(sampler, options, lpips)
+    try:
+        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output-dir={args.output_dir}: {error.strerror}") from None
 
     def draw(ws, noise):
         options = dict(with_maps=sampler.has_attention)

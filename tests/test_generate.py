@@ -185,6 +185,18 @@ def test_a_file_that_is_missing_or_no_generator(tmp_path, capsys):
     assert "holds no generator, but 'G_mapping'" in capsys.readouterr().err
 
 
+def test_latents_that_cannot_be_drawn_make_no_folder(model, tmp_path, capsys):
+    ws = np.zeros([1, *load_sampler(model).ws_shape], np.float32)
+    np.savez(str(tmp_path / "nan.npz"), ws=ws * np.nan)
+    np.savez(str(tmp_path / "noise.npz"), ws=ws, **{"noise:elsewhere": np.zeros([1, 8, 8, 1])})
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("nan.npz", "noise.npz", "empty.npz"):
+        status = _make(model, tmp_path / "a", "--latents", tmp_path / name)[0]
+        error = capsys.readouterr().err
+        assert status == 2 and name in error and error.count("\n") == 1
+        assert not (tmp_path / "a").exists()
+
+
 def test_an_output_folder_that_cannot_be(model, tmp_path, capsys):
     (tmp_path / "a").write_text("a file")
     assert _make(model, tmp_path / "a", "--seeds", "1")[0] == 2

@@ -1,10 +1,10 @@
 """Noise maps as inputs of the synthesis network, such as those that a projection has found."""
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
+from training.latents import read_arrays
 from training.sampler import SeedRandom, sample_by_sample
 
 PREFIX = "noise:"  # of the names of noise maps in an .npz file of latents
@@ -16,28 +16,33 @@ class GivenNoise(SeedRandom):
     Args:
       tensors: {site: [N, *shape]}; None makes a placeholder for every site that asks.
       prefix: put before the name of every site.
+
+    Attributes:
+      asked: the sites that have asked so far.
     """
 
     def __init__(self, tensors=None, prefix=""):
         super().__init__(tf.zeros([1], tf.int64), prefix)
         self.tensors = {} if tensors is None else tensors
+        self.asked = set()
         self._makes_placeholders = tensors is None
 
     def child(self, prefix):
         """The same tensors under another name space."""
         child = GivenNoise(self.tensors, f"{self.prefix}{prefix}/")
-        child._makes_placeholders = self._makes_placeholders
+        child._makes_placeholders, child.asked = self._makes_placeholders, self.asked
         return child
 
     def normal(self, site, shape):
         """The tensor of this site, [N, *shape]."""
         name = self.prefix + site
+        self.asked.add(name)
         if self._makes_placeholders:
             self.tensors.setdefault(name, tf.placeholder(tf.float32, [None, *shape]))
         return self.tensors[name]
 
 
-def batches(sampler, ws, noise, with_maps=False):
+def batches(sampler, ws, noise, with_maps=False, source="noise"):
     """Like Sampler.batches, with noise maps of each picture.
 
     Args:
@@ -45,16 +50,22 @@ def batches(sampler, ws, noise, with_maps=False):
       ws: [N, *ws_shape].
       noise: {site: [N, *shape]}.
       with_maps: yield attention maps too.
+      source: of the noise, for messages.
 
-    Yields:
-      (images [N, C, H, W], list of maps [N, K, M, H, W] or None), batch after batch.
+    Returns:
+      Iterator of (images [N, C, H, W], list of maps [N, K, M, H, W] or None), batch after batch.
 
     Raises:
-      UserError: noise of another network, or no attention.
+      UserError: noise of another network, or no attention; before there is any batch.
     """
     if with_maps:
         sampler.require_attention()
-    feeds, outputs = _graph(sampler, noise, with_maps)
+    feeds, outputs = _graph(sampler, noise, with_maps, source)
+    return _run_batches(sampler, ws, noise, with_maps, feeds, outputs)
+
+
+def _run_batches(sampler, ws, noise, with_maps, feeds, outputs):
+    """What :func:`batches` yields."""
     values = [ws, *[noise[site] for site in sorted(noise)]]
     for begin in range(0, len(ws), sampler.batch_size):
         rows = slice(begin, begin + sampler.batch_size)
@@ -62,16 +73,18 @@ def batches(sampler, ws, noise, with_maps=False):
         yield images, (maps if with_maps else None)
 
 
-def _graph(sampler, noise, with_maps):
+def _graph(sampler, noise, with_maps, source):
     """Placeholders for ws and the noise maps in the order of their sites, and the outputs."""
-    synthesis, sites = sampler.Gs.components.synthesis, sorted(noise)
+    synthesis, sites, unused = sampler.Gs.components.synthesis, sorted(noise), set(noise)
     options = {"noise_mode": "random"}  # that is, as the source of random numbers says
     if sampler.has_attention:
         options["maps"] = "layers" if with_maps else "none"
 
     def build(ws, *maps):
         rng = GivenNoise(dict(zip(sites, maps)))
-        return synthesis.get_output_for(ws, return_as_list=True, rng=rng, **options)
+        outputs = synthesis.get_output_for(ws, return_as_list=True, rng=rng, **options)
+        unused.difference_update(rng.asked)
+        return outputs
 
     with tf.name_scope(None), tf.control_dependencies(None), tf.name_scope("GivenNoise"):
         ws = tf.placeholder(tf.float32, [None, *sampler.ws_shape])
@@ -80,7 +93,15 @@ def _graph(sampler, noise, with_maps):
         try:
             outputs = sample_by_sample(build, [ws, *maps], num_outputs)
         except (KeyError, ValueError) as error:
-            raise UserError(f"the noise maps are those of another network ({error})") from None
+            raise UserError(
+                f"{source}: the noise maps are those of another network ({error}); "
+                "--noise-mode none draws without them"
+            ) from None
+    if unused:
+        raise UserError(
+            f"{source}: holds noise maps for {min(unused)}, where this model has no noise; "
+            "--noise-mode none draws without them"
+        )
     return [ws, *maps], outputs
 
 
@@ -95,11 +116,10 @@ def load_noise(path, num):
       {site: [N, *shape] float32}; {} if the file holds none.
 
     Raises:
-      UserError: there are not as many as latents.
+      UserError: they cannot be read, or are not as many as the latents.
     """
-    with np.load(str(path), allow_pickle=False) as arrays:
-        names = [name for name in arrays if name.startswith(PREFIX)]
-        noise = {name[len(PREFIX) :]: arrays[name].astype(np.float32) for name in names}
+    arrays = read_arrays(path, lambda name: name.startswith(PREFIX))
+    noise = {name[len(PREFIX) :]: maps for name, maps in arrays.items() if maps is not None}
     for site, maps in noise.items():
         if maps.ndim < 3 or len(maps) != num:
             shape = list(maps.shape)

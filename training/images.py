@@ -34,14 +34,18 @@ def to_pictures(images):
       [N, H, W, 3] uint8.
 
     Raises:
-      ValueError: wrong shape, or a value that is not a number.
+      ValueError: wrong shape.
+      UserError: a value that is not a number.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] not in {1, 3}:
         raise ValueError(f"images must be [N, 1 or 3, H, W], got {list(images.shape)}")
     if images.dtype != np.uint8:
         if np.isnan(images).any():
-            raise ValueError("the images hold values that are not a number; has training diverged?")
+            raise UserError(
+                "the images hold values that are not a number; has the training diverged? "
+                "An earlier snapshot may be whole"
+            )
         images = np.clip(np.rint(images * 127.5 + 127.5), 0, 255).astype(np.uint8)
     pictures = images.transpose(0, 2, 3, 1)
     return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures

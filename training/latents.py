@@ -4,6 +4,8 @@ z is [N, K, D] (or [N, D] for a StyleGAN2 network), ws is [N, K, L, D] (or [N, L
 of a GANsformer's K latents is the global one.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from dnnlib.errors import UserError
@@ -190,18 +192,51 @@ def load_ws(path, shape):
     Raises:
       UserError: no such file, no such array, or latents of another network.
     """
-    try:
-        with np.load(str(path), allow_pickle=False) as arrays:
-            if "ws" not in arrays:
-                raise UserError(f"{path}: holds {', '.join(arrays)}, but no array 'ws'")
-            ws = arrays["ws"]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError) as err:
-        raise UserError(f"{path}: not an .npz file of latents ({err})") from None
+    arrays = read_arrays(path, lambda name: name == "ws")
+    if "ws" not in arrays:
+        raise UserError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but no array 'ws'")
+    ws = arrays["ws"]
     if ws.ndim != len(shape) + 1 or list(ws.shape[1:]) != list(shape):
         want = ["N", *shape]
         raise UserError(
             f"{path}: ws are {list(ws.shape)}, this network takes [{', '.join(map(str, want))}]"
         )
-    return ws.astype(np.float32)
+    return ws
+
+
+def read_arrays(path, is_wanted):
+    """The arrays in an .npz file of latents.
+
+    Args:
+      path: of the file.
+      is_wanted: function(name) => whether to read this array.
+
+    Returns:
+      {name: float32 array of finite numbers, or None if it is not wanted}.
+
+    Raises:
+      UserError: no such file, one that cannot be read, or something else than finite numbers.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] if is_wanted(name) else None for name in stored}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # damaged zip files raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: not an .npz file of latents ({reason}); --save-latents writes one"
+        ) from error
+    return {name: x if x is None else _as_numbers(path, name, x) for name, x in arrays.items()}
+
+
+def _as_numbers(path, name, array):
+    """An array of a file as float32."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: {name} must be numbers, but is of type {array.dtype}")
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: {name} holds values that are not finite; make the file anew")
+    return array

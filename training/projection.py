@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.errors import UserError
 from training.given_noise import GivenNoise
 
 SMALLEST = 4  # pixels: width of the coarsest picture that is compared
@@ -133,6 +134,9 @@ class Projector:
       sampler: training.sampler.Sampler.
       options: ProjectionOptions.
       lpips: metrics.graph_network.GraphNetwork of two batches, [N, 3, H, W] in [0, 255]; or None.
+
+    Raises:
+      UserError: noise to search where the model has none.
     """
 
     def __init__(self, sampler, options, lpips=None):
@@ -171,6 +175,8 @@ class Projector:
             (images,) = synthesis.get_output_for(self._ws, return_as_list=True, rng=rng, **options)
             images = tf.ensure_shape(images, [1, channels, height, width])
             self._noise = rng.tensors if rng else {}
+            if rng and not self._noise:
+                raise UserError("--optimize-noise: this model has no noise to search; leave it out")
             self._images = images
             pictures = [tf.transpose(x, [0, 2, 3, 1]) for x in (images, self._target)]
             self._distance = multiscale_distance(*pictures)

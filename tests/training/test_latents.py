@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
+from training import given_noise
 from training import latents as lat
 
 
@@ -124,3 +125,42 @@ def test_latents_that_do_not_fit_say_why(tmp_path):
     np.savez(str(tmp_path / "c.npz"), ws=np.zeros([2, 4, 5, 6]))
     with pytest.raises(UserError, match=r"\[2, 4, 5, 6\], this network takes \[N, 4, 5, 8\]"):
         lat.load_ws(tmp_path / "c.npz", [4, 5, 8])
+
+
+def _damage(tmp_path):
+    """Files that cannot be latents, by what is wrong with them."""
+    np.savez(str(tmp_path / "whole.npz"), ws=np.zeros([2, 3, 4]), **{"noise:a": np.zeros(5)})
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "header.npz").write_bytes(whole[:80] + b"?" * 40 + whole[120:])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "folder.npz").mkdir()
+    np.save(str(tmp_path / "array.npy"), np.zeros([2, 3, 4]))
+    return sorted(path for path in tmp_path.iterdir() if path.name != "whole.npz")
+
+
+def test_damaged_files_are_one_line(tmp_path):
+    for path in _damage(tmp_path):
+        reads = [lambda p: lat.load_ws(p, [3, 4]), lambda p: given_noise.load_noise(p, 2)]
+        for read in reads[: 1 if path.name == "header.npz" else 2]:  # that of ws alone
+            with pytest.raises(UserError, match=r"not an \.npz file of latents") as error:
+                read(path)
+            assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (np.full([2, 3, 4], "1.5"), "ws must be numbers, but is of type <U3"),
+        (np.full([2, 3, 4], 1j), "ws must be numbers, but is of type complex128"),
+        (np.full([2, 3, 4], np.nan), "ws holds values that are not finite"),
+        (np.full([2, 3, 4], 1e39), "ws holds values that are not finite"),  # as float32
+    ],
+)
+def test_latents_are_finite_numbers(tmp_path, values, message):
+    np.savez(str(tmp_path / "a.npz"), ws=values)
+    with pytest.raises(UserError, match=message):
+        lat.load_ws(tmp_path / "a.npz", [3, 4])
+    np.savez(str(tmp_path / "b.npz"), **{"noise:4x4": values})
+    with pytest.raises(UserError, match=message.replace("ws", "noise:4x4")):
+        given_noise.load_noise(tmp_path / "b.npz", 2)

@@ -16,7 +16,7 @@ K, Z = 3, 6
 QUICK = dict(w_samples=20, seed=3)
 
 
-def gansformer():
+def gansformer(**synthesis):
     """A GANsformer for 8x8 pixels with visible noise; not trained."""
     net = tflib.Network(
         "Gs",
@@ -27,7 +27,7 @@ def gansformer():
         components_num=K,
         transformer=True,
         mapping=dict(mapping_num_layers=2),
-        synthesis=dict(channel_base=24, channel_max=7),
+        synthesis=dict(channel_base=24, channel_max=7, **synthesis),
     )
     rng = np.random.RandomState(1)
     strong = [v for name, v in net.vars.items() if "noise_strength" in name]
@@ -133,8 +133,20 @@ def test_noise_maps_are_found_and_draw_the_same_image(sampler, target):
 
 def test_noise_of_another_network_is_refused(sampler):
     ws = sampler.ws_of_seeds([0])
-    with pytest.raises(UserError, match="those of another network"):
-        list(given_noise.batches(sampler, ws, {"elsewhere": np.zeros([1, 1, 8, 8, 1], "f4")}))
+    elsewhere = {"elsewhere": np.zeros([1, 1, 8, 8, 1], "f4")}
+    with pytest.raises(UserError, match=r"^a\.npz: .*those of another network.*--noise-mode none"):
+        given_noise.batches(sampler, ws, elsewhere, source="a.npz")
+
+
+def test_a_network_without_noise_takes_none(graph):
+    sampler = Sampler(gansformer(local_noise=False))
+    ws = sampler.ws_of_seeds([0])
+    noise = {"8x8/noise": np.zeros([1, 8, 8, 1], "f4")}
+    with pytest.raises(UserError, match=r"a\.npz: holds noise maps for 8x8/noise.*has no noise"):
+        given_noise.batches(sampler, ws, noise, source="a.npz")
+    options = pro.ProjectionOptions(steps=1, optimize_noise=True, **QUICK)
+    with pytest.raises(UserError, match="--optimize-noise: this model has no noise"):
+        pro.Projector(sampler, options)
 
 
 def test_a_network_with_a_single_latent(graph):
