@@ -5,7 +5,6 @@
 The forms of one operation take turns in one process and the fastest call of each counts, so that
 other work on the machine does not decide. The attention is also compared with its literal form,
 which projects every position. A copy of the map bounds all that reads and writes it once.
-once.
 """
 
 import argparse
@@ -25,6 +24,7 @@ from dnnlib.tflib.native import check
 
 KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 MAPS = [[8, 64, 64, 64], [8, 32, 32, 128], [8, 8, 8, 512], [8, 64, 64, 3]]
+CONVOLVED = [[8, 64, 64, 64], [8, 32, 32, 128], [8, 16, 16, 128], [4, 16, 16, 512]]
 ATTENDED = [[8, 4096, 64], [8, 1024, 128], [8, 256, 128]]  # [N, P, C]
 SLOTS = 8
 
@@ -59,6 +59,9 @@ def cases():
         yield "bias, lrelu", check.bias_act_case(shape, "lrelu", "b")
         yield "scale, noise, bias, lrelu", check.bias_act_case(shape, "lrelu", "bsn")
     yield "bias, swish", check.bias_act_case(MAPS[0], "swish", "b")
+    if not native.has_cuda():
+        for shape in CONVOLVED:
+            yield "convolution 3x3", check.conv3x3_case(shape, shape[3])
     for shape in ATTENDED:
         yield "attention", check.attend_case(shape, SLOTS, extras="")
         yield "attention and the rest", check.attend_case(shape, SLOTS, extras="lsna", shared="kl")

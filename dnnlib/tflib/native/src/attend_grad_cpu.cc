@@ -46,7 +46,7 @@ struct GradTile {
     for (int r = 0; r < count; ++r) softmax_grad(first + r, tile.probs.row(r), dprobs.row(r));
     accumulate_outer(dprobs, tile.x, p.slots(), &dkeys);
     multiply(dprobs, tile.keys, p.slots(), &dx);
-    for (int r = 0; r < count; ++r) store_dx(first + r, r);
+    store_dx(first, count);
   }
 
   void load_dout(int64_t first, int count) {
@@ -118,27 +118,37 @@ struct GradTile {
   }
 
   // Adds what comes through the normalisation to dx, scales and stores it.
-  void store_dx(int64_t position, int r) {
-    const int64_t C = p.channels, place = (tile.sample * p.positions + position) * C;
-    float* d = dnormal.row(r);
-    const float *n = tile.normal.row(r), *s = tile.scale.data(), inverse = tile.inverse_rms[r];
-    float mean = 0, shift = 0;
-    if (p.normalise && p.integration != kAdd) mean = dot(d, n, dnormal.cols) / C;
-    if (p.normalise && p.integration != kMul) {
-#pragma GCC ivdep
-      for (int64_t c = 0; c < C; ++c) d[c] -= n[c] * mean;
-      shift = inverse * sum(d, dnormal.cols) / C;
-      mean = 0;
+  void store_dx(int64_t first, int count) {
+    const int64_t C = p.channels;
+    const bool centre = p.normalise && p.integration != kMul;
+    const bool divide = p.normalise && p.integration != kAdd;
+    float along[kRows], shift[kRows];  // share of the row itself, and of a constant
+    for (int r = 0; r < kRows; ++r) {
+      const float* d = dnormal.row(r);
+      along[r] = divide ? dot(d, tile.normal.row(r), dnormal.cols) / C : 0.0f;
+      shift[r] = centre ? sum(d, dnormal.cols) / C : 0.0f;
     }
-    const float* through_scores = dx.row(r);
-    T* __restrict to = grad.dx + place;
-    float* __restrict total = dscale.row(0);
-    const T* x = in.x + place;
+    for (int r = 0; r < count; ++r) {
+      const int64_t place = (tile.sample * p.positions + first + r) * C;
+      const float *d = dnormal.row(r), *n = tile.normal.row(r), *s = tile.scale.data();
+      const float *through_scores = dx.row(r), inverse = tile.inverse_rms[r];
+      const T* x = in.x + place;
+      T* __restrict to = grad.dx + place;
+      float* __restrict total = dscale.row(0);
+      const auto at = [&](int64_t c) {
+        return through_scores[c] + inverse * (d[c] - n[c] * along[r] - shift[r]);
+      };
+      if (in.scale) {
 #pragma GCC ivdep
-    for (int64_t c = 0; c < C; ++c) {
-      const float sum = through_scores[c] + inverse * (d[c] - n[c] * mean) - shift;
-      to[c] = from_float<T>(sum * s[c]);
-      total[c] += sum * to_float(x[c]);
+        for (int64_t c = 0; c < C; ++c) {
+          const float sum = at(c);
+          to[c] = from_float<T>(sum * s[c]);
+          total[c] += sum * to_float(x[c]);
+        }
+      } else {
+#pragma GCC ivdep
+        for (int64_t c = 0; c < C; ++c) to[c] = from_float<T>(at(c));
+      }
     }
   }
 
