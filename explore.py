@@ -73,9 +73,7 @@ def serve(server):
 def run(argv):
     """Parse the arguments, open the model, serve."""
     args = parse_args(argv)
-    cli.choose_gpus(args.gpus)
-    # TensorFlow reads the environment when it is imported; dnnlib.tflib quietens it before.
-    importlib.import_module("dnnlib.tflib")
+    cli.start_tensorflow(args.gpus)
     load_sampler = importlib.import_module("training.sampler").load_sampler
     explorer = importlib.import_module("training.explorer.render").Explorer
 

@@ -255,9 +255,7 @@ def make_animation(args, sampler):
 def run(argv):
     """Parse the arguments, open the model, make the pictures."""
     args = parse_args(argv)
-    cli.choose_gpus(args.gpus)
-    # TensorFlow reads the environment when it is imported; dnnlib.tflib quietens it before.
-    importlib.import_module("dnnlib.tflib")
+    cli.start_tensorflow(args.gpus)
     load_sampler = importlib.import_module("training.sampler").load_sampler
 
     sampler = load_sampler(args.model, args.batch_size, args.class_idx)

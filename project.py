@@ -243,9 +243,7 @@ def load_lpips(path):
 def run(argv):
     """Parse the arguments, open the model, project the pictures."""
     args = parse_args(argv)
-    cli.choose_gpus(args.gpus)
-    # TensorFlow reads the environment when it is imported; dnnlib.tflib quietens it before.
-    importlib.import_module("dnnlib.tflib")
+    cli.start_tensorflow(args.gpus)
     load_sampler = importlib.import_module("training.sampler").load_sampler
     given_noise = importlib.import_module("training.given_noise")
     projection = importlib.import_module("training.projection")

@@ -4,8 +4,7 @@ import json
 import os
 import sys
 
-from dnnlib import util
-from dnnlib.cli import choose_gpus, run_script
+from dnnlib import cli, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from metrics.registry import find as find_metrics
@@ -22,7 +21,7 @@ def main(argv=None):
     if given.pop("help", False):
         print(configuration.build_parser(with_defaults=True).format_help())
         return
-    choose_gpus(given.get("gpus"))
+    cli.choose_gpus(given.get("gpus"))
     if given.get("eval") and not (given.get("train") or given.get("vis")):
         evaluate(given)
         return
@@ -67,23 +66,12 @@ def open_dataset(path, config):
 
 def start_tensorflow(config, precision="float32"):
     """Open a session; returns the names of the devices to train on."""
-    from dnnlib import tflib  # noqa: PLC0415 - TensorFlow takes seconds to load
-    from dnnlib.tflib import native  # noqa: PLC0415
-    from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
+    run = config["run"]
+    devices, settings = cli.start_tensorflow(run["gpus"], run["custom_ops"], run["xla"], precision)
+    from dnnlib import tflib  # noqa: PLC0415 - needs TensorFlow
 
-    tflib.compat.configure()
-    native.set_custom_ops(config["run"]["custom_ops"])
-    devices = tflib.compat.local_gpu_names()
-    gpus = config["run"]["gpus"]
-    if gpus not in (None, "", "none") and len(devices) != len(gpus.split(",")):
-        raise UserError(
-            f"--gpus={gpus}: TensorFlow can use {len(devices)} of these; see nvidia-smi, "
-            "or use --gpus none for the CPU"
-        )
-    set_precision(precision)
-    xla = tflib.compat.xla_settings() if config["run"]["xla"] else {}
-    tflib.init_tf({"rnd.tf_random_seed": config["loop"]["seed"], **xla})
-    return devices or ["/cpu:0"]
+    tflib.init_tf({"rnd.tf_random_seed": config["loop"]["seed"], **settings})
+    return devices
 
 
 def train(config, dataset):
@@ -175,4 +163,4 @@ def print_networks(config):
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(cli.run_script(main))

@@ -98,6 +98,42 @@ def choose_gpus(gpus: str | None) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus
 
 
+def start_tensorflow(
+    gpus: str | None = None,
+    custom_ops: str = "auto",
+    xla: bool = False,
+    precision: str = "float32",
+) -> tuple[list[str], dict]:
+    """Load TensorFlow and prepare it as the flags of these names say.
+
+    Args:
+      gpus: see :func:`choose_gpus`.
+      custom_ops: see dnnlib.tflib.native.set_custom_ops.
+      xla: let XLA compile what it can.
+      precision: see dnnlib.tflib.precision.set_precision.
+
+    Returns:
+      Names of the devices to compute on, and settings for ``init_tf`` or ``create_session``.
+
+    Raises:
+      UserError: TensorFlow does not see the GPUs, or cannot do what a flag asks for.
+    """
+    choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
+    from dnnlib.tflib import compat, native  # noqa: PLC0415 - TensorFlow takes seconds to load
+    from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
+
+    compat.configure()
+    devices = compat.local_gpu_names()
+    if gpus not in (None, "", "none") and len(devices) != len(gpus.split(",")):
+        raise UserError(
+            f"--gpus={gpus}: TensorFlow can use {len(devices)} of these; see nvidia-smi, "
+            "or use --gpus none for the CPU"
+        )
+    native.set_custom_ops(custom_ops)
+    set_precision(precision)
+    return devices or ["/cpu:0"], compat.xla_settings() if xla else {}
+
+
 def run_script(function: Callable[[Sequence[str] | None], None], argv=None) -> int:
     """Call a script's function with its arguments and turn what happens into an exit status.
 

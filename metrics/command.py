@@ -7,7 +7,7 @@ import hashlib
 import os
 import pathlib
 
-from dnnlib import fetch, tflib, util
+from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.autosummary import SummaryWriter
@@ -146,9 +146,9 @@ def evaluate(config, run_dir=None):
     protocols = registry.find(options.metrics or "fid", options.images_num, _kind(options))
     if not protocols:
         raise UserError(f"--metrics={options.metrics} leaves nothing for --eval to measure")
-    tflib.compat.configure()
+    _, settings = cli.start_tensorflow(run.gpus, run.custom_ops, run.xla)
     with contextlib.closing(_features(options)) as features:
-        command = _Command(config, protocols, features)
+        command = _Command(config, protocols, features, {**SESSION, **settings})
         if run_dir is not None:
             command.evaluate_run(pathlib.Path(run_dir))
             return
@@ -163,10 +163,10 @@ def evaluate(config, run_dir=None):
 class _Command:
     """One call of ``--eval``."""
 
-    def __init__(self, config, protocols, features):
+    def __init__(self, config, protocols, features, settings):
         self.options, self.run = EvalOptions(**config["eval"]), RunOptions(**config["run"])
         self.data, self.loop = DataOptions(**config["data"]), LoopOptions(**config["loop"])
-        self.protocols, self.features = protocols, features
+        self.protocols, self.features, self._settings = protocols, features, settings
         self._evaluators = {}  # resolution => Evaluator
 
     def evaluator(self, resolution=None):
@@ -232,7 +232,7 @@ class _Command:
     def _evaluate_snapshot(self, path, out_dir, name, kimg=None):
         """Measure a snapshot in a graph of its own, but for what is recorded already."""
         facts = dict(snapshot=name, sha256=_checksum(path), kimg=kimg)
-        with tf.Graph().as_default(), tflib.create_session(SESSION):
+        with tf.Graph().as_default(), tflib.create_session(self._settings):
             Gs = tflib.load_generator(path)
             evaluator = self.evaluator(Gs.output_shapes[0][-1])
             reals = evaluator.real_images

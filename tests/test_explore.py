@@ -409,10 +409,12 @@ def test_layers_are_named_by_the_resolution_where_they_act(num_layers, size, fir
         (["--port", "http"], "--port: invalid int value: 'http'"),
         (["--ratio", "2"], "--ratio=2: must be above 0 and at most 1"),
         (["--brwser"], "--brwser: no such flag"),
+        (["--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
         (["--model", "none.pkl"], "none.pkl"),
     ],
 )
-def test_bad_flags_get_one_line_and_status_2(capsys, flags, message):
+def test_bad_flags_get_one_line_and_status_2(capsys, monkeypatch, flags, message):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert cli.run_script(explore.run, ["--model", "tiny.pkl", "--no-browser", *flags]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -157,12 +157,14 @@ def test_every_option_has_a_help_text():
         (["--class", "1"], "--class=1: this model has no classes"),
         (["--interpolate", "--seeds", "1"], "--interpolate needs at least two seeds"),
         (["--gpus", "first"], "--gpus=first: give numbers"),
+        (["--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
         (["--seed-list", "1"], "--seed-list: no such flag"),
         (["--interpolate", "--animation", "mp4"], "needs ffmpeg"),
     ],
 )
 def test_bad_flags_get_one_line_and_status_2(model, tmp_path, capsys, monkeypatch, flags, message):
     monkeypatch.setenv("PATH", "")  # no ffmpeg
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     out = tmp_path / "a"
     status, names = _make(model, out, *flags)
     error = capsys.readouterr().err

@@ -108,6 +108,7 @@ def test_targets(folder, tmp_path):
         (["{}/wide.png", "--steps", "0"], "--steps: must be at least 1"),
         (["{}/wide.png", "--seed", "-1"], "--seed=-1: must be from 0"),
         (["{}/wide.png", "--space", "z"], "choose from w, w+"),
+        (["{}/seed0007_psi1.png", "--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
         (["{}/seed0007_psi1.png", "--class", "0"], "this model has no classes"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/no.pkl"], "no such file"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/vgg16.pkl"], "leave the flag out"),
@@ -115,7 +116,8 @@ def test_targets(folder, tmp_path):
         ([], "required: PICTURE"),
     ],
 )
-def test_bad_input_is_one_line(folder, capsys, flags, message):
+def test_bad_input_is_one_line(folder, capsys, monkeypatch, flags, message):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert _project(folder, *[flag.format(folder) for flag in flags]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error

@@ -11,6 +11,7 @@ from tiny_records import write_set
 import run_network
 from dnnlib import cli, fetch, tflib
 from dnnlib.submission import run_dir as runs
+from dnnlib.tflib import native
 from dnnlib.tflib.compat import tf
 
 RANDOM = ["--features", "random", "--eval-images-num", "12"]
@@ -99,9 +100,22 @@ def test_metrics_of_every_snapshot_while_training(run, place, capsys):
     assert len(read(run_dir, "fid-12-random")) == 3  # the same measurement; it is known
 
 
+def test_flags_about_the_machine_hold_for_measuring_too(run, painted, monkeypatch):
+    for name in ("_requested", "_decided", "_library"):
+        monkeypatch.setattr(native, name, getattr(native, name))  # put back afterwards
+    monkeypatch.setenv("TF_XLA_FLAGS", "")
+    settings, create = [], tflib.create_session
+    monkeypatch.setattr(tflib, "create_session", lambda x: settings.append(x) or create(x))
+    flags = ["--eval", "--expname", "painter", *RANDOM]
+    assert run(*flags, "--custom-ops", "ref", "--xla") == 0
+    assert native._requested == "ref" and native.library() is None
+    assert "graph_options.optimizer_options.global_jit_level" in settings[0]
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
+        (["--eval", "--expname", "painter", "--gpus", "7"], "--gpus=7: TensorFlow can use 0"),
         (["--eval", "--expname", "none"], "--eval: the experiment 'none' has no snapshot in"),
         (["--eval", "--expname", "painter", "--metrics", "fdi"], "did you mean 'fid'"),
         (["--train", "--dataset", "toys", "--metrics", "fdi"], "did you mean 'fid'"),
@@ -113,7 +127,10 @@ def test_metrics_of_every_snapshot_while_training(run, place, capsys):
         (["--eval", "--expname", "painter", "--inception", "none.pb"], "--inception: none.pb"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_one_line(run, painted, capsys, flags, message):
+def test_what_cannot_be_measured_is_said_in_one_line(
+    run, painted, capsys, monkeypatch, flags, message
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     if "--inception" in flags:
         flags = [*flags, "--metrics", "fid"]
     assert run(*flags) == cli.EXIT_USER_ERROR
