@@ -2,10 +2,11 @@
 
     python bench/cuda_kernels.py [--arch 80 --arch 90]
 
-Every kernel is compiled for sm_70, sm_80 and sm_90, or those of them that this nvcc knows. On a
-machine with a GPU the launchers are called through ctypes, compared with NumPy in double precision,
-and timed: bytes that must be moved per second, over those of a copy in the same run. Where PyTorch
-is installed, its bias and leaky ReLU are timed as well.
+Every kernel is compiled for sm_70, sm_80 and sm_90, or those of them that nvcc knows: the one that
+NVCC names, else that below CUDA_HOME, or on the path. CUDA 13 no longer knows sm_70. On a machine
+with a GPU the launchers are called through ctypes, compared with NumPy in double precision, and
+timed: bytes that must be moved per second, over those of a copy in the same run. Where PyTorch is
+installed, its bias and leaky ReLU are timed as well.
 """
 
 import argparse
@@ -13,28 +14,24 @@ import concurrent.futures
 import ctypes
 import os
 import pathlib
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 import cuda_cases
 import cuda_harness as harness
 import numpy as np
+
+from dnnlib.nvcc import find_nvcc, refusals, runtime_folders
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "dnnlib" / "tflib" / "native" / "src"
 WANTED_ARCHS = ["70", "80", "90"]
 TOLERANCE = [2e-5, 4e-3, 3e-2]  # of float32, float16, bfloat16
 TAPS = np.array([1, 3, 3, 1]) / 8.0
 SIZES = [[8, 64, 64, 64], [8, 128, 128, 128], [4, 256, 256, 64], [8, 32, 32, 512]]
-
-
-def known_archs(nvcc):
-    """Architectures that a compiler can compile for."""
-    done = subprocess.run([nvcc, "--list-gpu-arch"], stdout=subprocess.PIPE, check=True)
-    return re.findall(r"compute_(\d+)", done.stdout.decode())
 
 
 def compile_kernels(nvcc, archs, folder):
@@ -60,9 +57,7 @@ class DeviceMemory:
     """Arrays on the current GPU, through the CUDA runtime library."""
 
     def __init__(self, nvcc):
-        places = [pathlib.Path(nvcc).resolve().parents[1], pathlib.Path("/usr/local/cuda")]
-        patterns = ("lib64/libcudart.so*", "targets/*/lib/libcudart.so*")
-        found = [path for place in places for name in patterns for path in place.glob(name)]
+        found = [path for place in runtime_folders(nvcc) for path in place.glob("libcudart.so*")]
         self.runtime = ctypes.CDLL(str(found[0]) if found else "libcudart.so")
 
     def call(self, name, *arguments):
@@ -166,6 +161,8 @@ def torch_milliseconds(memory, shape):
         import torch  # noqa: PLC0415 - optional
     except ImportError:
         return None
+    if not torch.cuda.is_available():
+        return None
     x, b = torch.randn(*shape, device="cuda"), torch.randn(shape[-1], device="cuda")
     with torch.no_grad():
         run = lambda: torch.nn.functional.leaky_relu(x + b, 0.2)  # noqa: E731
@@ -216,20 +213,20 @@ def main():
     parser.add_argument("--arch", action="append", help="compile for this one; may be repeated")
     parser.add_argument("--rounds", type=int, default=24, help="of random shapes")
     args = parser.parse_args()
-    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    nvcc, present = find_nvcc(), gpu_arch()
     if nvcc is None:
-        sys.exit("there is no CUDA compiler 'nvcc'; install the CUDA toolkit")
-    known, present = known_archs(nvcc), gpu_arch()
+        sys.exit("there is no CUDA compiler; install the CUDA toolkit or set NVCC")
     wanted = args.arch or sorted({*WANTED_ARCHS, *([present] if present else [])})
-    archs = [arch for arch in wanted if arch in known]
-    for arch in wanted:
-        if arch not in archs:
-            print(f"sm_{arch}: this nvcc cannot compile for it")
+    refused = refusals(nvcc, wanted)
+    archs = [arch for arch in wanted if arch not in refused]
+    for arch, reason in refused.items():
+        print(f"sm_{arch}: not compiled: it {reason}")
     if not archs:
         sys.exit("nothing to compile for")
     with tempfile.TemporaryDirectory() as folder:
         library = compile_kernels(nvcc, archs, pathlib.Path(folder))
-        print(f"compiled for {', '.join(f'sm_{arch}' for arch in archs)}")
+        for arch in archs:
+            print(f"sm_{arch}: compiled")
         if present is None:
             print("There is no GPU here: nothing was run.")
             return

@@ -165,6 +165,45 @@ def test_gpu_without_cuda_compiler(cache, monkeypatch):
         build.find_toolchain()
 
 
+def _nvcc(folder, archs="compute_75 compute_80", release="13.0"):
+    """A script that answers like a CUDA compiler, and compiles nothing."""
+    folder.mkdir(parents=True)
+    answers = f"""
+        case "$1" in
+          --list-gpu-arch) printf '%s\\n' {archs} ;;
+          --version) echo "Cuda compilation tools, release {release}, V{release}.88" ;;
+        esac
+        """
+    return _script(folder / "nvcc", answers)
+
+
+def test_which_cuda_compiler(tmp_path, monkeypatch):
+    on_path, below_home, named = (_nvcc(tmp_path / name) for name in ("path", "home/bin", "named"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    for name in ("CUDA_HOME", "NVCC"):
+        monkeypatch.delenv(name, raising=False)
+    assert build.find_nvcc() == on_path
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "none"))
+    assert build.find_nvcc() == on_path
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    assert build.find_nvcc() == below_home
+    monkeypatch.setenv("NVCC", named)
+    assert build.find_nvcc() == named
+    monkeypatch.setenv("NVCC", str(tmp_path / "none"))  # nothing else, unasked
+    assert build.find_nvcc() is None
+
+
+def test_gpu_that_the_cuda_compiler_does_not_know(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("NVCC", _nvcc(tmp_path / "13"))
+    assert build.find_toolchain(["75", "80"]).nvcc == str(tmp_path / "13" / "nvcc")
+    with pytest.raises(build.Unavailable, match=r"^sm_70 needs an nvcc of CUDA 12 .* CUDA 13\.0$"):
+        build.find_toolchain(["80", "70"])
+    with pytest.raises(build.Unavailable, match=r"^sm_120 needs an nvcc of a newer CUDA"):
+        build.find_toolchain(["120"])
+    monkeypatch.setenv("NVCC", _nvcc(tmp_path / "old", archs="", release="10.0"))
+    assert build.find_toolchain(["70"]).cuda_archs == ("70",)  # compiling will show
+
+
 def test_damaged_library_is_named(cache, monkeypatch):
     path = build.library_path(build.find_toolchain())
     path.parent.mkdir(parents=True)

@@ -24,6 +24,7 @@ from collections import namedtuple
 from typing import Sequence
 
 from dnnlib import util
+from dnnlib.nvcc import find_nvcc, refusals
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "src"
@@ -58,7 +59,7 @@ def find_toolchain(cuda_archs: Sequence[str] | None = None) -> Toolchain:
         TensorFlow sees here.
 
     Raises:
-      Unavailable: there is no C++ compiler, or there is a GPU and no CUDA compiler.
+      Unavailable: there is no C++ compiler, or there is a GPU and no CUDA compiler for it.
     """
     cxx = os.environ.get("CXX", "g++")
     if shutil.which(cxx) is None:
@@ -70,18 +71,13 @@ def find_toolchain(cuda_archs: Sequence[str] | None = None) -> Toolchain:
         nvcc = find_nvcc()
         if nvcc is None:
             raise Unavailable(
-                "there is a GPU but no CUDA compiler 'nvcc'; install the CUDA toolkit"
+                "there is a GPU but no CUDA compiler; install the CUDA toolkit or set NVCC"
             )
         nvcc_version = _version(nvcc)
+        for arch, reason in refusals(nvcc, archs).items():
+            raise Unavailable(f"sm_{arch} {reason}")
     cpu = _cpu_features() if march == "native" else platform.machine()
     return Toolchain(cxx, _version(cxx), march, cpu, nvcc, nvcc_version, archs)
-
-
-def find_nvcc() -> str | None:
-    """The CUDA compiler: on the path, below $CUDA_HOME, or in the usual place."""
-    places = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
-    candidates = ["nvcc"] + [str(pathlib.Path(place) / "bin" / "nvcc") for place in places if place]
-    return next((shutil.which(path) for path in candidates if shutil.which(path)), None)
 
 
 def visible_cuda_archs() -> tuple[str, ...]:
