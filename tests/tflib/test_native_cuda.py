@@ -107,6 +107,8 @@ ATTEND = [
     ([2, 140, 64], 16, 2, "mul", True, "sLkbna", "k", 1),
     ([2, 10, 64], 8, 1, "both", True, "sLbna", "l", 2),
     ([2, 5, 1], 3, 3, "add", False, "k", "", 0),
+    ([2, 270, 40], 6, 2, "mul", True, "sLk", "p", 0),
+    ([2, 150, 33], 33, 3, "add", True, "L", "lp", 0),
 ]
 
 
@@ -122,6 +124,34 @@ def test_limits_are_named(kernels):
         maker.attend([1, 2, 4], 65)[0].run()
     with pytest.raises(RuntimeError, match="too many channels"):
         maker.attend([1, 2, 1025], 4)[1].run()
+
+
+def test_benchmark_names_what_was_compiled(tmp_path, monkeypatch, capsys):
+    """Where there is no GPU, and nvcc no longer knows the oldest architecture."""
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\n"
+        "test $1 = --list-gpu-arch && echo compute_75 compute_80 compute_90\n"
+        "test $1 = --version && echo Cuda compilation tools, release 13.0\n"
+        f'echo "$@" >> {tmp_path}/calls\n'
+    )
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("NVCC", str(nvcc))
+    monkeypatch.setattr(cuda_kernels, "gpu_arch", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["cuda_kernels.py"])
+    cuda_kernels.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        f"sm_70: not compiled: it needs an nvcc of CUDA 12 (set NVCC); {nvcc} is of CUDA 13.0"
+    )
+    assert lines[-3:] == [
+        "sm_80: compiled",
+        "sm_90: compiled",
+        "There is no GPU here: nothing was run.",
+    ]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    for source in SOURCES.glob("*.cu"):
+        assert sum(f" {source}" in call and "sm_80" in call for call in calls) == 1
 
 
 def test_comparison_on_random_shapes(kernels, capsys):

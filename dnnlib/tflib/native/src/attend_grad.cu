@@ -11,7 +11,9 @@
 namespace gansformer {
 namespace {
 
-constexpr int kChannelRows = 8;  // threads of the second kernel that share a channel
+// Threads of the second kernel that share a channel. They need many registers: small blocks fill a
+// multiprocessor better.
+constexpr int kChannelRows = 4;
 
 // What the first kernel tells the second about a position: kept [S4], dscores [S4], then these. S4 is
 // S rounded up to a multiple of 4.
@@ -20,8 +22,8 @@ enum Number { kMean, kInverse, kProduct, kShift };
 __device__ inline int padded_slots(const Attend& p) { return (p.slots() + 3) / 4 * 4; }
 
 template <class T>
-__device__ inline float load_dout(const Attend& p, const T* dy, const T* y, int64_t place) {
-  return to_float(dy[place]) * (to_float(y[place]) > 0 ? p.gain : p.gain * p.alpha);
+__device__ inline float activation_grad(const Attend& p, T dy, T y) {
+  return to_float(dy) * (to_float(y) > 0 ? p.gain : p.gain * p.alpha);
 }
 
 template <class T, int CHUNKS, int ROWS>
@@ -42,7 +44,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     for (int j = 0; j < CHUNKS; ++j) {
       const bool active = rows.channel(j) < p.channels && rows.is_inside(r);
       const int64_t place = rows.place(r) * p.channels + rows.channel(j);
-      dout[r][j] = active ? load_dout(p, grad.dy, grad.y, place) : 0.0f;
+      dout[r][j] = active ? activation_grad(p, grad.dy[place], grad.y[place]) : 0.0f;
       const bool add = p.integration == kAdd;
       dcontrol[r][j] = dout[r][j] * (add ? 1.0f : rows.normal[r][j]);
       const float dnormal = dout[r][j] * (add ? 1.0f : rows.control[r][j]);
@@ -71,29 +73,23 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   const T* values = in.values + (p.shared_values ? 0 : rows.sample * S * p.width());
   rows.dots(dcontrol, values, p.width(), 0, false, dprobs[warp]);
   if (p.integration == kBoth) rows.dots(dout, values, p.width(), p.channels, true, dprobs[warp]);
-  for (int r = 0; r < ROWS; ++r) {
-    if (!rows.is_inside(r)) continue;
+  if (in.keep)
+    rows.for_slots([&](int r, int s) {
+      const int64_t place = rows.place(r) * S + s;
+      float& d = dprobs[warp][r][s];
+      grad.dkeep[place] = from_float<T>(d * probs[warp][r][s]);
+      d *= to_float(in.keep[place]);
+    });
+  rows.for_slots([&](int r, int s) {
+    const float *of = probs[warp][r], *d = dprobs[warp][r];
+    float mean = 0;
+    for (int k = s / K * K; k < s / K * K + K; ++k) mean += of[k] * d[k];
     float* to = numbers + rows.place(r) * attend_row_size(S);
-    float* d = dprobs[warp][r];
-    if (in.keep)
-      for (int s = lane; s < S; s += kWarp) {
-        const int64_t place = rows.place(r) * S + s;
-        grad.dkeep[place] = from_float<T>(d[s] * probs[warp][r][s]);
-        d[s] *= to_float(in.keep[place]);
-      }
-    __syncwarp();
-    for (int s = lane; s < S4; s += kWarp) {
-      float dscore = 0;
-      if (s < S) {
-        const int head = s / K * K;
-        float mean = 0;
-        for (int k = head; k < head + K; ++k) mean += probs[warp][r][k] * d[k];
-        dscore = probs[warp][r][s] * (d[s] - mean);
-      }
-      to[s] = s < S ? kept[warp][r][s] : 0.0f;
-      to[S4 + s] = dscore;
-    }
-  }
+    to[s] = kept[warp][r][s];
+    to[S4 + s] = of[s] * (d[s] - mean);
+    if (s + 1 == S)
+      for (int k = S; k < S4; ++k) to[k] = to[S4 + k] = 0;
+  });
 }
 
 // A channel's entries of the tables, and its sums.
@@ -101,7 +97,7 @@ template <int SLOTS>
 struct ChannelSums {
   // In registers if loops over slots are unrolled; of many slots, in local memory.
   static constexpr int kUnroll = SLOTS <= 32 ? SLOTS : 1;
-  float key[SLOTS], value[SLOTS], second[SLOTS];
+  float key[SLOTS], value[SLOTS];
   float dkey[SLOTS], dvalue[SLOTS], dsecond[SLOTS];
   float dbias, dbias2, dact_bias, dscale;
 };
@@ -140,12 +136,23 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
     t.value[s] = exists ? to_float(values[s * p.width() + c]) : 0.0f;
   }
 
+  // The next position's values are on their way while one is worked on.
+  T next_x = {}, next_dy = {}, next_y = {};
+  const auto fetch = [&](int64_t position) {
+    if (!active || position >= last) return;
+    const int64_t place = (sample * p.positions + position) * C + c;
+    next_x = in.x[place];
+    next_dy = grad.dy[place];
+    next_y = grad.y[place];
+  };
+  fetch(first + threadIdx.y);
   for (int64_t position = first + threadIdx.y; active && position < last; position += kChannelRows) {
-    const int64_t row = sample * p.positions + position, place = row * C + c;
+    const int64_t row = sample * p.positions + position;
     const float* kept = numbers + row * attend_row_size(S);
     const float *dscores = kept + S4, *number = kept + 2 * S4;
-    const float raw = to_float(in.x[place]), x = raw * scale;
-    const float dout = load_dout(p, grad.dy, grad.y, place);
+    const float raw = to_float(next_x), x = raw * scale;
+    const float dout = activation_grad(p, next_dy, next_y);
+    fetch(position + kChannelRows);
     const float normal = (x - number[kMean]) * number[kInverse];
     const float dcontrol = add ? dout : dout * normal;
     float control = bias, dx = 0;
@@ -166,7 +173,7 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
     }
     const float dnormal = add ? dout : dout * control;
     dx += number[kInverse] * (dnormal - normal * number[kProduct]) - number[kShift];
-    grad.dx[place] = from_float<T>(dx * scale);
+    grad.dx[row * C + c] = from_float<T>(dx * scale);
     t.dbias += dcontrol;
     t.dbias2 += dout;
     t.dact_bias += dout;
@@ -187,9 +194,18 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
   if (both) store_sum(shared, t.dbias2, active, to + C);
   store_sum(shared, t.dact_bias, active, to + V);
   store_sum(shared, t.dscale, active, to + V + C);
+  if (!in.logits || !p.flat_logits || blockIdx.z) return;  // else sums of dscores
+  to += V + 2 * C - c;
+  for (int s = threadIdx.x; s - int(threadIdx.x) < S; s += kWarp) {
+    float total = 0;
+    for (int64_t position = first + threadIdx.y; s < S && position < last; position += kChannelRows)
+      total += numbers[(sample * p.positions + position) * attend_row_size(S) + S4 + s];
+    store_sum(shared, total, s < S, to + s);
+  }
 }
 
-// dlogits [groups, P, S] = sums over the samples of a group of the dscores in `numbers`.
+// Of logits that are not flat: dlogits [groups, P, S] = sums over the samples of a group of the
+// dscores in `numbers`.
 template <class T>
 __global__ void logits_kernel(const Attend p, const float* numbers, int64_t groups, T* dlogits) {
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, S = p.slots();
@@ -207,20 +223,16 @@ const char* run_sums(void* stream, const Attend& p, void* const* results, const 
                      const float* sums, int64_t blocks) {
   const char* error = nullptr;
   for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
-    if (error || !results[i] || i == kLogits) return;
+    if (error || !results[i] || (i == kLogits && !p.flat_logits)) return;
     const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
     error = sum_rows(stream, sums, groups, rows, p.sums_size(), offset, size,
                      static_cast<T*>(results[i]));
   });
-  if (error || !results[kLogits]) return error;
-  const int64_t S = p.slots();
-  T* dlogits = static_cast<T*>(results[kLogits]);
+  if (error || !results[kLogits] || p.flat_logits) return error;
   const int64_t groups = p.shared_logits ? 1 : p.samples;
-  if (p.flat_logits)
-    return sum_rows(stream, numbers, groups, p.samples / groups * p.positions, attend_row_size(S),
-                    (S + 3) / 4 * 4, S, dlogits);
-  return launch(&logits_kernel<T>, dim3(divide_up(groups * p.positions * S, 256)), dim3(256), stream,
-                p, numbers, groups, dlogits);
+  const dim3 grid(divide_up(groups * p.positions * p.slots(), 256));
+  return launch(&logits_kernel<T>, grid, dim3(256), stream, p, numbers, groups,
+                static_cast<T*>(results[kLogits]));
 }
 
 template <class T>

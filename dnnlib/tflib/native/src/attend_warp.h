@@ -47,7 +47,7 @@ struct AttendWarp {
   const Attend& p;
   const AttendIn<T>& in;
   int64_t sample, first;  // ROWS positions of the sample from `first`
-  int lane;
+  int lane, row_lanes;    // row_lanes: how many lanes share the slots of a row, a power of two
   // In shared memory, this warp's: probabilities, and what comes of them, [ROWS, kCudaMaxSlots].
   float (*probs)[kCudaMaxSlots], (*kept)[kCudaMaxSlots];
   float x[ROWS][CHUNKS], normal[ROWS][CHUNKS], control[ROWS][CHUNKS], second[ROWS][CHUNKS];
@@ -61,8 +61,11 @@ struct AttendWarp {
         sample(blockIdx.y),
         first((int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp) * ROWS),
         lane(threadIdx.x % kWarp),
+        row_lanes(kWarp / ROWS),
         probs(probs),
-        kept(kept) {}
+        kept(kept) {
+    while (row_lanes < p.slots() && row_lanes < kWarp) row_lanes *= 2;
+  }
 
   // Fills everything in; false if there are no positions for this warp.
   __device__ bool run() {
@@ -117,29 +120,39 @@ struct AttendWarp {
     __syncwarp();
   }
 
+  // f(r, s) for each slot of the rows inside, by one lane each; then all lanes meet.
+  template <class F>
+  __device__ void for_slots(F f) const {
+    for (int r = lane / row_lanes; r < ROWS; r += kWarp / row_lanes)
+      for (int s = lane % row_lanes; s < p.slots() && is_inside(r); s += row_lanes) f(r, s);
+    __syncwarp();
+  }
+
   // Scores in `kept` => probabilities, and these times keep in `kept`.
   __device__ void softmax() {
     const int K = p.elements, S = p.slots();
-    for (int r = 0; r < ROWS; ++r) {
-      if (!is_inside(r)) continue;
-      if (in.logits) {
+    if (in.logits)
+      for_slots([&](int r, int s) {
         const int64_t row = (p.shared_logits ? 0 : sample * p.logit_rows()) +
                             (p.flat_logits ? 0 : first + r);
-        for (int s = lane; s < S; s += kWarp) kept[r][s] += to_float(in.logits[row * S + s]);
-        __syncwarp();
-      }
-      for (int s = lane; s < S; s += kWarp) {
-        const float* head = kept[r] + s / K * K;
-        float top = head[0], total = 0;
-        for (int k = 1; k < K; ++k) top = head[k] > top ? head[k] : top;
-        for (int k = 0; k < K; ++k) total += expf(head[k] - top);
-        probs[r][s] = expf(kept[r][s] - top) / total;
-      }
-      __syncwarp();
-      for (int s = lane; s < S; s += kWarp)
-        kept[r][s] = probs[r][s] * (in.keep ? to_float(in.keep[place(r) * S + s]) : 1.0f);
-    }
-    __syncwarp();
+        kept[r][s] += to_float(in.logits[row * S + s]);
+      });
+    for_slots([&](int r, int s) {
+      const float* head = kept[r] + s / K * K;
+      float top = head[0];
+      for (int k = 1; k < K; ++k) top = head[k] > top ? head[k] : top;
+      probs[r][s] = expf(kept[r][s] - top);
+    });
+    for_slots([&](int r, int s) {
+      const float* head = probs[r] + s / K * K;
+      float total = 0;
+      for (int k = 0; k < K; ++k) total += head[k];
+      kept[r][s] = probs[r][s] / total;
+    });
+    for_slots([&](int r, int s) {
+      probs[r][s] = kept[r][s];
+      if (in.keep) kept[r][s] *= to_float(in.keep[place(r) * S + s]);
+    });
   }
 
   __device__ void attend() {

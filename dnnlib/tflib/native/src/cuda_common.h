@@ -53,21 +53,27 @@ inline int pack_size(int64_t channels, std::initializer_list<const void*> arrays
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Threads that share a column below. There may be thousands of rows of a few columns, and each takes
+// long to come: many must be on their way at once.
+constexpr int kSumThreads = 32;
+
 // Adds the rows of each group: sums [groups, rows, stride], columns [offset, offset + size) => out
-// [groups, size]. Blocks of (32, 8) threads, a column for each x.
+// [groups, size]. Blocks of (32, kSumThreads) threads, a column for each x.
 template <class T>
-__global__ void sum_rows_kernel(const float* sums, int64_t rows, int64_t stride, int64_t offset,
-                                int64_t size, T* out) {
-  __shared__ float partial[8][kWarp + 1];
+__global__ void __launch_bounds__(kWarp* kSumThreads)
+    sum_rows_kernel(const float* sums, int64_t rows, int64_t stride, int64_t offset, int64_t size,
+                    T* out) {
+  __shared__ float partial[kSumThreads][kWarp + 1];
   const int64_t column = int64_t(blockIdx.x) * kWarp + threadIdx.x, group = blockIdx.y;
   float total = 0;
   if (column < size)
-    for (int64_t r = threadIdx.y; r < rows; r += 8)
+#pragma unroll 8
+    for (int64_t r = threadIdx.y; r < rows; r += kSumThreads)
       total += sums[(group * rows + r) * stride + offset + column];
   partial[threadIdx.y][threadIdx.x] = total;
   __syncthreads();
   if (threadIdx.y == 0 && column < size) {
-    for (int j = 1; j < 8; ++j) total += partial[j][threadIdx.x];
+    for (int j = 1; j < kSumThreads; ++j) total += partial[j][threadIdx.x];
     out[group * size + column] = from_float<T>(total);
   }
 }
@@ -76,8 +82,8 @@ template <class T>
 const char* sum_rows(void* stream, const float* sums, int64_t groups, int64_t rows, int64_t stride,
                      int64_t offset, int64_t size, T* out) {
   if (groups > kMaxGridY) return "too many samples";
-  return launch(&sum_rows_kernel<T>, dim3(divide_up(size, kWarp), groups), dim3(kWarp, 8), stream,
-                sums, rows, stride, offset, size, out);
+  return launch(&sum_rows_kernel<T>, dim3(divide_up(size, kWarp), groups), dim3(kWarp, kSumThreads),
+                stream, sums, rows, stride, offset, size, out);
 }
 
 // f(T()) for the type with a number; see kernels_cuda.h.

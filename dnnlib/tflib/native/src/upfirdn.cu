@@ -17,7 +17,7 @@ struct SeparableFilter {
   static constexpr bool kSeparable = true;
   Axis y, x;
   float column[kMaxTaps], row[kMaxTaps];
-  __device__ float at(int64_t tap_y, int) const { return column[tap_y]; }
+  __device__ float at(int tap_y, int) const { return column[tap_y]; }
 };
 
 struct FullFilter {
@@ -25,17 +25,17 @@ struct FullFilter {
   Axis y, x;
   float row[1];  // not used
   float kernel[kMaxTaps * kMaxTaps];
-  __device__ float at(int64_t tap_y, int tap_x) const { return kernel[tap_y * x.taps + tap_x]; }
+  __device__ float at(int tap_y, int tap_x) const { return kernel[tap_y * x.taps + tap_x]; }
 };
 
 // sum[r] += weight of input row i for output row first + r, times value.
 template <int STRIP, int PACK, class FILTER>
 __device__ inline void spread(const FILTER& f, int64_t i, int64_t first, int tap_x,
                               const float* value, float (*sum)[PACK]) {
-  const int64_t shift = i * f.y.up + f.y.pad;
+  const int shift = int(i * f.y.up + f.y.pad - first * f.y.down);  // small: i reaches the strip
 #pragma unroll
   for (int r = 0; r < STRIP; ++r) {
-    const int64_t tap = shift - (first + r) * f.y.down;
+    const int tap = shift - r * f.y.down;
     const float weight = tap >= 0 && tap < f.y.taps ? f.at(tap, tap_x) : 0.0f;
 #pragma unroll
     for (int c = 0; c < PACK; ++c) sum[r][c] += weight * value[c];
