@@ -305,9 +305,19 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     filters = tf.reshape(filters * style[:, :, tf.newaxis, tf.newaxis], [-1, channels, 9 * num_out])
     taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), filters)  # [N, H * W, 9 * R]
     taps = tf.reshape(taps, [-1, height, width, 9 * num_out])
-    pick = np.eye(9, dtype=np.float32)[:, :, np.newaxis, np.newaxis] * np.eye(num_out)
-    pick = pick.reshape(3, 3, 9 * num_out, num_out)
-    return _conv2d(taps, tf.constant(pick, tf.float32))
+    return _sum_neighbours(taps, num_out)
+
+
+def _sum_neighbours(taps, num_out):
+    """Sum of what the taps of a 3x3 filter give for each position: [N, H, W, 9 * R] => [.., R].
+
+    Along the rows, then along the columns: two convolutions with zeros and ones.
+    """
+    one, rgb = np.eye(3), np.eye(num_out)
+    along_x = [np.kron(np.kron(one, one[:, [x]]), rgb) for x in range(3)]  # [9 * R, 3 * R]
+    along_y = [np.kron(one[:, [y]], rgb) for y in range(3)]  # [3 * R, R]
+    sums = _conv2d(taps, tf.constant(np.stack(along_x)[np.newaxis], tf.float32))
+    return _conv2d(sums, tf.constant(np.stack(along_y)[:, np.newaxis], tf.float32))
 
 
 def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
