@@ -21,8 +21,9 @@ MAX_SIZE = 256  # pixels; larger images are averaged down before they are compar
 
 _WANTED_FILE = {
     "distance": "vgg16_zhang_perceptual.pkl",
-    "classifiers": "the 40 celebahq-classifier-NN-*.pkl",
+    "classifiers": "40 celebahq-classifier-NN-*.pkl",
 }
+NUM_CLASSIFIERS = 40  # as LS is defined: its value grows with their number
 _MEASURES = {"probs": "is", "distance": "ppl", "classifiers": "ls"}
 
 
@@ -75,6 +76,13 @@ class Features:
         files = self._files.get("classifiers")
         if not files:
             raise UserError(_how_to_trust("classifiers"))
+        found = len({trusted.classifier_number(file) for file in files})
+        if not found == len(files) == NUM_CLASSIFIERS:
+            raise UserError(
+                f"ls is defined by {NUM_CLASSIFIERS} attributes, but --trust-snapshot gives "
+                f"{len(files)} classifiers of {found}; name one folder with "
+                f"{_WANTED_FILE['classifiers']}, each number once"
+            )
         load = trusted.load_trusted
         return [self._network(file, lambda f=file: load(f, "classifiers")) for file in files]
 
@@ -127,8 +135,8 @@ class Features:
 def _how_to_trust(role):
     """What to say to those who do not have a network."""
     return (
-        f"{_MEASURES[role]} needs NVIDIA's {_WANTED_FILE[role]}, which StyleGAN2's metrics use: "
-        "give it with --trust-snapshot (it runs the code in that file)"
+        f"{_MEASURES[role]} needs NVIDIA's {_WANTED_FILE[role]}, which StyleGAN2's metrics use; "
+        "--trust-snapshot FILE_OR_FOLDER gives them, and runs the code inside"
     )
 
 

@@ -73,6 +73,11 @@ def _role_of(name):
     return next((role for pattern, role in ROLES.items() if re.fullmatch(pattern, name)), None)
 
 
+def classifier_number(path):
+    """NN of celebahq-classifier-NN-*.pkl, which attribute it is about."""
+    return int(pathlib.Path(path).name.split("-")[2])
+
+
 def load_trusted(path, role):
     """Open a feature network whose source the user trusts, and run that source.
 

@@ -114,15 +114,26 @@ def test_large_images_are_averaged_down_first(tmp_path):
 
 
 def test_classifiers_in_a_folder(tmp_path):
-    for i, name in enumerate(["male", "smiling"]):
-        weight = np.eye(3, dtype="f4")[:, [i]]
-        file = tmp_path / f"celebahq-classifier-{i:02d}-{name}.pkl"
-        write_pickle(file, "classifier", {"weight": weight}, label_size=0)
+    weights = np.random.RandomState(1).randn(3, 40).astype("f4")
+    for i in range(40):
+        file = tmp_path / f"celebahq-classifier-{i:02d}-attribute.pkl"
+        write_pickle(file, "classifier", {"weight": weights[:, [i]]}, label_size=0)
     (tmp_path / "something-else.pkl").write_bytes(b"not looked at")
     features = Features(trusted_files=[tmp_path])
     a = np.random.RandomState(0).uniform(-1, 1, [5, 3, 8, 8]).astype("f4")
-    np.testing.assert_allclose(features.classify(a), a.mean(axis=(2, 3))[:, :2], atol=1e-6)
+    np.testing.assert_allclose(features.classify(a), a.mean(axis=(2, 3)) @ weights, atol=1e-5)
     assert Evaluator(registry.find("ls"), features).check() == ["ls"]
+    features.close()
+
+
+@pytest.mark.parametrize("numbers", [range(2), range(41), [*range(39), 38]])
+def test_separability_is_that_of_forty_attributes(tmp_path, numbers):
+    for place, number in enumerate(numbers):
+        (tmp_path / f"celebahq-classifier-{number:02d}-{place}.pkl").write_bytes(b"not opened")
+    features, found = Features(trusted_files=[tmp_path]), len(set(numbers))
+    message = f"40 attributes, but .* gives {len(numbers)} classifiers of {found}; name one folder"
+    with pytest.raises(UserError, match=message):
+        Evaluator(registry.find("ls"), features).check()
 
 
 def test_nothing_runs_that_is_not_trusted(tmp_path, vgg_file):
