@@ -10,6 +10,7 @@ import time
 from dnnlib.errors import UserError
 from metrics import context as ctx
 from metrics.cache import ArrayCache
+from metrics.checks import UnfitError
 
 
 class Evaluator:
@@ -96,6 +97,9 @@ class Evaluator:
             "seed": self.seed,
         }
         parts = [record, options, self.batch_size, fakes.images.ratio]
+        label_source = getattr(fakes.images, "label_source", lambda: None)()
+        if label_source is not None:
+            parts.append(label_source)
         if "num_reals" in options:
             record["num_reals"] = self._reals.count(options["num_reals"])
             record["reals"] = self._reals.images.name
@@ -109,7 +113,7 @@ class Evaluator:
         started = time.time()
         try:
             results = protocol.measure(context, **protocol.options)
-        except ValueError as error:
+        except UnfitError as error:
             raise UserError(f"{record['metric']}: {error}") from error
         now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
         results = {record["metric"] + ending: float(value) for ending, value in results.items()}

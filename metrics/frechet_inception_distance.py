@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import lapack
 
-from metrics.checks import check_features
+from metrics.checks import UnfitError, check_features
 from metrics.registry import register
 
 BLOCK_ROWS = 4096
@@ -38,7 +38,7 @@ class RunningMoments:
     def result(self):
         """Mean [D] and unbiased covariance [D, D] of everything taken in."""
         if self.count < 2:
-            raise ValueError(f"a covariance needs 2 images or more, got {self.count}")
+            raise UnfitError(f"a covariance needs 2 images or more, got {self.count}")
         offset = self._sum / self.count
         cov = (self._products - self.count * np.outer(offset, offset)) / (self.count - 1)
         return self._shift + offset, cov
@@ -81,7 +81,7 @@ def frechet_distance(mean_a, cov_a, mean_b, cov_b):
     """
     for array in (mean_a, cov_a, mean_b, cov_b):
         if not np.isfinite(array).all():
-            raise ValueError("the statistics are not finite; has training diverged?")
+            raise UnfitError("the statistics are not finite; has training diverged?")
     overlap = _factor(cov_a).T @ _factor(cov_b)
     trace_root = np.linalg.svd(overlap, compute_uv=False).sum() if overlap.size else 0.0
     shift = np.square(np.subtract(mean_a, mean_b)).sum()

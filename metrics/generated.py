@@ -10,6 +10,7 @@ import copy
 import numpy as np
 
 from dnnlib import tflib
+from dnnlib.errors import UserError
 from dnnlib.tflib import builders
 from dnnlib.tflib.compat import tf
 from metrics.images import crop
@@ -26,6 +27,9 @@ class GeneratedImages:
       reals: DatasetImages to draw labels from; None draws any class.
       ratio: see :func:`metrics.images.crop`.
 
+    Raises:
+      UserError: the images to draw labels from have other labels than the network takes.
+
     Attributes:
       num_images: None, as many as one likes.
       name: of the network.
@@ -40,6 +44,18 @@ class GeneratedImages:
         self._z_shape = network.input_shapes[0][1:]
         self._label_size = network.input_shapes[1][1]
         self._graphs = {}
+        if self._label_size and reals is not None and reals.label_size != self._label_size:
+            found = f"{reals.label_size} classes" if reals.label_size else "no labels"
+            raise UserError(
+                f"--dataset={reals.name} has {found}, but the generator was trained with "
+                f"{self._label_size} classes; name the dataset that it was trained on"
+            )
+
+    def label_source(self):
+        """What the labels are drawn from, as text; None for an unconditional network."""
+        if not self._label_size:
+            return None
+        return "all classes" if self._reals is None else self._reals.label_key()
 
     def stream(self, name):
         """The same generator with other draws; shares the graphs."""

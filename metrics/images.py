@@ -55,7 +55,7 @@ class DatasetImages:
       ratio: see :func:`crop`; the dataset's own by default.
 
     Attributes:
-      num_images, ratio, name.
+      num_images, ratio, name, label_size.
     """
 
     def __init__(self, dataset, ratio=None):
@@ -63,6 +63,7 @@ class DatasetImages:
             dataset.path, dataset.resolution, dataset.num_images, seed=0, mirror=dataset.mirror
         )
         self.num_images, self.name = dataset.num_images, dataset.name
+        self.label_size = dataset.label_size
         self.ratio = dataset.ratio if ratio is None else ratio
         self._fingerprint = None
 
@@ -85,6 +86,10 @@ class DatasetImages:
                 images = next(batches)[0][:left]
                 left -= len(images)
                 yield crop(images, self.ratio)
+
+    def label_key(self):
+        """Text that tells these labels, which :meth:`key` says nothing about, from any others."""
+        return hashlib.sha256(self.labels(range(self.num_images)).tobytes()).hexdigest()
 
     def labels(self, indices):
         """Labels of images by their stored place, float32 [N, label_size]."""
@@ -110,6 +115,8 @@ class FolderImages:
         self._files = sorted(file for file in files if not file.name.startswith("."))
         if not self._files:
             raise UserError(f"{path}: holds no images ({', '.join(FORMATS)})")
+        if len(self._files) < 2:
+            raise UserError(f"{path}: holds one image only; to be measured it takes two or more")
         self.num_images, self.name, self.ratio = len(self._files), str(path), ratio
         self._first = None
         self._digests = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from metrics.checks import UnfitError
+
 BLOCK_ROWS = 2048
 ROUNDING = 1e-12  # of |a|^2 + |b|^2; float64 products of thousands of terms are better than that
 
@@ -75,7 +77,7 @@ def neighbour_radii(features, k):
       [N] float64.
     """
     if len(features) <= k:
-        raise ValueError(f"{len(features)} images have no {k}-th neighbour; give {k + 1} or more")
+        raise UnfitError(f"{len(features)} images are too few for {k} neighbours; give {k + 1}")
     nearest = np.full([len(features), k], np.inf)
     centre = _centre(features)
     for rows, a, a_norms in _blocks(features, centre):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from metrics.checks import UnfitError
 from metrics.registry import register
 
 EPSILON = 1e-4  # step along the path
@@ -55,7 +56,7 @@ def trimmed_mean(lengths):
     """
     lengths = np.asarray(lengths, np.float64)
     if lengths.ndim != 1 or len(lengths) < 1 or not np.isfinite(lengths).all():
-        raise ValueError("path lengths must be finite, at least one; has training diverged?")
+        raise UnfitError("path lengths must be finite, at least one; has training diverged?")
     ordered = np.sort(lengths)
     last = len(ordered) - 1
     low, high = ordered[int(np.floor(0.01 * last))], ordered[int(np.ceil(0.99 * last))]

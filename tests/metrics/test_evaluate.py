@@ -194,6 +194,26 @@ def test_what_is_known_is_not_measured_again(painter, reals, tmp_path):
     assert other[0]["key"] != first[0]["key"]
 
 
+def test_labels_are_part_of_what_is_known(session, tmp_path):
+    net = tiny_painter.painter_network(c_dim=tiny_painter.CLASSES)
+    net.reset_vars()
+    keys = []
+    for name, chosen in (("a", [0]), ("b", [0]), ("c", [1])):  # the same images in all
+        labels = np.eye(tiny_painter.CLASSES, dtype="f4")[np.resize(chosen, len(REALS))]
+        reals = DatasetImages(make_dataset(tmp_path / name, REALS, labels))
+        (record,) = evaluator_of("is", reals, tmp_path).evaluate(GeneratedImages(net, 0, 32, reals))
+        keys.append(record["key"])
+    (free,) = evaluator_of("is", None, tmp_path).evaluate(GeneratedImages(net, 0, 32))
+    assert keys[0] == keys[1] and len({keys[0], keys[2], free["key"]}) == 3
+
+
+def test_mistakes_in_a_measure_are_not_the_users(painter, reals, tmp_path):
+    features = ColourFeatures()
+    features.network.extract = lambda images, heads: {head: np.zeros(3) for head in heads}
+    with pytest.raises(ValueError, match=r"must be \[N, D\]"):
+        evaluator_of("kid", reals, tmp_path, features=features).evaluate(GeneratedImages(painter))
+
+
 def test_diverged_generators_are_refused(painter, reals, tmp_path):
     features = ColourFeatures()
     extract = features.network.extract
@@ -230,6 +250,8 @@ def test_a_folder_is_not_enough_for_all(tmp_path):
         evaluator_of("ppl2_wend", images, tmp_path).evaluate(images)
     with pytest.raises(UserError, match="needs real images"):
         evaluator_of("fid", None, tmp_path).evaluate(images)
+    with pytest.raises(UserError, match="one: holds one image only"):
+        FolderImages(save_folder(tmp_path / "one", REALS[:1]))
 
 
 # Features

@@ -101,7 +101,15 @@ def test_features_that_are_no_numbers_are_refused(bad):
         frechet_distance(np.zeros(2), np.eye(2), np.zeros(2), np.full([2, 2], bad))
 
 
-@pytest.mark.parametrize("shape", [[1, 4], [0, 4], [4], [4, 0]])
-def test_wrong_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match=r"must be \[N, D\]"):
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ([1, 4], "of 1 images are too few"),
+        ([0, 4], "of 0 images are too few"),
+        ([4], r"must be \[N, D\]"),
+        ([4, 0], r"must be \[N, D\]"),
+    ],
+)
+def test_wrong_shapes_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
         mean_and_cov(np.zeros(shape))

@@ -6,6 +6,7 @@ import tiny_painter
 from stand_ins import make_dataset, random_images
 
 from dnnlib import tflib
+from dnnlib.errors import UserError
 from metrics.generated import GeneratedImages
 from metrics.images import DatasetImages
 from metrics.perceptual_path_length import path_ends
@@ -114,6 +115,15 @@ def test_labels_are_those_of_the_training_set(session, tmp_path):
     free = np.concatenate([c for _, c in GeneratedImages(net, 0, 16).draw(500)])
     assert set(free.argmax(axis=1)) == set(range(tiny_painter.CLASSES))
     assert all_images(generated, 3).shape == (3, 3, 8, 8)
+
+
+@pytest.mark.parametrize("classes, found", [(0, "no labels"), (4, "4 classes")])
+def test_labels_of_another_kind_are_refused(session, tmp_path, classes, found):
+    labels = np.eye(classes, dtype="f4")[np.arange(8) % classes] if classes else None
+    dataset = make_dataset(tmp_path / "set", random_images(8, 8), labels)
+    net = tiny_painter.painter_network(c_dim=tiny_painter.CLASSES)
+    with pytest.raises(UserError, match=f"--dataset=set has {found}, .* trained with 7 classes"):
+        GeneratedImages(net, 0, 16, DatasetImages(dataset))
 
 
 def test_images_are_cut_to_the_ratio(painter):

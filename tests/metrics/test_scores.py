@@ -102,7 +102,7 @@ def test_is_of_extremes():
 
 
 def test_is_needs_an_image_in_every_split():
-    with pytest.raises(ValueError, match="N >= 10"):
+    with pytest.raises(ValueError, match="of 9 images are too few; it takes 10"):
         inception_score(np.full([9, 4], 0.25), 10)
 
 
