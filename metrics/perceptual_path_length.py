@@ -45,8 +45,8 @@ def slerp(a, b, t):
 
 def face_crop(images):
     """The part of aligned portraits that holds the face: [N, C, H, W] => [N, C, H / 2, W / 2]."""
-    unit = images.shape[2] // CROP_UNIT
-    return images[:, :, 3 * unit : 7 * unit, 2 * unit : 6 * unit]
+    rows, columns = (size // CROP_UNIT for size in images.shape[2:])
+    return images[:, :, 3 * rows : 7 * rows, 2 * columns : 6 * columns]
 
 
 def trimmed_mean(lengths):

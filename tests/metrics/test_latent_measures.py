@@ -52,6 +52,8 @@ def test_face_crop_is_the_published_window():
         face_crop(images), images[:, :, 3 * unit : 7 * unit, 2 * unit : 6 * unit]
     )
     assert face_crop(np.zeros([1, 3, 32, 32])).shape == (1, 3, 16, 16)
+    wide = np.arange(16 * 32).reshape(1, 1, 16, 32)  # data of another ratio: centred as well
+    np.testing.assert_array_equal(face_crop(wide), wide[:, :, 6:14, 8:24])
 
 
 def test_trimmed_mean_drops_what_lies_beyond_the_percentiles():
