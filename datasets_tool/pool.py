@@ -21,7 +21,7 @@ from datasets_tool.images import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
 from dnnlib.tfrecord import image_record_bytes, write_image_record
 
-_CHUNK_BYTES = 1 << 20  # of the largest images that a worker converts in one piece
+_CHUNK_BYTES = 3 << 20  # of the largest images that a worker converts in one piece
 # Records that may wait, per worker: enough to go on while files are synchronised with the disk.
 _AHEAD_BYTES = 12 << 20
 
