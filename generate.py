@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dnnlib import cli
+from dnnlib import cli, util
 from dnnlib.errors import UserError
 from training import images as im
 from training import latents as lat
@@ -116,16 +116,6 @@ def _exclude(args, first, *others):
         raise UserError(f"{names[0]} and {names[1]} exclude each other; leave out one of them")
 
 
-def make_folder(path):
-    """Create the output folder, or say why that is impossible."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir={path}: {error.strerror}") from None
-    return folder
-
-
 class Writer:
     """Puts pictures into the output folder as they are made, and the sheet of all at the end.
 
@@ -137,7 +127,7 @@ class Writer:
 
     def __init__(self, args, image_shape, num):
         self.args = args
-        self.folder = make_folder(args.output_dir)
+        self.folder = util.make_folder(args.output_dir, "--output-dir")
         self.num = num
         self.bar = tqdm(total=num, unit="picture", disable=None)
         self.sheet = None
@@ -247,7 +237,7 @@ def make_animation(args, sampler):
         )
         frames = frames_of(sampler, ws, args.noise_mode, args.ratio)
         name = picture_name(args, f"interpolation-{args.interpolate}", psi, args.class_idx)
-        path = make_folder(args.output_dir) / f"{name}.{args.animation}"
+        path = Path(args.output_dir) / f"{name}.{args.animation}"
         save_animation(path, tqdm(frames, total=len(ws), unit="frame", disable=None))
         print(f"{len(ws)} frames in {path}")
 

@@ -115,7 +115,7 @@ def load_target(path, shape, ratio=1.0, is_resized=False):
             image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a picture that can be read ({reason})") from None
     if image.size != (width, height):
@@ -262,10 +262,7 @@ def run(argv):
         seed=args.seed,
     )
     projector = projection.Projector(sampler, options, lpips)
-    try:
-        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output-dir={args.output_dir}: {error.strerror}") from None
+    util.make_folder(args.output_dir, "--output-dir")
 
     def draw(ws, noise):
         options = dict(with_maps=sampler.has_attention)

@@ -100,6 +100,27 @@ def cache_folder(variable: str, *below: str) -> pathlib.Path:
     return pathlib.Path(base, "gansformer", *below)
 
 
+def make_folder(path: str | os.PathLike, flag: str) -> pathlib.Path:
+    """Create a folder, with its parents, and see that files can be written in it.
+
+    Args:
+      path: of the folder.
+      flag: that names it, for the message.
+
+    Raises:
+      UserError: that is impossible.
+    """
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=str(folder)):
+            return folder
+    except OSError as error:
+        raise UserError(
+            f"{flag}={path}: no files can be written there ({error.strerror}); name another folder"
+        ) from error
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears under its name only once it is complete.
@@ -115,7 +136,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]
       The open temporary file.
 
     Raises:
-      UserError: the disk is full.
+      UserError: the disk is full, or the folder takes no files.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
@@ -127,9 +148,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]
     temporary = None
     try:
         with explain_full_disk(message):
-            handle, temporary = tempfile.mkstemp(
-                prefix=f".{name[:100]}.", suffix=".tmp", dir=folder
-            )
+            handle, temporary = _open_temporary(folder, name)
             with os.fdopen(handle, mode, encoding=encoding) as file:
                 yield file
                 file.flush()
@@ -142,6 +161,19 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO[Any]]
             with contextlib.suppress(OSError):
                 os.remove(temporary)
     _sync_folder(folder)
+
+
+def _open_temporary(folder: str, name: str) -> tuple[int, str]:
+    """A new file that will become ``name``: its handle and path."""
+    try:
+        return tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{os.path.join(folder, name)}: cannot be written ({error.strerror}); "
+            "name another folder"
+        ) from error
 
 
 def _sync_folder(folder: str) -> None:

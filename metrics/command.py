@@ -153,7 +153,6 @@ def evaluate(config, run_dir=None):
             command.evaluate_run(pathlib.Path(run_dir))
             return
         out_dir = pathlib.Path(run.result_dir, "evaluations")
-        out_dir.mkdir(parents=True, exist_ok=True)
         if options.folder:
             command.evaluate_folder(out_dir)
         else:
@@ -200,6 +199,7 @@ class _Command:
         if not snapshots:
             raise UserError(f"{run_dir}: has no snapshots to evaluate yet")
         chosen = snapshots if self.options.all else snapshots[-1:]
+        util.make_folder(run_dir, "--result-dir")
         with runs.open_log(run_dir), contextlib.closing(SummaryWriter(run_dir)) as writer:
             for number, (kimg, path) in enumerate(chosen):
                 util.log(f"{path} ({number + 1} of {len(chosen)})")
@@ -215,6 +215,8 @@ class _Command:
         images = FolderImages(self.options.folder)
         evaluator = self.evaluator()
         images.ratio = self._ratio(evaluator)
+        evaluator.check_images(images)
+        util.make_folder(out_dir, "--result-dir")
         records = evaluator.evaluate(
             images,
             on_record=lambda record: report.append_record(out_dir, record),
@@ -240,6 +242,8 @@ class _Command:
             images = GeneratedImages(
                 Gs, self.loop.seed, evaluator.batch_size, labels_of, self._ratio(evaluator)
             )
+            evaluator.check_images(images)
+            util.make_folder(out_dir, "--result-dir")
             return evaluator.evaluate(
                 images,
                 known=lambda record: report.find_record(out_dir, record),

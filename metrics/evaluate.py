@@ -44,6 +44,12 @@ class Evaluator:
         """
         return [self._name(protocol) for protocol in self.protocols]
 
+    def check_images(self, images):
+        """Raise UserError if a metric needs more than these images."""
+        fakes = ctx.Fakes(images, self.batch_size)
+        for protocol in self.protocols:
+            self._fit(protocol, fakes)
+
     def _name(self, protocol):
         return protocol.name + self._features.require(protocol)
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,8 +202,12 @@ def test_latents_that_cannot_be_drawn_make_no_folder(model, tmp_path, capsys):
 
 def test_an_output_folder_that_cannot_be(model, tmp_path, capsys):
     (tmp_path / "a").write_text("a file")
-    assert _make(model, tmp_path / "a", "--seeds", "1")[0] == 2
-    assert "--output-dir=" in capsys.readouterr().err
+    for folder in (tmp_path / "a", Path("/proc")):
+        flags = ["--model", str(model), "--output-dir", str(folder), "--seeds", "1"]
+        assert cli.run_script(generate.run, flags) == 2
+        error = capsys.readouterr().err
+        assert f"--output-dir={folder}: no files can be written there" in error
+        assert error.count("\n") == 1
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(model, tmp_path, monkeypatch):

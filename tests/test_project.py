@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     random = np.random.RandomState(0).randint(0, 256, [20, 40, 3]).astype(np.uint8)
     im.save_picture(folder / "wide.png", random)
     (folder / "text.png").write_text("no picture")
+    Image.new("1", (14000, 14000)).save(str(folder / "huge.png"))  # more than Pillow opens
     (folder / "vgg16.pkl").write_bytes(b"")
     (folder / "other").mkdir()
     im.save_picture(folder / "other" / "wide.png", random)
@@ -112,7 +113,9 @@ def test_targets(folder, tmp_path):
         (["{}/seed0007_psi1.png", "--class", "0"], "this model has no classes"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/no.pkl"], "no such file"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/vgg16.pkl"], "leave the flag out"),
-        (["{}/seed0007_psi1.png", "--output-dir", "{}/text.png"], "--output-dir="),
+        (["{}/seed0007_psi1.png", "--output-dir", "{}/text.png"], "no files can be written there"),
+        (["{}/seed0007_psi1.png", "--output-dir", "/proc"], "--output-dir=/proc: no files"),
+        (["{}/huge.png"], "huge.png: not a picture that can be read"),
         ([], "required: PICTURE"),
     ],
 )

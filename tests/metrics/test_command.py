@@ -183,6 +183,7 @@ def test_a_folder_is_measured(place):
         (dict(metrics="none"), "leaves nothing for --eval"),
         (dict(folder="a", pretrained_pkl="b"), "exclude each other"),
         (dict(folder="a", all=True), "--eval-all measures the snapshots of a run"),
+        (dict(pretrained_pkl="8", dataset=""), "needs real images to compare with"),
         (dict(folder="nowhere"), "nowhere: there is no such folder"),
         (dict(pretrained_pkl="nowhere.pkl"), "nowhere.pkl: no such file"),
         (dict(metrics="is"), "is needs a network that knows classes"),
@@ -192,9 +193,22 @@ def test_a_folder_is_measured(place):
     ],
 )
 def test_mistakes_are_one_line(place, flags, message):
+    if flags.get("pretrained_pkl") == "8":
+        flags["pretrained_pkl"] = str(place / "results/exp-000/network-snapshot-000008.pkl")
     with pytest.raises(UserError) as error:
         evaluate(place, **flags)
     assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (place / "results" / "evaluations").exists()
+
+
+def test_a_place_that_takes_no_files_is_said_before_measuring(place):
+    (place / "file").write_text("no folder")
+    snapshot = str(place / "results/exp-000/network-snapshot-000008.pkl")
+    folder = save_folder(place / "pictures", random_images(4, 8))
+    for what in (dict(pretrained_pkl=snapshot), dict(folder=folder)):
+        for result_dir in (str(place / "file"), "/proc"):
+            with pytest.raises(UserError, match=r"--result-dir=.*: no files can be written there"):
+                evaluate(place, result_dir=result_dir, **what)
 
 
 def test_a_run_without_snapshots(place):

@@ -66,6 +66,15 @@ def test_log_goes_to_both_places(tmp_path, capsys):
     assert (tmp_path / "log.txt").read_text() == "tick 0\ntick 1\n"
 
 
+def test_a_folder_that_takes_no_files_is_the_users_to_know():
+    with pytest.raises(UserError, match=r"^/proc/a: cannot be written \("), util.atomic_write(
+        "/proc/a"
+    ):
+        raise AssertionError("nothing is open")
+    with pytest.raises(UserError, match=r"^--out=/proc: no files can be written there \("):
+        util.make_folder("/proc", "--out")
+
+
 def test_atomic_write_keeps_the_earlier_file_on_any_error(tmp_path):
     path = tmp_path / "file"
     with util.atomic_write(path) as file:
