@@ -11,8 +11,10 @@ from metrics.registry import find as find_metrics
 from training import config as configuration
 from training.dataset import Dataset
 from training.options import RunOptions
-from training.vis_types import VisOptions, chosen_kinds
+from training.vis_types import VisOptions, check_animation, chosen_kinds
 from training.vis_types import visualize as show_kinds
+
+VIS_BATCH_SIZE = 8  # pictures at a time, unless --batch-gpu says otherwise
 
 
 def main(argv=None):
@@ -22,8 +24,8 @@ def main(argv=None):
         print(configuration.build_parser(with_defaults=True).format_help())
         return
     cli.choose_gpus(given.get("gpus"))
-    if given.get("eval") and not (given.get("train") or given.get("vis")):
-        evaluate(given)
+    if not given.get("train") and (given.get("vis") or given.get("eval")):
+        look(given)
         return
     reloaded = configuration.reloaded_flags(given) if given.get("reload") else {}
     path = configuration.dataset_path({**reloaded, **given})
@@ -35,17 +37,21 @@ def main(argv=None):
         print(json.dumps(config, indent=2))
         return
     find_metrics(config["eval"]["metrics"] or "none", config["eval"]["images_num"])
-    if config["run"]["train"]:
-        train(config, dataset)
-        # What it began with is no longer what to look at.
-        config["run"]["pretrained_pkl"] = None
-        given.pop("pretrained-pkl", None)
-    if config["run"]["vis"]:
-        visualize(config, dataset)
-    if config["run"]["eval"]:
-        evaluate(given)
-    if not (config["run"]["train"] or config["run"]["vis"]):
+    if not config["run"]["train"]:
         print_networks(config)
+        return
+    if config["run"]["vis"]:
+        check_animation(config["vis"]["animation"])
+    train(config, dataset)
+    given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
+    look(given)
+
+
+def look(given):
+    """Show or measure what there is already."""
+    modes = [function for name, function in MODES.items() if given.get(name)]
+    for function in modes[:1] if given.get("dry-run") else modes:
+        function(given)
 
 
 def open_dataset(path, config):
@@ -101,8 +107,11 @@ def train(config, dataset):
         util.log(f"Done: {run_dir}/network-final.pkl")
 
 
-def newest_snapshot(flag, result_dir, expname, others=""):
-    """Path of an experiment's newest snapshot; what else the flag takes stands in the error."""
+def newest_snapshot(flag, given, others=""):
+    """Path of the experiment's newest snapshot; what else the flag takes stands in the error."""
+    defaults = RunOptions()
+    expname = given.get("expname", defaults.expname)
+    result_dir = given.get("result-dir", defaults.result_dir)
     snapshot = runs.newest_snapshot(result_dir, expname)
     if snapshot is None:
         raise UserError(
@@ -119,11 +128,8 @@ def evaluate(given):
     """
     run_dir, flags = None, {}
     if not (given.get("pretrained-pkl") or given.get("eval-folder")):
-        defaults = RunOptions()
-        expname = given.get("expname", defaults.expname)
-        result_dir = given.get("result-dir", defaults.result_dir)
         others = " or pictures with --eval-folder"
-        run_dir = newest_snapshot("--eval", result_dir, expname, others).parent
+        run_dir = newest_snapshot("--eval", given, others).parent
         flags = configuration.flags_of_run(run_dir)
     config = configuration.resolve(given, flags)
     if config["run"]["dry_run"]:
@@ -134,23 +140,38 @@ def evaluate(given):
     command.evaluate(config, run_dir)
 
 
-def visualize(config, dataset):
-    """Look at the experiment's newest snapshot, or at a given one."""
-    options = RunOptions(**config["run"])
-    model = options.pretrained_pkl or newest_snapshot("--vis", options.result_dir, options.expname)
+def visualize(given):
+    """Look at the experiment's newest snapshot, or at a given one.
+
+    The flags of the run hold, as far as others are not given.
+    """
+    model, flags = given.get("pretrained-pkl"), {}
+    if model is None:
+        model = newest_snapshot("--vis", given)
+        flags = configuration.flags_of_run(model.parent)
+    config = configuration.resolve(given, flags)
+    if config["run"]["dry_run"]:
+        print(json.dumps(config, indent=2))
+        return
+    kinds, options = VisOptions(**config["vis"]), RunOptions(**config["run"])
+    check_animation(kinds.animation)
+    ratio = config["data"]["ratio"]
+    if ratio is None and config["data"]["dataset"]:
+        ratio = Dataset(configuration.dataset_path({**flags, **given})).ratio
     start_tensorflow(config)
     from training.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
 
-    sampler = load_sampler(model)
-    kinds = VisOptions(**config["vis"])
+    sampler = load_sampler(model, config["loop"]["batch_gpu"] or VIS_BATCH_SIZE)
     chosen_kinds(sampler, kinds)  # may refuse, so before there is a folder
     if options.pretrained_pkl is None:
         run_dir = model.parent
     else:
         run_dir = runs.create_run(options.result_dir, options.expname)
-    ratio = config["data"]["ratio"] or dataset.ratio
     util.log(f"Looking at {model}")
-    show_kinds(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio)
+    show_kinds(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio or 1.0)
+
+
+MODES = {"vis": visualize, "eval": evaluate}
 
 
 def print_networks(config):

@@ -7,6 +7,9 @@ from tiny_records import write_set
 
 import run_network
 from dnnlib import cli, tflib
+from dnnlib.submission import run_dir as runs
+from training import images as im
+from training.sampler import Sampler, load_sampler
 
 
 @pytest.fixture
@@ -18,10 +21,11 @@ def run(session, tmp_path):
         folder = tmp_path / "results" / f"{name}-000"
         folder.mkdir(parents=True)
         tflib.save_networks(painter_network(**options), folder / "network-snapshot-000001.pkl")
+        flags = {"dataset": "toys", "data-dir": str(tmp_path / "datasets"), "ratio": 0.75}
+        runs.save_config(folder, {"flags": {**flags, "truncation-psi": 0.4}, "facts": {}})
 
     def call(*flags):
-        folders = ["--data-dir", str(tmp_path / "datasets"), "--result-dir"]
-        argv = ["--vis", "--dataset", "toys", *folders, str(tmp_path / "results"), *flags]
+        argv = ["--vis", "--result-dir", str(tmp_path / "results"), *flags]
         return cli.run_script(run_network.main, argv)
 
     return call
@@ -39,6 +43,25 @@ def test_the_newest_snapshot_is_shown_in_its_run(run, tmp_path, capsys):
     assert "network-snapshot-000001.pkl" in capsys.readouterr().out
 
 
+def test_a_run_is_shown_as_its_flags_say(run, tmp_path, monkeypatch):
+    sizes, batches = [], Sampler.batches
+
+    def watch(self, ws, *args, **kwargs):
+        sizes.append(self.batch_size)
+        return batches(self, ws, *args, **kwargs)
+
+    monkeypatch.setattr(Sampler, "batches", watch)
+    flags = ["--expname", "painter", "--vis-images", "--vis-num", "3"]
+    assert run(*flags, "--batch-gpu", "2") == 0 and set(sizes) == {2}
+    run_dir = tmp_path / "results" / "painter-000"
+    sampler = load_sampler(run_dir / "network-snapshot-000001.pkl")
+    want = im.to_pictures(sampler.images(sampler.ws_of_seeds([1], 0.4)))[0]
+    picture = run_dir / "visuals" / "images" / "seed0001.png"
+    np.testing.assert_array_equal(im.read_picture(picture), want[1:7])
+    assert run(*flags, "--ratio", "1", "--truncation-psi", "1") == 0 and sizes[-1] == 8
+    assert im.read_picture(picture).shape == (8, 8, 3)
+
+
 def test_a_given_snapshot_is_shown_in_a_run_of_its_own(run, tmp_path):
     model = tmp_path / "results" / "painter-000" / "network-snapshot-000001.pkl"
     flags = ["--vis-layer-maps", "--vis-rich-num", "1", "--ratio", "0.5"]
@@ -52,12 +75,23 @@ def test_a_given_snapshot_is_shown_in_a_run_of_its_own(run, tmp_path):
     [
         (["--expname", "none"], "'none' has no snapshot in"),
         (["--expname", "plain", "--vis-maps"], "this model has no attention"),
+        (
+            ["--expname", "painter", "--vis-animation", "mp4"],
+            "--vis-animation=mp4: MP4 needs ffmpeg",
+        ),
         (["--vis-num", "0"], "--vis-num: must be at least 1"),
-        (["--vis", "False", "--vis-maps"], "--vis-maps has no effect without --vis"),
+        (
+            ["--vis", "False", "--vis-maps", "--dataset", "toys"],
+            "--vis-maps has no effect without --vis",
+        ),
         (["--pretrained-pkl", "none.pkl"], "none.pkl"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_one_line(run, capsys, flags, message):
+def test_what_cannot_be_shown_is_said_in_one_line(
+    run, tmp_path, capsys, monkeypatch, flags, message
+):
+    monkeypatch.setenv("PATH", "")  # no ffmpeg
+    monkeypatch.chdir(tmp_path)
     assert run(*flags) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

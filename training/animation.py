@@ -16,13 +16,14 @@ FRAME_MS = 50  # milliseconds a frame, as in the published animations
 FORMATS = (".gif", ".webp", ".png", ".mp4")
 
 
-def check_format(path):
-    """Raise UserError unless an animation can be written under this name."""
+def check_format(path, flag=None):
+    """Raise UserError unless an animation can be written under this name, which a flag chose."""
+    chosen = flag or path
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
-        raise UserError(f"{path}: animations are {', '.join(FORMATS)}, not {ending!r}")
+        raise UserError(f"{chosen}: animations are {', '.join(FORMATS)}, not {ending!r}")
     if ending == ".mp4" and shutil.which("ffmpeg") is None:
-        raise UserError(f"{path}: MP4 needs ffmpeg, which is not installed; write .webp or .gif")
+        raise UserError(f"{chosen}: MP4 needs ffmpeg, which is not installed; write .webp or .gif")
 
 
 def save_animation(path, frames, frame_ms=FRAME_MS):
@@ -54,7 +55,9 @@ def _write_pillow(file, path, frames, frame_ms):
         options.update(quality=90, method=4)
     first = next(images)
     kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[ending]
-    first.save(file, kind, append_images=list(images), **options)
+    # Pillow writes a GIF frame by frame; for the others it goes through all of them twice.
+    others = images if ending == ".gif" else list(images)
+    first.save(file, kind, append_images=others, **options)
 
 
 def _write_mp4(file, path, frames, frame_ms):

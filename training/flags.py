@@ -181,6 +181,7 @@ GROUPS = {
         Flag("vis-rich-num",       "vis.rich_num",                         count(),   "samples of the costly kinds", needs="vis"),
         Flag("vis-section-size",   "vis.section_size",                     count(),   "samples held in memory at once", needs="vis"),
         Flag("blending-alpha",     "vis.blending_alpha",                   PROBABILITY, "weight of the image where attention is laid over it", needs="vis"),
+        Flag("vis-animation",      "vis.animation",                        one_of("gif", "webp", "apng", "mp4", png="apng"), "format of animations; mp4 needs ffmpeg", needs="vis"),
         Flag("interpolation-density", "vis.interpolation_density",         count(),   "frames from one sample to the next", needs="vis"),
     ),
     "Networks": (

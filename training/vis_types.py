@@ -17,7 +17,7 @@ from training import images as im
 from training import latents as lat
 from training import vis_latents
 from training import visualize as vis
-from training.animation import save_animation
+from training.animation import check_format, save_animation
 
 SWEEP_STEPS = 12  # frames one way
 PROGRESS_MS = 500  # milliseconds for each snapshot in the animation of the training
@@ -45,6 +45,17 @@ class VisOptions:
     section_size: int = 100  # samples held in memory at once
     blending_alpha: float = 0.3  # weight of the image in a blend
     interpolation_density: int = 8  # frames between two ends
+    animation: str = "gif"  # or "webp", "apng", "mp4"
+
+
+def _ending(animation):
+    """File ending of an animation's format."""
+    return "png" if animation == "apng" else animation
+
+
+def check_animation(animation):
+    """Raise UserError unless animations of VisOptions.animation can be written here."""
+    check_format(f"loop.{_ending(animation)}", f"--vis-animation={animation}")
 
 
 class Show:
@@ -70,6 +81,11 @@ class Show:
         path = self.folder.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def animate(self, folder, name, frames, *frame_ms):
+        """Write an animation of the chosen format."""
+        ending = _ending(self.options.animation)
+        save_animation(self.path(folder, f"{name}.{ending}"), frames, *frame_ms)
 
     def sections(self, seeds, with_maps=False):
         """Yield (seeds, images, maps), as many samples at once as the options allow."""
@@ -185,11 +201,16 @@ def show_interpolations(show):
         ws = vis_latents.interpolate_ws(
             show.sampler, seeds, show.options.interpolation_density, space=space, psi=show.psi
         )
-        frames = list(vis_latents.frames_of(show.sampler, ws, ratio=show.ratio))
         folder = f"interpolations-{space}"
-        for idx, frame in enumerate(frames):
-            im.save_picture(show.path(folder, f"frame{idx:04d}.png"), frame)
-        save_animation(show.path(folder, "loop.gif"), frames)
+        frames = vis_latents.frames_of(show.sampler, ws, ratio=show.ratio)
+        show.animate(folder, "loop", _saved(show, folder, frames))
+
+
+def _saved(show, folder, frames):
+    """Pass frames on, each after its file is written, so that they are not held."""
+    for idx, frame in enumerate(frames):
+        im.save_picture(show.path(folder, f"frame{idx:04d}.png"), frame)
+        yield frame
 
 
 def show_noise_var(show):
@@ -222,14 +243,13 @@ def show_sweeps(show):
     frames = vis_latents.truncation_frames(
         show.sampler, show.rich_seeds, SWEEP_STEPS, ratio=show.ratio
     )
-    save_animation(show.path("sweeps", "truncation.gif"), frames)
+    show.animate("sweeps", "truncation", frames)
     if show.sampler.num_latents > 1:
         frames = vis_latents.component_frames(show.sampler, 0, 1, SWEEP_STEPS, **show.common)
-        save_animation(show.path("sweeps", "components.gif"), frames)
+        show.animate("sweeps", "components", frames)
     sheets = sorted(show.folder.parent.glob("fakes-*.png"), key=lambda path: (len(path.name), path))
     if len(sheets) > 1:  # the folder belongs to a run of more than one snapshot
-        frames = [im.read_picture(path) for path in sheets]
-        save_animation(show.path("sweeps", "training.gif"), frames, PROGRESS_MS)
+        show.animate("sweeps", "training", map(im.read_picture, sheets), PROGRESS_MS)
 
 
 # Kind => (function, what the model needs, whether it is made when no kind is asked for).

@@ -31,6 +31,19 @@ def test_animations_hold_every_frame_and_loop(tmp_path, ending):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_frames_of_a_gif_are_taken_one_by_one(tmp_path, monkeypatch):
+    made, before, save = [], [], Image.Image.save
+
+    def watch(self, *args, **kwargs):
+        before.append(len(made))
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "save", watch)
+    frames = (made.append(i) or frame for i, frame in enumerate(_frames()))
+    animation.save_animation(tmp_path / "a.gif", frames)
+    assert before[0] == 1 and len(made) == 5  # Pillow asks for the others
+
+
 def test_one_frame_is_an_animation_too(tmp_path):
     animation.save_animation(tmp_path / "a.gif", _frames(1))
     with Image.open(tmp_path / "a.gif") as file:

@@ -6,7 +6,7 @@ from tiny_painter import CLASSES, SIZE, D, K, L, painter_network, shared_session
 from dnnlib.errors import UserError
 from training import images as im
 from training import latents as lat
-from training import vis_types
+from training import vis_latents, vis_types
 from training import visualize as vis
 from training.sampler import Sampler
 from training.vis_types import VisOptions
@@ -96,6 +96,40 @@ def test_the_other_kinds_write_what_they_say(sampler, tmp_path):
     assert names == [*edits, "sweeps/components.gif", "sweeps/truncation.gif"]
     for name in names[2:]:
         assert _frames(tmp_path / "b" / name) == 2 * vis_types.SWEEP_STEPS
+
+
+@pytest.mark.parametrize("animation, ending", [("webp", "webp"), ("apng", "png")])
+def test_animations_are_of_the_chosen_format(sampler, tmp_path, animation, ending):
+    options = dict(sweeps=True, interpolations=True, rich_num=2, interpolation_density=1)
+    names = _show(sampler, tmp_path, animation=animation, **options)
+    moving = [name for name in names if "frame" not in name]
+    assert moving == [
+        f"interpolations-w/loop.{ending}",
+        f"interpolations-z/loop.{ending}",
+        f"sweeps/components.{ending}",
+        f"sweeps/truncation.{ending}",
+    ]
+    for name in moving:
+        assert _frames(tmp_path / name) > 1
+
+
+def test_mp4_without_ffmpeg_names_the_flag(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="--vis-animation=mp4: MP4 needs ffmpeg"):
+        vis_types.check_animation("mp4")
+
+
+def test_frames_of_an_interpolation_are_written_as_they_come(sampler, tmp_path, monkeypatch):
+    written, frames_of = [], vis_latents.frames_of
+
+    def watch(*args, **kwargs):
+        for frame in frames_of(*args, **kwargs):
+            written.append(len(list(tmp_path.rglob("frame*.png"))))
+            yield frame
+
+    monkeypatch.setattr(vis_latents, "frames_of", watch)
+    _show(sampler, tmp_path, interpolations=True, rich_num=2, interpolation_density=3)
+    assert written == list(range(12))  # all before it, in z and then in w
 
 
 def test_the_training_is_shown_in_the_order_of_its_snapshots(sampler, tmp_path):
