@@ -8,6 +8,7 @@ import re
 import chromium
 import numpy as np
 import pytest
+import report_picture
 from PIL import Image
 
 from dnnlib import cli
@@ -95,6 +96,23 @@ def test_the_page_in_a_browser(run_dir, tmp_path, dark):
     assert len(np.unique(pixels[::2, ::2].reshape(-1, 3), axis=0)) > 500
     rows_with_ink = (np.ptp(pixels.astype(int).mean(axis=2), axis=1) > 20).mean()
     assert rows_with_ink > 0.6
+
+
+def test_the_documentations_picture_is_taken(run_dir, tmp_path):
+    chromium.require()
+    report_picture.take(run_dir, tmp_path / "a.png")
+    with Image.open(str(tmp_path / "a.png")) as taken:
+        pixels = np.asarray(taken.convert("RGB"))
+    assert pixels.shape == (*report_picture.SIZE[::-1], 3)
+    assert len(np.unique(pixels[::8, ::8].reshape(-1, 3), axis=0)) > 32
+    assert (tmp_path / "a.png").stat().st_size < report_picture.MAX_BYTES
+
+
+def test_the_documentations_picture_is_a_small_one(root):
+    path = root / "docs" / "images" / "report.png"
+    assert path.stat().st_size < report_picture.MAX_BYTES
+    with Image.open(str(path)) as committed:
+        assert committed.size == report_picture.SIZE
 
 
 def test_the_script_of_the_page_ran(run_dir):
