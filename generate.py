@@ -21,6 +21,8 @@ from training.vis_latents import frames_of, interpolate_ws
 
 DEFAULT_PSI = 0.7
 DEFAULT_IMAGES_NUM = 32
+DEFAULT_DENSITY = 8
+DEFAULT_ANIMATION = "gif"
 
 
 def build_parser():
@@ -64,7 +66,7 @@ def build_parser():
     add("--format", choices=("png", "jpg", "webp"), default="png", help="(default: png)")
     add("--grid", action="store_true", help="also one sheet of all pictures, grid.png")
     add("--attention", action="store_true", help="also what the latents attend to")
-    add("--save-latents", action="store_true", help="also the latents, latents.npz")
+    add("--save-latents", action="store_const", const=True, help="also the latents, latents.npz")
     add(
         "--interpolate",
         nargs="?",
@@ -75,11 +77,14 @@ def build_parser():
     add(
         "--interpolation-density",
         type=cli.positive_int,
-        default=8,
         metavar="N",
-        help="frames from one seed to the next (default: 8)",
+        help=f"frames from one seed to the next (default: {DEFAULT_DENSITY})",
     )
-    add("--animation", choices=("gif", "webp", "png", "mp4"), default="gif", help="(default: gif)")
+    add(
+        "--animation",
+        choices=("gif", "webp", "png", "mp4"),
+        help=f"format of the animation (default: {DEFAULT_ANIMATION})",
+    )
     add("--batch-size", type=cli.positive_int, default=8, metavar="N", help="pictures at a time")
     add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
     return parser
@@ -89,22 +94,30 @@ def parse_args(argv):
     """The command line, checked as far as that goes without the model.
 
     Returns:
-      Namespace; ``seeds`` is a list of int, ``psis`` a list of float.
+      Namespace; ``seeds`` is a list of int, ``psis`` a list of float, exactly as names say them.
 
     Raises:
       UserError: an impossible or unknown flag, or flags that exclude each other.
     """
     args = build_parser().parse_args(argv)
-    _exclude(args, "latents", "seeds", "images_num", "class_idx", "truncation_psi", "interpolate")
+    of_seeds = ("seeds", "images_num", "class_idx", "truncation_psi", "save_latents", "interpolate")
+    _exclude(args, "latents", *of_seeds)
     _exclude(args, "seeds", "images_num")
+    if not args.interpolate:
+        for name in ("animation", "interpolation_density"):
+            if getattr(args, name) is not None:
+                raise UserError(f"{_flag(name)} has no effect without --interpolate")
+    args.animation = args.animation or DEFAULT_ANIMATION
     num = args.images_num or DEFAULT_IMAGES_NUM
-    args.seeds = lat.parse_seeds(f"0-{num - 1}" if args.seeds is None else args.seeds)
-    args.psis = args.truncation_psi or [DEFAULT_PSI]
+    if num > lat.MAX_SEEDS_NUM:
+        raise UserError(f"--images-num={num}: at most {lat.MAX_SEEDS_NUM} pictures in one run")
+    args.seeds = list(range(num)) if args.seeds is None else lat.parse_seeds(args.seeds)
+    args.psis = [float(f"{psi:g}") for psi in args.truncation_psi or [DEFAULT_PSI]]
     cli.check_ratio(args.ratio)
     if args.interpolate and len(args.seeds) < 2:
         raise UserError("--interpolate needs at least two seeds; give e.g. --seeds 0-7")
     if args.interpolate:
-        check_format(f"{args.output_dir}/interpolation.{args.animation}")
+        check_format(f"interpolation.{args.animation}", f"--animation={args.animation}")
     return args
 
 
@@ -112,8 +125,13 @@ def _exclude(args, first, *others):
     """Refuse flags that cannot go with ``first``."""
     given = [name for name in (first, *others) if getattr(args, name) is not None]
     if first in given and len(given) > 1:
-        names = [f"--{name.replace('_idx', '').replace('_', '-')}" for name in given]
+        names = [_flag(name) for name in (first, *others) if name in given]
         raise UserError(f"{names[0]} and {names[1]} exclude each other; leave out one of them")
+
+
+def _flag(name):
+    """An attribute of the arguments as it is typed."""
+    return f"--{name.replace('_idx', '').replace('_', '-')}"
 
 
 class Writer:
@@ -231,7 +249,7 @@ def make_animation(args, sampler):
         ws = interpolate_ws(
             sampler,
             args.seeds,
-            args.interpolation_density,
+            args.interpolation_density or DEFAULT_DENSITY,
             space=args.interpolate,
             psi=psi,
         )

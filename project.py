@@ -83,7 +83,7 @@ def parse_args(argv):
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed={args.seed}: must be from 0 to {2**32 - 1}")
     if args.animation != "none":
-        check_format(f"{args.output_dir}/progress.{args.animation}")
+        check_format(f"progress.{args.animation}", f"--animation={args.animation}")
     names = {}
     for path in args.pictures:
         other = names.setdefault(Path(path).stem, path)

@@ -84,6 +84,16 @@ def test_names_carry_what_differs_from_the_defaults(tmp_path):
     assert names == ["seed0008_class1.png", "seed0009_class2.png"]
 
 
+def test_a_name_says_the_truncation_exactly(model, tmp_path):
+    _, names = _make(model, tmp_path / "a", "--seeds", 3, "--truncation-psi", "0.12345678")
+    assert names == ["seed0003_psi0.123457.png"]
+    _make(model, tmp_path / "b", "--seeds", 3, "--truncation-psi", "0.123457")
+    again = (tmp_path / "b" / names[0]).read_bytes()
+    assert (tmp_path / "a" / names[0]).read_bytes() == again
+    args = generate.parse_args(["--model", "m", "--truncation-psi", "0.12345678"])
+    assert args.psis == [0.123457]
+
+
 def test_the_grid_has_a_column_for_each_truncation(model, tmp_path):
     _make(model, tmp_path / "a", "--seeds", "0-4", "--truncation-psi", "0,1", "--grid")
     sheet = _read(tmp_path / "a" / "grid.png")
@@ -151,6 +161,10 @@ def test_every_option_has_a_help_text():
         (["--seeds", "1", "--images-num", "2"], "--seeds and --images-num exclude each other"),
         (["--latents", "a", "--class", "2"], "--latents and --class exclude each other"),
         (["--latents", "a.npz"], "a.npz: no such file"),
+        (["--latents", "a", "--save-latents"], "--latents and --save-latents exclude each other"),
+        (["--animation", "gif"], "--animation has no effect without --interpolate"),
+        (["--interpolation-density", "8"], "--interpolation-density has no effect without"),
+        (["--images-num", "2000000"], "--images-num=2000000: at most 1000000 pictures"),
         (["--images-num", "0"], "--images-num: must be at least 1"),
         (["--ratio", "1.5"], "--ratio=1.5: must be above 0 and at most 1"),
         (["--truncation-psi", "much"], "--truncation-psi: must be a number, got 'much'"),

@@ -30,7 +30,7 @@ def parse_seeds(text):
     seeds = {}
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UserError(f"--seeds={text}: {part!r} is no seed or range; write e.g. 0-31,40")
         first, last = int(first), int(last or first)
         if last < first:

@@ -229,7 +229,7 @@ class Maintenance:
 
 
 def status_line(row):
-    """The line of a tick, in columns as long as it fits 100 of them.
+    """The line of a tick, in columns as long as it fits 100 of them; what is last may be left out.
 
     Args:
       row: statistics of the tick.
@@ -244,8 +244,12 @@ def status_line(row):
     ]
     penalties = ("reg/r1", "reg/r2", "reg/gp")
     parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k in penalties]
-    line = " ".join([*parts, f"mem {row['memory_gb']:.1f} GB"])
-    return line if len(line) <= LINE_WIDTH else " ".join(line.split())
+    parts.append(f"mem {row['memory_gb']:.1f} GB")
+    line = " ".join(parts)
+    while len(line) > LINE_WIDTH:
+        line = " ".join(" ".join(parts).split())
+        parts.pop()
+    return line
 
 
 def _short(value):

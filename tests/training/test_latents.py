@@ -23,6 +23,8 @@ def test_seeds_are_numbers_and_ranges(text, want):
     [
         ("", "no seed or range"),
         ("1,,2", "no seed or range"),
+        ("\N{SUPERSCRIPT TWO}", "no seed or range"),
+        ("1-\N{SUPERSCRIPT TWO}", "no seed or range"),
         ("x", "'x' is no seed or range"),
         ("-3", "'-3' is no seed"),
         ("1-", "'1-' is no seed"),

@@ -269,3 +269,7 @@ def test_the_status_line_fits_a_terminal(reg):
     row.update({"loss/G": -1.23456e-5, "loss/D": -1.23456e-5, reg: 1.23456e-12})
     line = status_line(row)
     assert len(line) <= 100 and "D -1.2e-5" in line
+    row.update({"tick": 123456, "kimg": 1234567.8, "seconds": 1e9, "memory_gb": 1234.5})
+    row.update({"sec_per_kimg": 1.23456e-5, "loss/G": -1.2e-300, "loss/D": -1.2e300, reg: 1.2e300})
+    line = status_line(row)
+    assert len(line) <= 100 and "kimg 1234567.8" in line and "D -1.2e300" in line
