@@ -14,7 +14,7 @@ from datasets_tool import inspect_set, labels
 from datasets_tool.catalogue import ENTRIES, RESOLUTION, prepare_entry
 from datasets_tool.convert import Recipe, prepare
 from datasets_tool.formats import FORMATS, open_source
-from datasets_tool.images import CROPS, check_resolution
+from datasets_tool.images import CROPS, WHOLE_CROPS, check_resolution
 from datasets_tool.scenes import ScenesSource
 from dnnlib import cli
 from dnnlib.errors import UserError
@@ -154,6 +154,11 @@ def kinds_of_tasks(args):
             raise UserError(f"--{name.replace('_', '-')}: has no meaning with {flags}")
     if args.source is not None and len(entries) != 1:
         raise UserError("--source: stands for one downloaded set; give just one of them")
+    if args.ratio is not None and args.crop in WHOLE_CROPS:
+        raise UserError(
+            f"--ratio: --crop {args.crop} cuts nothing, so pictures would not get that ratio; leave "
+            "out --ratio, or use --crop center or top"
+        )
     if args.clevr and args.clevr_original:
         raise UserError("--clevr and --clevr-original make the same set; give one of them")
     return entries

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from dnnlib.errors import UserError
 
 CROPS = ("center", "top", "none", "stretch")
+WHOLE_CROPS = ("none", "stretch")  # those that cut nothing off, whatever the ratio
 RESOLUTIONS = tuple(1 << level for level in range(2, 13))  # 4 ... 4096
 
 # What Pillow raises on damaged files, depending on the format and where the damage is.

@@ -258,6 +258,11 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
         (["--task", "x", "--images-dir", ".", "--crop", "centre"], "did you mean 'center'?"),
         (["--task", "x", "--images-dir", ".", "--ratio", "1.5"], "must be at most 1"),
         (["--task", "x", "--images-dir", ".", "--ratio", "0"], "must be above 0"),
+        (
+            ["--task", "x", "--images-dir", ".", "--ratio", "1/2", "--crop", "none"],
+            "--ratio: --crop none cuts nothing",
+        ),
+        (["--clevr", "--ratio", "1/2", "--crop", "stretch"], "--ratio: --crop stretch cuts nothing"),
         (["--task", "x", "--images-dir", ".", "--format", "jpgg"], "did you mean 'jpg'?"),
     ],
 )
