@@ -80,7 +80,7 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
         def by_head(w):
             """[..., 2D] => [M, 2S, ...]."""
             rows = w.shape.as_list()[0]
-            if self.published:  # Heads are cut from the joined vector.
+            if self.published or heads == 1:  # published: heads are cut from the joined vector
                 return tf.reshape(tf.transpose(w), [heads, 2 * size, rows])
             w = tf.transpose(tf.reshape(w, [rows, 2, heads, size]), [2, 1, 3, 0])
             return tf.reshape(w, [heads, 2 * size, rows])
