@@ -156,8 +156,8 @@ def kinds_of_tasks(args):
         raise UserError("--source: stands for one downloaded set; give just one of them")
     if args.ratio is not None and args.crop in WHOLE_CROPS:
         raise UserError(
-            f"--ratio: --crop {args.crop} cuts nothing, so pictures would not get that ratio; leave "
-            "out --ratio, or use --crop center or top"
+            f"--ratio: --crop {args.crop} cuts nothing, so no picture would get that ratio; "
+            "leave --ratio out, or use --crop center or top"
         )
     if args.clevr and args.clevr_original:
         raise UserError("--clevr and --clevr-original make the same set; give one of them")
@@ -173,11 +173,11 @@ def labels_of(source, how):
     return labels.from_file(how, source) if how else source.own_labels()
 
 
-def recipe_of(args, resolution=None, ratio=1.0, shards_num=1):
+def recipe_of(args, resolution=None, shards_num=1):
     """The Recipe that the flags give, with a task's defaults."""
     return Recipe(
         resolution=args.resolution or resolution,
-        ratio=args.ratio or ratio,
+        ratio=args.ratio or 1.0,
         crop=args.crop or "center",
         shards_num=args.shards_num or shards_num,
         max_images=args.max_images,
@@ -214,11 +214,11 @@ def prepare_task(args, options):
 def prepare_download(flag, args, options):
     """Do --ffhq and the like."""
     entry = ENTRIES[flag]
-    is_cut = entry.kind in ("zipped lmdb", "zipped pictures")  # the others have their bars already
     prepare_entry(
         entry,
         args.data_dir,
-        recipe_of(args, RESOLUTION, entry.ratio if is_cut else 1.0, entry.shards_num),
+        recipe_of(args, RESOLUTION, entry.shards_num),
+        use_ratio=args.ratio is None and args.crop not in WHOLE_CROPS,
         source=args.source,
         keep_archives=bool(args.keep_archives),
         strict=bool(args.strict),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasets_tool.archives import ZipSource, open_zip
 from datasets_tool.convert import full_recipe, is_ready, prepare
@@ -73,13 +73,17 @@ ENTRIES = {
 # fmt: on
 
 
-def prepare_entry(entry, data_dir, recipe, *, source=None, keep_archives=False, **options):
+def prepare_entry(
+    entry, data_dir, recipe, *, use_ratio=True, source=None, keep_archives=False, **options
+):
     """Download and prepare a set of the catalogue.
 
     Args:
         entry: an Entry.
         data_dir: where sets live.
         recipe: a Recipe with its resolution.
+        use_ratio: cut raw pictures to the entry's ratio, whatever the recipe's. Records were cut by
+            whoever made them.
         source: a mirror's URL, a file or a folder to use instead of the entry's URL.
         keep_archives: keep what was downloaded.
         **options: ``strict``, ``overwrite`` and ``workers`` of convert.prepare.
@@ -92,16 +96,29 @@ def prepare_entry(entry, data_dir, recipe, *, source=None, keep_archives=False, 
     fingerprint = {"file": entry.file, "md5": entry.md5}
     if source is not None and os.path.isdir(source):
         pictures = open_source(source)
-        pictures.ratio = entry.ratio
+        recipe = _recipe_for(entry, recipe, use_ratio, isinstance(pictures, RecordsSource))
+        _set_ratio(pictures, entry)
         return prepare(pictures, folder, recipe, **options)
+    recipe = _recipe_for(entry, recipe, use_ratio, entry.kind in ("records", "zipped records"))
     if is_ready(folder, full_recipe(recipe, fingerprint, None), options.get("overwrite", False)):
         return None
     path = _archive(entry, source, archives)
     pictures, unpacked = _open(entry, path, archives)
-    pictures.ratio = entry.ratio
+    _set_ratio(pictures, entry)
     info = prepare(pictures, folder, recipe, fingerprint=fingerprint, **options)
     _clean_up(archives, unpacked, None if keep_archives or path == source else path)
     return info
+
+
+def _recipe_for(entry, recipe, use_ratio, are_records):
+    """The recipe, which cuts raw pictures to the entry's ratio if that is to be used."""
+    return replace(recipe, ratio=entry.ratio) if use_ratio and not are_records else recipe
+
+
+def _set_ratio(pictures, entry):
+    """Records whose own set does not say their ratio have that of the entry."""
+    if isinstance(pictures, (RecordsSource, ZippedRecordsSource)) and pictures.ratio is None:
+        pictures.ratio = entry.ratio
 
 
 def _archive(entry, source, archives):

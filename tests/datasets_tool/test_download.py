@@ -351,6 +351,31 @@ def test_source_replaces_the_usual_place(server, originals, tmp_path, monkeypatc
     assert (tmp_path / "local.zip").exists()
 
 
+@pytest.mark.parametrize("flag, ratio", [("clevr", 0.75), ("cityscapes", 0.5), ("ffhq", 1.0)])
+def test_raw_pictures_of_a_folder_are_cut_to_the_entrys_ratio(originals, tmp_path, flag, ratio):
+    """Whose own archive has records, which were cut before."""
+    argv = ("--resolution", 32, "--data-dir", tmp_path / "sets")
+    assert run(f"--{flag}", "--source", originals, "--shards-num", 1, *argv) == 0
+    run("--task", "mine", "--images-dir", originals, "--ratio", ratio, *argv)
+    assert (stored(tmp_path / "sets" / flag) == stored(tmp_path / "sets/mine")).all()
+    assert Dataset(tmp_path / "sets" / flag).ratio == ratio
+    assert run(f"--{flag}", "--source", originals, "--ratio", "1", "--overwrite", *argv) == 0
+    assert Dataset(tmp_path / "sets" / flag).ratio == 1
+    assert run(f"--{flag}", "--source", originals, "--crop", "none", "--overwrite", *argv) == 0
+    assert Dataset(tmp_path / "sets" / flag).ratio == 1  # all of the picture is kept: no false cut
+
+
+def test_a_folder_of_records_keeps_its_own_ratio(tmp_path, monkeypatch):
+    folder, images = make_published(tmp_path, monkeypatch)
+    argv = ("--resolution", 16, "--data-dir", tmp_path / "sets", "--source", folder)
+    assert run("--clevr", *argv) == 0
+    assert (stored(tmp_path / "sets/clevr") == images).all()
+    assert Dataset(tmp_path / "sets/clevr").ratio == 0.75
+    (folder / "dataset.json").write_text(json.dumps({"ratio": 0.625}))
+    assert run("--clevr", *argv, "--overwrite") == 0
+    assert Dataset(tmp_path / "sets/clevr").ratio == 0.625
+
+
 def test_bad_sources_are_refused(server, originals, tmp_path, monkeypatch, capsys):
     offer(monkeypatch, server, "clevr-original", zip_of(originals))
     (tmp_path / "other.zip").write_bytes(b"another file")

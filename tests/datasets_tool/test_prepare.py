@@ -262,7 +262,7 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
             ["--task", "x", "--images-dir", ".", "--ratio", "1/2", "--crop", "none"],
             "--ratio: --crop none cuts nothing",
         ),
-        (["--clevr", "--ratio", "1/2", "--crop", "stretch"], "--ratio: --crop stretch cuts nothing"),
+        (["--clevr", "--ratio", "1/2", "--crop", "stretch"], "--crop stretch cuts nothing"),
         (["--task", "x", "--images-dir", ".", "--format", "jpgg"], "did you mean 'jpg'?"),
     ],
 )
