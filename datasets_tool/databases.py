@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
-import re
+import posixpath
 import sys
 import zipfile
 import zlib
@@ -18,7 +18,15 @@ from datasets_tool.labels import Labels
 from datasets_tool.source import Source, file_fingerprint
 from dnnlib.crc32c import masked_crc32c
 from dnnlib.errors import UserError
-from dnnlib.record_set import RecordSet, shard_order
+from dnnlib.record_set import (
+    RecordSet,
+    are_dealt,
+    check_labels,
+    find_labels,
+    group_shards,
+    parse_info,
+    read_info,
+)
 from dnnlib.tfrecord import (
     FOOTER_BYTES,
     HEADER_BYTES,
@@ -27,6 +35,8 @@ from dnnlib.tfrecord import (
     RecordFile,
 )
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError)  # what reading a bad zip raises
+_FETCH_AGAIN = "fetch or make the archive again"
 _LMDB_PIN = "<1.5" if sys.version_info < (3, 9) else ""  # later ones do not work there
 
 
@@ -101,10 +111,8 @@ class RecordsSource(Source):
         images = self._open()
         self._count = len(images)
         self._side = max(images.image(0).shape[1:])
-        info = os.path.join(self.path, "dataset.json")
-        if os.path.isfile(info):
-            with open(info, encoding="utf-8") as file:  # noqa: PTH123
-                self.ratio = json.load(file).get("ratio")
+        if os.path.isdir(self.path):
+            self.ratio = (read_info(os.path.join(self.path, "dataset.json")) or {}).get("ratio")
 
     def _open(self):
         """The images, opened once a process."""
@@ -161,15 +169,38 @@ class ZippedRecordsSource(Source):
         self.path, self.description = os.path.abspath(path), path
         with open_zip(path) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            levels = sorted({_level(name) for name in sizes} - {-1})
-            if not levels:
-                raise UserError(f"{path}: holds no TFRecords (*-rNN.tfrecords*)")
-            self._side = 1 << levels[-1]
-            self._names = shard_order(name for name in sizes if _level(name) == levels[-1])
-            first = next(self._records(archive))[1]
+            levels = group_shards(sizes, path, _FETCH_AGAIN)
+            self._side = max(levels)
+            self._names = levels[self._side]
+            _, first = next(self._records(archive), (None, None))
+            if not first:
+                raise UserError(f"{path}: the shards of resolution {self._side} are empty")
             one = len(first) + HEADER_BYTES
             self._count = sum(sizes[name] for name in self._names) // one
+            self._is_dealt = are_dealt([sizes[name] // one for name in self._names])
+            beside = [name for name in sizes if _folder(name) == _folder(self._names[0])]
+            self._labels_name = find_labels(beside)
+            info = posixpath.join(_folder(self._names[0]), "dataset.json")
+            if info in beside:
+                self.ratio = self._read(archive, info, parse_info).get("ratio")
         self._decode = ImageDecoder()
+
+    def _read(self, archive, name, understand):
+        """What ``understand`` makes of the bytes and the name of a small member."""
+        try:
+            return understand(archive.read(name), f"{self.path}: {name}")
+        except _DAMAGED as error:
+            raise UserError(f"{self.path}: the archive is damaged: {error}") from error
+
+    def own_labels(self):
+        """Those beside the shards."""
+        if self._labels_name is None:
+            return None
+        with open_zip(self.path) as archive:
+            labels = self._read(archive, self._labels_name, _parse_labels)
+        name = f"{self.path}: {self._labels_name}"
+        check_labels(labels, self._count, self._is_dealt, name, _FETCH_AGAIN)
+        return Labels(labels) if labels.shape[1] else None
 
     def _records(self, archive):
         """Yield (shard, data and footer) of all records, from the shards in turn."""
@@ -178,7 +209,7 @@ class ZippedRecordsSource(Source):
             for name in list(files):
                 try:
                     data = self._next_record(name, files[name])
-                except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                except _DAMAGED as error:
                     raise UserError(f"{self.path}: the archive is damaged: {error}") from error
                 if data:
                     yield name, data
@@ -232,7 +263,14 @@ class ZippedRecordsSource(Source):
         return self._side
 
 
-def _level(name):
-    """log2 of the resolution that a shard's name tells; -1 if it is no shard."""
-    match = re.search(r"-r(\d\d)\.tfrecords(\d+of\d+)?$", name)
-    return int(match.group(1)) if match else -1
+def _folder(name):
+    """Where in its archive a member lies."""
+    return name.rpartition("/")[0]
+
+
+def _parse_labels(data, name):
+    """The bytes of a file of labels => an array."""
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{name}: cannot be read as labels: {error}") from error

@@ -7,6 +7,7 @@ NN = log2 of the resolution; image j stands in shard j mod S. Labels, if any, ar
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -28,13 +29,30 @@ def find_levels(path, remedy):
     Returns:
         {resolution: list of shard paths in order}.
     """
+    levels = group_shards(os.listdir(path), path, remedy)
+    return {side: [os.path.join(path, name) for name in names] for side, names in levels.items()}
+
+
+def group_shards(names, path, remedy):
+    """Find the shards among names of files; hidden ones are none.
+
+    Args:
+        names: all names, of a folder or of an archive's members.
+        path: where they are, for the error messages.
+        remedy: end of the error messages: what to do.
+
+    Returns:
+        {resolution: list of names in the order in which images are dealt out to them}.
+    """
     found = {}
-    for name in sorted(os.listdir(path)):
+    for name in sorted(names):
         match = _SHARD.search(name)
-        if match:
+        if match and not name.rpartition("/")[2].startswith("."):
             level, index, count = (int(group or 0) for group in match.groups())
-            sets = found.setdefault(1 << level, {})
-            sets.setdefault(count, {})[index] = os.path.join(path, name)
+            shards = found.setdefault(1 << level, {}).setdefault(count, {})
+            if index in shards:
+                raise UserError(f"{path}: {shards[index]} and {name} are the same shard; keep one")
+            shards[index] = name
     if not found:
         raise UserError(f"{path}: holds no TFRecords (*-rNN.tfrecords*); {remedy}")
     return {side: _one_set(path, side, sets, remedy) for side, sets in found.items()}
@@ -57,13 +75,87 @@ def _one_set(path, side, sets, remedy):
     return [shards[index] for index in sorted(shards)]
 
 
-def shard_order(names):
-    """Sort shard names as the images are dealt out to them; other names are left out."""
-    matches = [(name, _SHARD.search(name)) for name in names]
-    return sorted(
-        (name for name, match in matches if match),
-        key=lambda name: tuple(int(group or 0) for group in _SHARD.search(name).groups()),
+def read_info(path, remedy="prepare the set again"):
+    """The contents of a dataset.json, checked; None if there is no such file.
+
+    Raises:
+        UserError: it does not have the form that is written.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_info(data, path, remedy)
+
+
+def parse_info(data, path, remedy="prepare the set again"):
+    """The bytes of a dataset.json => a dict with a "ratio", "files" and the like that are right."""
+    try:
+        info = json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON: {error}; {remedy}") from error
+    if not isinstance(info, dict):
+        raise UserError(f"{path}: must be an object {{...}}; {remedy}")
+    for key, (is_right, rule) in _INFO_RULES.items():
+        if key in info and not is_right(info[key]):
+            found = json.dumps(info[key])
+            found = found if len(found) < 50 else f"{found[:50]}..."
+            raise UserError(f"{path}: {key} must be {rule}, found {found}; {remedy}")
+    return info
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def _are_files(value):
+    """{name: {"bytes": size, "crc32": checksum}}."""
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict)
+        and _is_count(entry.get("bytes"))
+        and isinstance(entry.get("crc32", ""), str)
+        for entry in value.values()
     )
+
+
+_INFO_RULES = {
+    "ratio": (lambda value: type(value) in (int, float) and 0 < value <= 1, "from 0 to 1"),
+    "files": (_are_files, 'an object of {"bytes": ..., "crc32": ...}'),
+    "num_images": (_is_count, "a number"),
+    "resolution": (_is_count, "a number"),
+    "recipe": (lambda value: isinstance(value, dict), "an object"),
+}
+
+
+def are_dealt(lengths):
+    """Whether shards of these lengths can have got their images in turn."""
+    total, shards = sum(lengths), len(lengths)
+    return all(
+        length == (total - index + shards - 1) // shards for index, length in enumerate(lengths)
+    )
+
+
+def find_labels(names):
+    """The name of the file with the labels among others; None if there is none."""
+    names = sorted(name for name in names if name.endswith(".labels"))
+    return names[0] if names else None
+
+
+def check_labels(labels, count, is_dealt, path, remedy):
+    """Raise UserError unless labels can belong to ``count`` images."""
+    if labels.ndim != 2 or len(labels) != count:
+        raise UserError(
+            f"{path}: labels of shape {list(labels.shape)} do not fit {count} images; {remedy}"
+        )
+    if labels.dtype.kind not in "fiub":
+        raise UserError(f"{path}: labels are {labels.dtype}, not numbers; {remedy}")
+    if labels.shape[1] and not is_dealt:
+        raise UserError(
+            f"{path}: the shards differ in length, so labels cannot be matched to images; {remedy}"
+        )
 
 
 class RecordSet:
@@ -92,12 +184,8 @@ class RecordSet:
         self._count = sum(len(file) for file in self.files)
         if not self._count:
             raise UserError(f"{path}: the shards are empty; {remedy}")
-        shards = len(self.files)
         # False for sets whose shards were filled otherwise; then labels cannot be matched.
-        self.is_dealt = all(
-            len(file) == (self._count - index + shards - 1) // shards
-            for index, file in enumerate(self.files)
-        )
+        self.is_dealt = are_dealt([len(file) for file in self.files])
         self.shape = self.files[0].image(0).shape
         if max(self.shape[1:]) != (resolution or max(self.shape[1:])):
             found = f"images of {self.shape[1]}x{self.shape[2]} under the name of {resolution}"
@@ -138,24 +226,15 @@ class RecordSet:
 
     def labels(self):
         """The labels, memory-mapped float32 [num images, label size]; None if there are none."""
-        names = sorted(name for name in os.listdir(self.path) if name.endswith(".labels"))
-        if not names:
+        name = find_labels(os.listdir(self.path))
+        if name is None:
             return None
-        path = os.path.join(self.path, names[0])
+        path = os.path.join(self.path, name)
         try:
             labels = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{path}: cannot be read as labels: {error}") from error
-        if labels.ndim != 2 or len(labels) != self._count:
-            raise UserError(
-                f"{path}: labels of shape {list(labels.shape)} do not fit {self._count} images; "
-                f"{self._remedy}"
-            )
-        if labels.shape[1] and not self.is_dealt:
-            raise UserError(
-                f"{self.path}: the shards differ in length, so labels cannot be matched to images; "
-                f"{self._remedy}"
-            )
+        check_labels(labels, self._count, self.is_dealt, path, self._remedy)
         return labels
 
     def close(self):

@@ -33,6 +33,12 @@ def png(image):
     return file.getvalue()
 
 
+def npy_bytes(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 @pytest.fixture
 def members(images):
     """{path: bytes}: pictures in two classes, in sorted order of their paths."""
@@ -190,6 +196,83 @@ def test_published_sets_keep_their_labels_when_resharded(set_name, data_dir, tmp
     for index in range(20):
         assert (found[index] == before.image(index)).all()
         assert (labels[index] == before.label(index)).all()
+
+
+@pytest.mark.parametrize("set_name", ["gansformer_npy_labels", "stylegan2_hdf5_labels"])
+def test_zipped_sets_keep_their_labels(set_name, data_dir, tmp_path):
+    before = Dataset(data_dir / "tfrecords" / set_name)
+    path = shutil.make_archive(str(tmp_path / "set"), "zip", str(data_dir / "tfrecords"), set_name)
+    found, labels = prepare("out", path, tmp_path, "--shards-num", 3)
+    assert labels.shape == (20, 5)
+    for index in range(20):
+        assert (found[index] == before.image(index)).all()
+        assert (labels[index] == before.label(index)).all()
+    _, labels = prepare("none", path, tmp_path, "--labels", "none")
+    assert labels.shape == (20, 0)
+
+
+def rezip(path, change):
+    """Write an archive anew with the members, {name: bytes}, as ``change`` has left them."""
+    with zipfile.ZipFile(str(path)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(str(path), "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return str(path)
+
+
+def test_a_zipped_sets_ratio_is_kept(sources, tmp_path):
+    def narrow(members):
+        info = json.loads(members["records/dataset.json"].decode())
+        members["records/dataset.json"] = json.dumps(dict(info, ratio=0.75)).encode()
+
+    prepare("out", rezip(sources["zipped records"](), narrow), tmp_path)
+    assert Dataset(tmp_path / "out").ratio == 0.75
+
+
+def damage(**changes):
+    """A change for rezip; None removes a member."""
+
+    def change(there):
+        for end, data in changes.items():
+            names = [name for name in there if name.endswith(end.replace("__", "."))]
+            for name in names or [f"records/{end.replace('__', '.')}"]:
+                there.pop(name, None)
+                if data is not None:
+                    there[name] = data
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"r04__tfrecords2of5": None}, r"shards \[2\] of 5 are missing at resolution 16"),
+        ({"r02__tfrecords2of5": None}, r"shards \[2\] of 5 are missing at resolution 4"),
+        ({"other-r04__tfrecords2of5": b""}, "are the same shard; keep one"),
+        ({"other-r04__tfrecords": b""}, "belong to different sets"),
+        ({f"r04__tfrecords{i}of5": b"" for i in range(1, 6)}, "resolution 16 are empty"),
+        ({"dataset__json": b"[]"}, "dataset.json: must be an object"),
+        ({"dataset__json": b"{"}, "dataset.json: is not JSON"),
+        ({"x-rxx__labels": b""}, "rxx.labels: cannot be read as labels"),
+        ({"x-rxx__labels": npy_bytes(np.zeros([11, 2], "<f4"))}, "do not fit 12 images"),
+        ({"x-rxx__labels": npy_bytes(np.full([12, 2], "a"))}, "not numbers"),
+    ],
+)
+def test_faulty_zipped_sets_are_refused(changes, message, sources, tmp_path):
+    path = rezip(sources["zipped records"](), damage(**changes))
+    with pytest.raises(UserError, match=message) as error:
+        open_source(path).own_labels()
+    assert path in str(error.value) and "\n" not in str(error.value)
+
+
+def test_hidden_members_of_a_zip_are_no_shards(sources, images, tmp_path):
+    def change(members):
+        members["__MACOSX/records/._records-r04.tfrecords1of5"] = b"no shard"
+
+    found, _ = prepare("out", rezip(sources["zipped records"](), change), tmp_path)
+    assert (found == images).all()
 
 
 LABEL_FILES = {
