@@ -102,7 +102,7 @@ class Projection:
     def _without_x(self, keys):
         """Two factors, [N, M * T, P + 1] and [1, F or 1, P + 1], of what does not depend on x."""
         position = _through(keys, tf.expand_dims(self.bias, 2))  # [N, M * T, 1]
-        pos = tf.ones([1 if self.pos is None else self.num_positions, 1])
+        pos = tf.ones([1 if self.pos is None else self.num_positions, 1], self.x.dtype)
         if self.pos is not None:
             position = tf.concat([_through(keys, self.position), position], axis=2)
             pos = tf.concat([self.pos, pos], axis=1)

@@ -316,8 +316,8 @@ def _sum_neighbours(taps, num_out):
     one, rgb = np.eye(3), np.eye(num_out)
     along_x = [np.kron(np.kron(one, one[:, [x]]), rgb) for x in range(3)]  # [9 * R, 3 * R]
     along_y = [np.kron(one[:, [y]], rgb) for y in range(3)]  # [3 * R, R]
-    sums = _conv2d(taps, tf.constant(np.stack(along_x)[np.newaxis], tf.float32))
-    return _conv2d(sums, tf.constant(np.stack(along_y)[:, np.newaxis], tf.float32))
+    sums = _conv2d(taps, tf.constant(np.stack(along_x)[np.newaxis], taps.dtype))
+    return _conv2d(sums, tf.constant(np.stack(along_y)[:, np.newaxis], taps.dtype))
 
 
 def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):

@@ -7,9 +7,12 @@ Differs from the published code, unless ``published`` is set: the global latent 
 the others; self-attention of the latents does not need the residual form; labels work.
 """
 
+from types import SimpleNamespace
+
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.tflib.precision import double_precision
 from training.attention import Dropout, attention_layer
 from training.latent_image import latent_block
 from training.layers import dense_layer
@@ -81,29 +84,44 @@ def mapping(
     Returns:
       w [N, K, D], or [N, K, L, D] with ``num_broadcast``.
     """
+    opt = SimpleNamespace(**locals())
     num_latents = components_num + (1 if transformer else 0)
     z.set_shape([None, num_latents, z_dim])
     c.set_shape([None, c_dim])
-    net_dim = mapping_dim or w_dim
-    pos = _latent_positions(use_pos, ltnt_pos, components_num, w_dim, is_template_graph)
-    x = z
-    if c_dim:
-        x = concat_labels(x, c, c_dim, z_dim)
+    # Images of published networks react so strongly to w that rounding in here would show.
+    precise = published and not attention_dropout
+    with double_precision(precise, opt, "z c ltnt_pos component_mask"):
+        w = _map(opt)
+    return tf.identity(tf.cast(w, tf.float32), name="dlatents_out")
+
+
+def _map(opt):
+    """What :func:`mapping` returns, given its arguments."""
+    x = opt.z
+    net_dim = opt.mapping_dim or opt.w_dim
+    pos = _latent_positions(opt)
+    if opt.c_dim:
+        x = concat_labels(x, opt.c, opt.c_dim, opt.z_dim)
     # A residual block needs an input of its own width.
-    if mapping_dim or (mapping_resnet and x.shape.as_list()[2] != net_dim):
+    if opt.mapping_dim or (opt.mapping_resnet and x.shape.as_list()[2] != net_dim):
         x = dense_layer(x, net_dim, name="map_start")
-        if pos is not None and mapping_dim:
+        if pos is not None and opt.mapping_dim:
             pos = dense_layer(pos, net_dim, name="map_pos")
 
     mlp = MappingLayers(
-        mapping_num_layers, mapping_nonlinearity, mapping_lrmul, mapping_resnet, net_dim
+        opt.mapping_num_layers,
+        opt.mapping_nonlinearity,
+        opt.mapping_lrmul,
+        opt.mapping_resnet,
+        net_dim,
     )
     g = None
-    if transformer:
-        x, g = tf.split(x, [components_num, 1], axis=1)
-    if normalize_latents:
+    if opt.transformer:
+        x, g = tf.split(x, [opt.components_num, 1], axis=1)
+    if opt.normalize_latents:
         x = normalize(x)
-        g = g if g is None or published else normalize(g)
+        g = g if g is None or opt.published else normalize(g)
+    rng = random_source(opt.rng, opt.z)
 
     def self_attention(x, i):
         with tf.variable_scope(f"AttLayer_{i}"):
@@ -111,29 +129,29 @@ def mapping(
                 x,
                 x,
                 net_dim,
-                num_heads,
+                opt.num_heads,
                 x_pos=pos,
                 y_pos=pos,
-                x_gate=ltnt_gate,
-                y_gate=ltnt_gate,
-                mask=component_mask,
-                dropout=Dropout(attention_dropout, random_source(rng, z), f"mapping/{i}"),
+                x_gate=opt.ltnt_gate,
+                y_gate=opt.ltnt_gate,
+                mask=opt.component_mask,
+                dropout=Dropout(opt.attention_dropout, rng, f"mapping/{i}"),
             ).apply()
 
-    sees_others = mapping_ltnt2ltnt and (mapping_resnet or not published)
-    if mapping_shared_dim:
-        x = _shared(x, mapping_shared_dim, mlp, sees_others)
+    sees_others = opt.mapping_ltnt2ltnt and (opt.mapping_resnet or not opt.published)
+    if opt.mapping_shared_dim:
+        x = _shared(x, opt.mapping_shared_dim, mlp, sees_others)
     else:
         x = mlp(x, self_attention if sees_others else None)
     if g is not None:
         with tf.variable_scope("global"):
             g = mlp(g[:, 0])[:, tf.newaxis]
         x = tf.concat([x, g], axis=1)
-    if mapping_dim:
-        x = dense_layer(x, w_dim, name="map_end")
-    if num_broadcast:
-        x = tf.tile(x[:, :, tf.newaxis], [1, 1, num_broadcast, 1])
-    return tf.identity(x, name="dlatents_out")
+    if opt.mapping_dim:
+        x = dense_layer(x, opt.w_dim, name="map_end")
+    if opt.num_broadcast:
+        x = tf.tile(x[:, :, tf.newaxis], [1, 1, opt.num_broadcast, 1])
+    return x
 
 
 def concat_labels(x, c, c_dim, dim):
@@ -141,7 +159,7 @@ def concat_labels(x, c, c_dim, dim):
     with tf.variable_scope("LabelConcat"):
         init = tf.initializers.random_normal()
         w = tf.get_variable("weight", shape=[c_dim, dim], initializer=init)
-    y = tf.matmul(tf.cast(c, tf.float32), w)
+    y = tf.matmul(tf.cast(c, w.dtype), w)
     if x.shape.ndims == 3:
         y = tf.tile(y[:, tf.newaxis], [1, x.shape.as_list()[1], 1])
     return tf.concat([x, y], axis=-1)
@@ -152,15 +170,15 @@ def normalize(x):
     return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
 
 
-def _latent_positions(use_pos, ltnt_pos, num, dim, is_template_graph):
+def _latent_positions(opt):
     """The encoding of the components, or None."""
-    if not use_pos:
+    if not opt.use_pos:
         return None
-    if ltnt_pos is None:
-        if not is_template_graph:
+    if opt.ltnt_pos is None:
+        if not opt.is_template_graph:
             raise ValueError("use_pos=True needs ltnt_pos; the outer generator binds it")
-        return tf.zeros([num, dim])
-    return ltnt_pos
+        return tf.zeros([opt.components_num, opt.w_dim], opt.z.dtype)
+    return opt.ltnt_pos
 
 
 class MappingLayers:

@@ -32,13 +32,21 @@ class GridEncodings:
       pos_init: "uniform" over [0, 1) or "normal"; of the trainable kinds.
       directions: along how many directions "sinus" and "linear" measure.
       published: take sinusoids over [-1, 1].
+      dtype: of the encodings.
 
     Raises:
       ValueError: unknown kind, or a width that the kind cannot have.
     """
 
     def __init__(
-        self, max_log2, dim, pos_type="sinus", pos_init="uniform", directions=2, published=False
+        self,
+        max_log2,
+        dim,
+        pos_type="sinus",
+        pos_init="uniform",
+        directions=2,
+        published=False,
+        dtype=tf.float32,
     ):
         if pos_type not in POS_TYPES:
             hint = closest(pos_type, POS_TYPES) or f"there are {', '.join(POS_TYPES)}"
@@ -47,7 +55,7 @@ class GridEncodings:
             raise ValueError(f"pos_init={pos_init!r} is none of {', '.join(INITIALIZERS)}")
         _check_width(dim, pos_type, directions)
         self.dim, self.pos_type, self.directions = dim, pos_type, directions
-        self.published = published
+        self.published, self.dtype = published, dtype
         self._variables = [self._create(2**r, r, pos_init) for r in range(max_log2 + 1)]
         self._encodings = {}
 
@@ -79,7 +87,7 @@ class GridEncodings:
             return _outer_concat(variables["x_emb"], variables["y_emb"])
         lines = _lines(size, self.directions)
         if self.pos_type == "linear":
-            lines = tf.cast(tf.stack(lines, axis=-1), tf.float32)  # [H, W, directions]
+            lines = tf.cast(tf.stack(lines, axis=-1), self.dtype)  # [H, W, directions]
             grid = lines[..., np.newaxis] * variables["emb"]
             return tf.reshape(grid, [size, size, self.dim])
         if self.directions == 2:  # columns and rows: no need of a constant of the full size
@@ -94,7 +102,7 @@ class GridEncodings:
         step = 2 * self.directions
         waves = unit / 10000.0 ** (step * np.arange(self.dim // step) / self.dim)
         angle = line[..., tf.newaxis] * waves
-        return tf.cast(tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1), tf.float32)
+        return tf.cast(tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1), self.dtype)
 
 
 def _check_width(dim, pos_type, directions):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.tflib.precision import double_precision
 from training.positional import GridEncodings
 from training.synthesis_graph import (
     SynthesisGraph,
@@ -148,11 +149,20 @@ def synthesis(
         if not is_template_graph:
             raise ValueError("use_pos=True needs ltnt_pos; the outer generator binds it")
         opt.ltnt_pos = tf.zeros([components_num, w_dim])
-    pos_width = pos_dim or w_dim
-    grids = GridEncodings(
-        log2_resolution(resolution), pos_width, pos_type, pos_init, pos_directions_num, published
-    )
-    graph = SynthesisGraph(opt, ws, grids)
-    images = tf.identity(graph.images(), name="images_out")
-    found = [] if maps == "none" else graph.maps()
-    return (images, *output_maps(found, resolution, maps))
+    # The k-means steps of these amplify rounding from layer to layer.
+    amplifies = published and kmeans and (iterative or kmeans_iters > 1) and not attention_dropout
+    with double_precision(amplifies, opt, "ws ltnt_pos component_mask"):
+        grids = GridEncodings(
+            log2_resolution(resolution),
+            pos_dim or w_dim,
+            pos_type,
+            pos_init,
+            pos_directions_num,
+            published,
+            opt.ws.dtype,
+        )
+        graph = SynthesisGraph(opt, opt.ws, grids)
+        images = graph.images()
+        found = [] if maps == "none" else graph.maps()
+    images = tf.identity(tf.cast(images, tf.float32), name="images_out")
+    return (images, *output_maps([tf.cast(x, tf.float32) for x in found], resolution, maps))

@@ -168,7 +168,7 @@ class SynthesisGraph:
         noise = None
         if self.opt.local_noise:
             strength, noise = noise_strength(), self._noise(r, i, site)
-            noise = None if noise is None else noise * strength
+            noise = None if noise is None else tf.cast(noise, strength.dtype) * strength
         act, bias = self.opt.nonlinearity, get_bias(self._features(r))
         return Tail(scale, noise, bias, act, total_gain(act, gain))
 

@@ -7,6 +7,8 @@ Its range is that of float32, so losses need no scaling. (float16 is no choice: 
 
 from __future__ import annotations
 
+import contextlib
+
 from dnnlib.errors import UserError, closest
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
 from dnnlib.tflib.native import build
@@ -48,3 +50,27 @@ def set_precision(choice: str) -> None:
 def convolution_dtype(x):
     """In what a convolution of ``x`` multiplies: only float32 tensors are ever rounded."""
     return _dtype if x.dtype == tf.float32 else x.dtype
+
+
+@contextlib.contextmanager
+def double_precision(active, holder, names):
+    """Within this context variables, which stay float32, are read as float64.
+
+    Args:
+      active: False does nothing.
+      holder: object whose tensors are cast to float64.
+      names: of its attributes, which may be None, separated by spaces.
+    """
+    if not active:
+        yield
+        return
+    for name in names.split():
+        if getattr(holder, name) is not None:
+            setattr(holder, name, tf.cast(getattr(holder, name), tf.float64))
+
+    def widened(getter, *args, **kwargs):
+        return tf.cast(getter(*args, **kwargs), tf.float64)
+
+    scope = tf.get_variable_scope()
+    with tf.variable_scope(scope, custom_getter=widened, auxiliary_name_scope=False):
+        yield
