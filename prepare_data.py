@@ -198,12 +198,28 @@ def prepare_scenes(args, options):
     prepare(source, os.path.join(args.data_dir, "scenes"), recipe, **options)
 
 
+def check_not_inside(path, folder, task):
+    """Raise UserError if pictures lie in the folder of the set that is to be made of them.
+
+    Its files are replaced at the end, so they would be lost halfway.
+    """
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    if os.path.commonpath([path, folder]) == folder:
+        raise UserError(
+            f"--images-dir {path}: lies in the folder of --task {task} itself, which would be "
+            "replaced; give another --task name, or another --data-dir"
+        )
+
+
 def prepare_task(args, options):
     """Do --task."""
+    folder = os.path.join(args.data_dir, args.task)
+    if args.format != "tfds":
+        check_not_inside(args.images_dir, folder, args.task)
     source = open_source(args.images_dir, args.format)
     prepare(
         source,
-        os.path.join(args.data_dir, args.task),
+        folder,
         recipe_of(args),
         labels=labels_of(source, args.labels),
         strict=bool(args.strict),

@@ -171,6 +171,24 @@ def test_sets_of_other_tools_are_not_replaced_unasked(folder, data_dir, tmp_path
     assert "TFRecords of another tool" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("below", ["", "a-r05.tfrecords1of1", "pictures"])
+def test_a_set_is_not_made_of_itself(folder, tmp_path, capsys, below):
+    argv = ("--task", "a", "--data-dir", tmp_path / "link")
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sets")
+    run(*argv, "--images-dir", folder)
+    shutil.copytree(str(folder), str(tmp_path / "sets/a/pictures"))
+    before = contents(tmp_path / "sets/a")
+    path = tmp_path / "sets/a" / below
+    assert run(*argv, "--images-dir", path, "--shards-num", 2, "--overwrite") == 2
+    error = capsys.readouterr().err
+    assert "lies in the folder of --task a itself" in error and error.count("\n") == 1
+    assert contents(tmp_path / "sets/a") == before
+    argv = ("--task", "ab", "--data-dir", tmp_path / "link", "--shards-num", 2)
+    assert run(*argv, "--images-dir", path) == 0
+    assert (stored(tmp_path / "sets/ab") == pixels_of(folder)).all()
+
+
 # Bad pictures
 
 
