@@ -139,7 +139,7 @@ GROUPS = {
         Flag("batch-size",         "loop.batch_size",                      count(),   "images in a step, over all GPUs"),
         Flag("batch-gpu",          "loop.batch_gpu",                       count(),   "images at once on a GPU, gradients are accumulated; chosen by the resolution if not given"),
         Flag("seed",               "loop.seed",                            count(0),  "seed of everything random"),
-        Flag("precision",          "loop.precision",                       one_of("float32", "bfloat16"), "of convolutions in training; variables and all else are float32"),
+        Flag("precision",          "loop.precision",                       one_of("float32", "tf32", "bfloat16"), "of training: tf32 rounds factors of products on GPUs, bfloat16 convolutions; variables are float32"),
         Flag("g-loss",             "G_loss.name",                          one_of("logistic_ns", "logistic", "hinge", "wgan"), "loss of the generator"),
         Flag("d-loss",             "D_loss.name",                          one_of("logistic", "hinge", "wgan"), "loss of the discriminator"),
         Flag("d-reg",              "D_reg.name",                           one_of("r1", "r2", "gp", "none", non="none"), "regularizer of the discriminator"),

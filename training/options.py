@@ -45,7 +45,7 @@ class LoopOptions:
     batch_size: int = 32
     batch_gpu: int | None = None  # None = as much as suits the resolution
     seed: int = 0
-    precision: str = "float32"  # of convolutions
+    precision: str = "float32"  # of products
     ema_kimg: float = 10.0  # half-life of the moving average of G
     g_reg: str = "none"  # or "path_length"
     g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)

@@ -49,11 +49,27 @@ with _without_chatter(), warnings.catch_warnings():
 TF_VERSION = tuple(int(part) for part in tf.__version__.split(".")[:2])
 
 
+_configured = False
+
+
 def configure():
     """Choose graph mode with resource variables. May be called any number of times."""
+    global _configured  # noqa: PLW0603 - of the process, as what it stands for
     tf.logging.set_verbosity(tf.logging.ERROR)
     tf.disable_v2_behavior()
     tf.enable_resource_variables()
+    if not _configured:
+        allow_tf32(False)  # "float32" has to mean it
+    _configured = True
+
+
+def allow_tf32(allowed):
+    """Whether GPUs may round the factors of float32 products to 10 bits of mantissa.
+
+    TensorFlow's own default, from 2.4 on, is that they may. Without effect on CPUs.
+    """
+    if TF_VERSION >= (2, 4):
+        tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
 def _has_xla():

@@ -1,8 +1,9 @@
-"""Precision of convolutions: float32, or bfloat16 inputs between float32 variables and results.
+"""Precision of products: float32, or less of it where that is faster; or float64.
 
 With bfloat16 the inputs, filters and results of convolutions, and of their gradients, are rounded
 to 8 bits of mantissa; sums inside a convolution, variables, and all other operations stay float32.
 Its range is that of float32, so losses need no scaling. (float16 is no choice: it would need that.)
+With tf32 a GPU rounds the factors of all products to 10 bits of mantissa on the way, and no more.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from __future__ import annotations
 import contextlib
 
 from dnnlib.errors import UserError, closest
-from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
+from dnnlib.tflib.compat import TF_VERSION, allow_tf32, local_gpu_names, tf
 from dnnlib.tflib.native import build
 
-CHOICES = ("float32", "bfloat16")
-_FIRST_ARCH = 80  # of GPUs that multiply bfloat16
+CHOICES = ("float32", "tf32", "bfloat16")
+_FIRST_ARCH = 80  # of GPUs that multiply tf32 and bfloat16
 
 _dtype = tf.float32
 
 
 def set_precision(choice: str) -> None:
-    """Choose the precision of convolutions in graphs that are built from now on.
+    """Choose the precision in graphs that are built, and sessions that are made, from now on.
 
     Args:
-      choice: "float32" or "bfloat16".
+      choice: "float32", "tf32" or "bfloat16".
 
     Raises:
       UserError: there is no such choice, or this TensorFlow or GPU does not have it.
@@ -32,19 +33,27 @@ def set_precision(choice: str) -> None:
     if choice not in CHOICES:
         hint = closest(choice, CHOICES) or f"choose from {', '.join(CHOICES)}"
         raise UserError(f"--precision {choice}: no such choice; {hint}")
-    if choice == "bfloat16" and local_gpu_names():
-        if TF_VERSION < (2, 0):
-            raise UserError(
-                f"--precision bfloat16: TensorFlow {tf.__version__} has it on a CPU only; use "
-                "float32, a current TensorFlow, or --gpus none"
-            )
-        too_old = [arch for arch in build.visible_cuda_archs() if int(arch) < _FIRST_ARCH]
-        if too_old:
-            raise UserError(
-                f"--precision bfloat16: needs GPUs of sm_{_FIRST_ARCH} or later, this is "
-                f"sm_{too_old[0]}; use float32"
-            )
-    _dtype = tf.as_dtype(choice)
+    if choice != "float32" and local_gpu_names():
+        _check_gpus(choice)
+    elif choice == "tf32":
+        raise UserError("--precision tf32: only GPUs have it, and there is none here; use float32")
+    allow_tf32(choice == "tf32")
+    _dtype = tf.bfloat16 if choice == "bfloat16" else tf.float32
+
+
+def _check_gpus(choice):
+    """Refuse what this TensorFlow, or one of the GPUs, does not have."""
+    if TF_VERSION < (2, 4):
+        raise UserError(
+            f"--precision {choice}: TensorFlow {tf.__version__} does not have it on a GPU; use "
+            "float32, a current TensorFlow, or --gpus none"
+        )
+    too_old = [arch for arch in build.visible_cuda_archs() if int(arch) < _FIRST_ARCH]
+    if too_old:
+        raise UserError(
+            f"--precision {choice}: needs GPUs of sm_{_FIRST_ARCH} or later, this is "
+            f"sm_{too_old[0]}; use float32"
+        )
 
 
 def convolution_dtype(x):

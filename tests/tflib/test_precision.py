@@ -5,7 +5,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.tflib import precision
-from dnnlib.tflib.compat import TF_VERSION, tf
+from dnnlib.tflib.compat import TF_VERSION, configure, tf
 from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 
@@ -33,7 +33,7 @@ def _results(choice, session):
 
 
 def test_bfloat16_is_close_to_float32_and_not_the_same(session):
-    exact, rounded = (_results(choice, session) for choice in precision.CHOICES)
+    exact, rounded = (_results(choice, session) for choice in ("float32", "bfloat16"))
     for one, other in zip(exact, rounded):
         error = np.linalg.norm(one - other) / np.linalg.norm(one)
         assert 1e-5 < error < 0.02
@@ -46,14 +46,15 @@ def test_unknown_precision_names_the_closest():
 
 @pytest.mark.parametrize(
     "version, archs, message",
-    [((1, 15), (), "on a CPU only"), ((2, 16), ("75",), "sm_80 or later, this is sm_75")],
+    [((1, 15), (), "not have it on a GPU"), ((2, 16), ("75",), "sm_80 or later, this is sm_75")],
 )
-def test_gpus_without_bfloat16_are_refused(version, archs, message, monkeypatch):
+@pytest.mark.parametrize("choice", ["bfloat16", "tf32"])
+def test_gpus_without_it_are_refused(choice, version, archs, message, monkeypatch):
     monkeypatch.setattr(precision, "TF_VERSION", version)
     monkeypatch.setattr(precision, "local_gpu_names", lambda: ["/gpu:0"])
     monkeypatch.setattr(precision.build, "visible_cuda_archs", lambda: archs)
-    with pytest.raises(UserError, match=f"--precision bfloat16: .*{message}"):
-        precision.set_precision("bfloat16")
+    with pytest.raises(UserError, match=f"--precision {choice}: .*{message}"):
+        precision.set_precision(choice)
     precision.set_precision("float32")
 
 
@@ -62,3 +63,26 @@ def test_a_gpu_with_bfloat16_is_taken(monkeypatch):
     monkeypatch.setattr(precision, "local_gpu_names", lambda: ["/gpu:0"])
     monkeypatch.setattr(precision.build, "visible_cuda_archs", lambda: ("80", "90"))
     precision.set_precision("bfloat16")
+
+
+def _tf32_is_allowed():
+    return TF_VERSION >= (2, 4) and tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_float32_means_it_on_every_gpu():
+    configure()
+    assert not _tf32_is_allowed()
+
+
+def test_tf32_is_for_gpus(monkeypatch):
+    with pytest.raises(UserError, match="--precision tf32: only GPUs have it"):
+        precision.set_precision("tf32")
+    monkeypatch.setattr(precision, "TF_VERSION", max(TF_VERSION, (2, 16)))
+    monkeypatch.setattr(precision, "local_gpu_names", lambda: ["/gpu:0"])
+    monkeypatch.setattr(precision.build, "visible_cuda_archs", lambda: ("80",))
+    precision.set_precision("tf32")
+    configure()  # once more, as a session does
+    assert _tf32_is_allowed() == (TF_VERSION >= (2, 4))
+    precision.set_precision("float32")
+    assert not _tf32_is_allowed()
+    assert precision.convolution_dtype(tf.zeros([1])) == tf.float32
