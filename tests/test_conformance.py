@@ -79,6 +79,17 @@ def test_snapshot_gives_the_published_outputs(optimized_session, data_dir, name)
     assert max(worst.values()) < TOLERANCE, worst
 
 
+@pytest.mark.parametrize("name", ["head__24_kgan_resnet_r64", "legacy__03_stylegan2_r32"])
+def test_published_networks_without_attention_give_zeros_for_maps(session, data_dir, name):
+    path = data_dir / "conformance" / "networks" / f"{name}.pkl"
+    Gs = tflib.load_networks(str(path), only=-1)
+    z = np.zeros([2, *Gs.input_shape[1:]], np.float32)
+    images, maps = Gs.run(z, None)
+    assert images.shape == (2, *Gs.output_shape[1:])
+    assert maps.tolist() == [0, 0]
+    assert len(Gs.run(z, None, return_ws=True)) == 3
+
+
 def test_minibatch_groups_follow_the_batch_size(optimized_session, data_dir):
     """Scores of eight samples in batches of four are those of two batches, not of one."""
     path = data_dir / "conformance" / "networks" / "legacy__03_stylegan2_r32"

@@ -105,8 +105,8 @@ def generator(
       is_validation: use the truncation of validation.
 
     Returns:
-      images [N, num_channels, H, W]; with ``transformer`` also the attention maps; with
-      ``return_ws`` also ws [N, K, L, D].
+      images [N, num_channels, H, W]; with ``transformer`` also the attention maps, and zeros [N] in
+      their place if a published network has none; with ``return_ws`` also ws [N, K, L, D].
     """
     if published not in PUBLISHED:
         raise ValueError(f"published={published!r} is none of {PUBLISHED}")
@@ -177,6 +177,8 @@ def generator(
     images, *found = components.synthesis.get_output_for(ws, return_as_list=True, **options)
     outputs = [tf.identity(images, name="images_out")]
     outputs += [tf.identity(x, name=x.op.name.split("/")[-1]) for x in found]
+    if published and not transformer and maps == "image":
+        outputs.append(tf.zeros([tf.shape(ws)[0]], name="no_maps_out"))
     if return_ws or return_dlatents:
         outputs.append(ws)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
