@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from datasets_tool.images import UnreadableImageError, to_picture
-from datasets_tool.labels import Labels, from_array
+from datasets_tool.labels import from_array, from_numbers
 from datasets_tool.source import Source, file_fingerprint
 from dnnlib.errors import UserError
 
@@ -159,8 +159,9 @@ class TfdsSource(Source):
         """The feature ``label``, if there is one."""
         if "label" not in self._builder.info.features:
             return None
-        values = [int(example["label"]) for example in self._examples()]
-        return Labels(np.eye(self._builder.info.features["label"].num_classes, dtype="<f4")[values])
+        values = np.array([int(example["label"]) for example in self._examples()])
+        classes_num = self._builder.info.features["label"].num_classes
+        return from_numbers(values, f"{self.description}: label", classes_num=classes_num)
 
     def fingerprint(self):
         """Name, version and split."""

@@ -50,7 +50,7 @@ def _choose_resolution(source, recipe, strict):
     return recipe
 
 
-def _check_room(folder, source, recipe, done):
+def _check_room(folder, source, recipe, labels, done):
     """Refuse before the work what would fill the disk."""
     count = min(len(source), recipe.max_images or len(source)) - done
     size = 3 * recipe.resolution**2 * (4 / 3 if recipe.multi_resolution else 1) + 100
@@ -58,6 +58,7 @@ def _check_room(folder, source, recipe, done):
         int(np.prod(layout[1])) if layout else 1000
         for layout in source.side_files(recipe.resolution).values()
     )
+    size += 4 * labels.size if labels else 0
     free = shutil.disk_usage(folder).free
     if count * size > free:
         raise UserError(
@@ -148,7 +149,7 @@ def prepare(
         if writer.is_resumed:
             log(f"{folder}: goes on after {writer.written} images")
         if not writer.is_finished:
-            _check_room(folder, source, recipe, writer.written)
+            _check_room(folder, source, recipe, labels, writer.written)
             _write_images(source, recipe, writer, labels, strict, workers or os.cpu_count() or 1)
         info = writer.finish(_describe(source, recipe, whole_recipe, labels, writer))
     finally:

@@ -14,7 +14,7 @@ import numpy as np
 from datasets_tool.archives import open_zip
 from datasets_tool.arrays import as_rgb, optional_package
 from datasets_tool.images import UnreadableImageError, decode
-from datasets_tool.labels import Labels
+from datasets_tool.labels import from_rows
 from datasets_tool.source import Source, file_fingerprint
 from dnnlib.crc32c import masked_crc32c
 from dnnlib.errors import UserError
@@ -66,9 +66,26 @@ class LmdbSource(Source):
                 )
             except lmdb.Error as error:
                 raise UserError(f"{self.path}: cannot be opened as LMDB: {error}") from error
+            self._check_whole(database)
             self._database = database
             self._transaction = database.begin(buffers=True)
         return self._transaction
+
+    def _data_file(self):
+        return os.path.join(self.path, "data.mdb") if os.path.isdir(self.path) else self.path
+
+    def _check_whole(self, database):
+        """Raise UserError if pages are missing at the end: to touch one would kill the process.
+
+        The two numbers come from the first pages, which opening has read already.
+        """
+        need = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+        have = os.path.getsize(self._data_file())
+        if have < need:
+            database.close()
+            raise UserError(
+                f"{self.path}: the database is cut short: {have} of {need} bytes; fetch it again"
+            )
 
     def __getstate__(self):
         return dict(self.__dict__, _transaction=None, _database=None)
@@ -95,8 +112,7 @@ class LmdbSource(Source):
 
     def fingerprint(self):
         """That of the data file."""
-        data = os.path.join(self.path, "data.mdb") if os.path.isdir(self.path) else self.path
-        return file_fingerprint(data)
+        return file_fingerprint(self._data_file())
 
 
 class RecordsSource(Source):
@@ -143,7 +159,9 @@ class RecordsSource(Source):
     def own_labels(self):
         """Those beside the shards."""
         labels = self._set.labels() if os.path.isdir(self.path) else None
-        return None if labels is None or not labels.shape[1] else Labels(labels)
+        if labels is None or not labels.shape[1]:
+            return None
+        return from_rows(labels, f"{self.path}: labels")
 
     def fingerprint(self):
         """Those of all shards."""
@@ -200,7 +218,7 @@ class ZippedRecordsSource(Source):
             labels = self._read(archive, self._labels_name, _parse_labels)
         name = f"{self.path}: {self._labels_name}"
         check_labels(labels, self._count, self._is_dealt, name, _FETCH_AGAIN)
-        return Labels(labels) if labels.shape[1] else None
+        return from_rows(labels, name) if labels.shape[1] else None
 
     def _records(self, archive):
         """Yield (shard, data and footer) of all records, from the shards in turn."""

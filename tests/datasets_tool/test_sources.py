@@ -3,8 +3,10 @@
 import io
 import json
 import shutil
+import subprocess
 import sys
 import tarfile
+import tracemalloc
 import types
 import zipfile
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 import prepare_data
 from datasets_tool import arrays
+from datasets_tool import labels as labels_module
 from datasets_tool.formats import open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
@@ -303,7 +306,22 @@ def test_an_npy_of_class_numbers(sources, tmp_path):
 
 def test_bad_labels_are_refused(sources, members, tmp_path, capsys):
     path = sources["folder"]()
-    np.save(str(tmp_path / "short.npy"), np.zeros(5, int))
+    rows = {
+        "short": np.zeros(5, int),
+        "zero_dim": np.array(5),
+        "text": np.full([COUNT, 2], "a"),
+        "nan": np.where(np.arange(COUNT) == 7, np.nan, 0)[:, None],
+        "huge": np.full([COUNT, 2], 1e300),
+        "no_columns": np.zeros([COUNT, 0]),
+        "far": np.arange(COUNT) * 10**9,
+        "negative": np.arange(COUNT) - 1,
+        "fractions": np.zeros([COUNT]),
+    }
+    for name, array in rows.items():
+        np.save(str(tmp_path / f"{name}.npy"), array)
+    np.savez(str(tmp_path / "several.npy"), rows["short"])
+    shutil.move(str(tmp_path / "several.npy.npz"), str(tmp_path / "several.npy"))
+    (tmp_path / "zero_bytes.npy").write_bytes(b"")
     files = {
         "missing.json": json.dumps(dict.fromkeys(list(members)[:-2], 1)),
         "mixed.json": json.dumps({k: [1, "a"][i % 2] for i, k in enumerate(members)}),
@@ -311,6 +329,16 @@ def test_bad_labels_are_refused(sources, members, tmp_path, capsys):
         "broken.json": "{",
         "null.json": json.dumps({"labels": None}),
         "short.csv": "a.png",
+        "text.json": json.dumps({k: [0, "1"] for k in members}),
+        "nested.json": json.dumps({k: [[1], [2]] for k in members}),
+        "ragged_deep.json": json.dumps({k: [[1], [2, 3]] for k in members}),
+        "empty.json": json.dumps({k: [] for k in members}),
+        "nan.json": json.dumps({k: [0.5, float("nan")] for k in members}),
+        "big.json": json.dumps({k: [1, 10**400] for k in members}),
+        "far.json": json.dumps({k: 10**9 * i for i, k in enumerate(members)}),
+        "farther.json": json.dumps(dict.fromkeys(members, 1 << 60)),
+        "far.csv": "\n".join(f"{k},{10**9 * i}" for i, k in enumerate(members)),
+        "nan.csv": "\n".join(f"{k},0,inf" for k in members),
         "what.txt": "",
     }
     for name, text in files.items():
@@ -323,6 +351,26 @@ def test_bad_labels_are_refused(sources, members, tmp_path, capsys):
         "null.json": "null",
         "short.csv": "has no label",
         "what.txt": "must be none, folders, or a .json",
+        "text.json": "must be finite numbers; that of set/ant/00.png holds '1'",
+        "nested.json": "must be finite numbers; that of set/ant/00.png holds [1]",
+        "ragged_deep.json": "must be finite numbers",
+        "empty.json": "empty vectors; leave them out with --labels none",
+        "nan.json": "must be finite numbers; that of set/ant/00.png holds [0.5, nan]",
+        "big.json": "must be finite numbers",
+        "far.json": "11000000001 classes; at most 32768",
+        "farther.json": "classes; at most 32768",
+        "far.csv": "11000000001 classes; at most 32768",
+        "nan.csv": "must be finite numbers",
+        "text.npy": "labels must be numbers, found <U1",
+        "nan.npy": "must be finite numbers; row 7 is not",
+        "huge.npy": "must be finite numbers; row 0 is not",
+        "no_columns.npy": "empty vectors",
+        "far.npy": "11000000001 classes; at most 32768",
+        "negative.npy": "integers from 0 up, found -1",
+        "fractions.npy": "class numbers must be integers from 0 up",
+        "several.npy": "is an archive of arrays",
+        "zero_bytes.npy": "cannot be read",
+        "zero_dim.npy": "holds labels [] for 12 images",
         "short.npy": "holds labels [5] for 12 images",
         "nowhere.json": "cannot be read",
     }
@@ -331,6 +379,40 @@ def test_bad_labels_are_refused(sources, members, tmp_path, capsys):
         assert run(*argv, "--labels", tmp_path / name) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, name
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(sources, members, tmp_path):
+    for name in ("plain.csv", "header.csv", "ada.json"):
+        text = LABEL_FILES[name](members)
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        argv = ("--labels", tmp_path / name, "--overwrite")
+        _, labels = prepare("out", sources["zip"](), tmp_path, *argv)
+        assert (labels == np.eye(3)[np.arange(COUNT) % 3]).all()
+
+
+def test_many_classes_need_no_table_of_them_all(members):
+    """Two thousand times the labels of 30000 classes, where a table would take 3.6 GB."""
+    numbers = {f"{i}.png": i * 15 for i in range(2000)}
+    tracemalloc.start()
+    table = labels_module._to_labels(numbers, "l.json")
+    array = labels_module.from_numbers(np.arange(2000) * 15, "l.npy")
+    for labels, key in ((table, "7.png"), (array, 7)):
+        row = np.frombuffer(labels.row(key), "<f4")
+        assert labels.size == len(row) == 1999 * 15 + 1 and row[7 * 15] == 1 and row.sum() == 1
+        assert len(labels.fingerprint()) == 32
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_labels_of_records_must_be_finite(sources, tmp_path, capsys):
+    prepare("labelled", sources["folder"](), tmp_path, "--labels", "folders")
+    rows = np.where(np.arange(COUNT) == 4, np.nan, 0).astype("<f4")[:, None]
+    (tmp_path / "labelled/labelled-rxx.labels").write_bytes(npy_bytes(rows))
+    argv = ("--task", "x", "--images-dir", tmp_path / "labelled", "--data-dir", tmp_path)
+    assert run(*argv) == 2
+    error = capsys.readouterr().err
+    assert "must be finite numbers; row 4 is not" in error and error.count("\n") == 1
 
 
 def test_pictures_outside_the_class_folders_are_refused(sources, tmp_path, capsys):
@@ -391,6 +473,25 @@ def test_truncated_containers_are_explained(name, sources, tmp_path, capsys):
     status = run("--task", "x", "--images-dir", path, "--data-dir", tmp_path, "--strict")
     error = capsys.readouterr().err
     assert status == 2 and str(path) in error and error.count("\n") == 1
+
+
+def test_a_truncated_database_is_explained(sources, tmp_path, root):
+    """Wherever the cut is; in processes of their own, as a missing page would kill them."""
+    path = sources["lmdb"]()
+    data = (path / "data.mdb").read_bytes()
+    for name in ("few", "half", "most", "file.mdb"):
+        size = {"few": 5000, "half": len(data) // 2}.get(name, len(data) - 1)
+        folder = tmp_path if name == "file.mdb" else tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / (name if name == "file.mdb" else "data.mdb")).write_bytes(data[:size])
+        argv = ("--task", "x", "--images-dir", tmp_path / name, "--data-dir", tmp_path)
+        command = [sys.executable, "prepare_data.py", *argv, "--workers", "1"]
+        done = subprocess.run(
+            [str(word) for word in command], check=False, cwd=str(root), stderr=subprocess.PIPE
+        )
+        error = done.stderr.decode()
+        assert done.returncode == 2 and error.count("\n") == 1
+        assert f"{tmp_path / name}: the database is cut short: {size} of {len(data)} bytes" in error
 
 
 def test_members_that_climb_out_write_nothing_outside(members, tmp_path):
