@@ -11,7 +11,7 @@ import zipfile
 import zlib
 
 from datasets_tool.images import UnreadableImageError, decode
-from datasets_tool.source import Source, file_fingerprint
+from datasets_tool.source import Source, file_fingerprint, one_line
 from dnnlib.errors import UserError
 
 _COMPRESSED = (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
@@ -64,7 +64,7 @@ class ZipSource(Source):
         try:
             data = self._open_zip.read(key)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise UnreadableImageError(str(error)) from error
+            raise UnreadableImageError(one_line(error)) from error
         except (RuntimeError, NotImplementedError) as error:  # a password, an odd compression
             raise UnreadableImageError(str(error).split(",", maxsplit=1)[0]) from error
         return (*decode(data), {})
@@ -79,7 +79,7 @@ def open_zip(path):
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path}: cannot be opened as a zip archive: {error}") from error
+        raise UserError(f"{path}: cannot be opened as a zip archive: {one_line(error)}") from error
 
 
 class TarSource(Source):
@@ -102,7 +102,7 @@ class TarSource(Source):
                     if member.isfile() and _is_picture(member.name, suffixes)
                 ]
             except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-                raise UserError(f"{path}: the archive is damaged: {error}") from error
+                raise UserError(f"{path}: the archive is damaged: {one_line(error)}") from error
         if not self._members:
             raise _none_found(path, suffixes)
 
@@ -152,4 +152,4 @@ def _open_tar(path, mode):
     try:
         return tarfile.open(path, mode)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise UserError(f"{path}: cannot be opened as a tar archive: {error}") from error
+        raise UserError(f"{path}: cannot be opened as a tar archive: {one_line(error)}") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets_tool.images import UnreadableImageError, to_picture
 from datasets_tool.labels import from_array, from_numbers
-from datasets_tool.source import Source, file_fingerprint
+from datasets_tool.source import Source, file_fingerprint, one_line
 from dnnlib.errors import UserError
 
 
@@ -28,7 +28,7 @@ class _ArraySource(Source):
         self.path, self.description = os.path.abspath(path), path
         self._array = None
         array = self._open()
-        self._count, shape = len(array), array.shape[1:]
+        self._count, shape = len(array) if array.ndim else 0, array.shape[1:]
         known = (1, 3, 4)
         self._channels_last = len(shape) == 3 and shape[0] not in known and shape[2] in known
         if array.dtype != np.uint8 or len(shape) not in (2, 3) or not self._count:
@@ -57,7 +57,7 @@ class _ArraySource(Source):
         try:
             image = np.array(self._array[key])
         except OSError as error:
-            raise UnreadableImageError(str(error)) from error
+            raise UnreadableImageError(one_line(error)) from error
         if image.ndim == 2:
             image = image[np.newaxis]
         elif self._channels_last:
@@ -89,9 +89,13 @@ class NpySource(_ArraySource):
 
     def _open(self):
         try:
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path}: cannot be read as an npy file: {error}") from error
+            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            text = one_line(error)
+            raise UserError(f"{self.path}: cannot be read as an npy file: {text}") from error
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{self.path}: is an archive of arrays, not one; give an npy file")
+        return array
 
 
 class Hdf5Source(_ArraySource):
@@ -102,13 +106,15 @@ class Hdf5Source(_ArraySource):
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be opened as hdf5: {error}") from error
-        names = [name for name in file if name.startswith("data") and len(file[name].shape) > 2]
+            raise UserError(f"{self.path}: cannot be opened as hdf5: {one_line(error)}") from error
+        shapes = {name: getattr(file.get(name), "shape", None) or () for name in file}
+        names = [n for n, shape in shapes.items() if n.startswith("data") and len(shape) > 2]
         if not names:
             raise UserError(
-                f"{self.path}: has no entry 'data...', only {', '.join(file) or 'none'}"
+                f"{self.path}: has no array of images 'data...', only "
+                f"{', '.join(file) or 'nothing'}"
             )
-        return file[max(names, key=lambda name: file[name].shape[-1])]
+        return file[max(names, key=lambda name: shapes[name][-1])]
 
 
 class TfdsSource(Source):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from datasets_tool.images import UnreadableImageError, check_resolution, natural_resolution
 from datasets_tool.pool import Recipe, convert_all
+from datasets_tool.source import printable
 from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
 from dnnlib.util import log
@@ -212,6 +213,7 @@ def _describe(source, recipe, whole_recipe, labels, writer):
     if writer.is_finished:
         return {}
     tally = writer.tally
+    has_names = labels and labels.names is not None
     pixels = writer.written * recipe.resolution**2
     return {
         "name": writer.name,
@@ -222,9 +224,9 @@ def _describe(source, recipe, whole_recipe, labels, writer):
         "shards": recipe.shards_num,
         "multi_resolution": recipe.multi_resolution,
         "label_size": labels.size if labels else 0,
-        "label_names": labels.names if labels else None,
+        "label_names": [printable(name) for name in labels.names] if has_names else None,
         "channel_means": [round(total / pixels, 4) for total in tally["sums"]],
-        "source": source.description,
+        "source": printable(source.description),
         "skipped_num": tally["skipped_num"],
         "skipped": tally["skipped"],
         "notes": tally["notes"],

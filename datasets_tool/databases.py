@@ -15,7 +15,7 @@ from datasets_tool.archives import open_zip
 from datasets_tool.arrays import as_rgb, optional_package
 from datasets_tool.images import UnreadableImageError, decode
 from datasets_tool.labels import from_rows
-from datasets_tool.source import Source, file_fingerprint
+from datasets_tool.source import Source, file_fingerprint, one_line
 from dnnlib.crc32c import masked_crc32c
 from dnnlib.errors import UserError
 from dnnlib.record_set import (
@@ -65,7 +65,9 @@ class LmdbSource(Source):
                     meminit=False,
                 )
             except lmdb.Error as error:
-                raise UserError(f"{self.path}: cannot be opened as LMDB: {error}") from error
+                raise UserError(
+                    f"{self.path}: cannot be opened as LMDB: {one_line(error)}"
+                ) from error
             self._check_whole(database)
             self._database = database
             self._transaction = database.begin(buffers=True)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from datasets_tool.source import one_line
 from dnnlib.errors import UserError
 
 _HEADERS = ("", "file", "file_name", "filename", "image", "image_id", "img", "name", "path")
@@ -101,7 +102,7 @@ def from_file(path, source):
     except OSError as error:
         raise UserError(f"--labels {path}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"--labels {path}: cannot be understood: {error}") from error
+        raise UserError(f"--labels {path}: cannot be understood: {one_line(error)}") from error
     keys = list(source.label_keys())
     missing = [key for key in keys if key not in table]
     if missing:
@@ -118,8 +119,7 @@ def from_array(path, count, places=None):
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"{where}: cannot be read: {text}") from error
+        raise UserError(f"{where}: cannot be read: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise UserError(
             f"{where}: is an archive of arrays; give one array, as numpy.save writes it"

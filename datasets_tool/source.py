@@ -54,7 +54,7 @@ class Source:
 
     def name_of(self, key):
         """The picture's name for messages."""
-        return f"{self.description}: {self.label_key(key)}"
+        return printable(f"{self.description}: {self.label_key(key)}")
 
     def own_labels(self):
         """The Labels that come with the pictures; None if there are none."""
@@ -71,6 +71,16 @@ class Source:
     def side_files(self, resolution):
         """{suffix: (npy dtype, row shape) or None} of files beside the shards."""
         return {}
+
+
+def one_line(error):
+    """What an error says, without line breaks; its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text):
+    """A name of a file, which may be any bytes, as text that can be written anywhere."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def file_fingerprint(path):

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from datasets_tool.images import UnreadableImageError, decode
-from datasets_tool.source import Source
+from datasets_tool.source import Source, printable
 from dnnlib.errors import UserError
 
 # Format name => suffixes of its files.
@@ -69,14 +69,14 @@ class FolderSource(Source):
 
     def name_of(self, key):
         """The whole path."""
-        return os.path.join(self.description, key)
+        return printable(os.path.join(self.description, key))
 
     def fingerprint(self):
         """Hash of all paths, sizes and times."""
         digest = hashlib.md5()
         for path in self._paths:
             status = os.stat(os.path.join(self.folder, path))
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(path) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
         return {"files": len(self._paths), "md5": digest.hexdigest()}
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -442,14 +443,34 @@ def test_arrays_that_are_no_images_are_refused(tmp_path):
     for array in (
         np.zeros([3, 3, 4, 4]),
         np.zeros([5], np.uint8),
+        np.uint8(5),
         np.zeros([0, 3, 4, 4], np.uint8),
     ):
         np.save(str(tmp_path / "a.npy"), array)
         with pytest.raises(UserError, match="not images: uint8"):
             open_source(str(tmp_path / "a.npy"))
-    (tmp_path / "a.npy").write_bytes(b"no array")
-    with pytest.raises(UserError, match="cannot be read as an npy file"):
-        open_source(str(tmp_path / "a.npy"))
+    for data in (b"no array", b""):
+        (tmp_path / "a.npy").write_bytes(data)
+        with pytest.raises(UserError, match="cannot be read as an npy file"):
+            open_source(str(tmp_path / "a.npy"))
+    np.savez(str(tmp_path / "a.npz"), np.zeros([3, 3, 4, 4], np.uint8))
+    with pytest.raises(UserError, match="is an archive of arrays, not one"):
+        open_source(str(tmp_path / "a.npz"), "npy")
+
+
+def test_groups_of_hdf5_are_no_images(images, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(str(tmp_path / "a.h5"), "w") as file:
+        file.create_group("data").create_group("deeper")
+        file["data_number"] = 5
+        file["data_gone"] = h5py.SoftLink("/nowhere")
+        file["data_empty"] = h5py.Empty("f")
+    with pytest.raises(UserError, match=r"no array of images .*, only data, data_empty"):
+        open_source(str(tmp_path / "a.h5"))
+    with h5py.File(str(tmp_path / "a.h5"), "a") as file:
+        file["data16x16"] = images
+    found, _ = prepare("out", tmp_path / "a.h5", tmp_path)
+    assert (found == images).all()
 
 
 # Damaged and hostile archives
@@ -524,8 +545,50 @@ def test_files_that_are_not_what_they_claim(name, tmp_path):
     if name == "data.mdb":
         pytest.importorskip("lmdb")
     (tmp_path / name).write_bytes(b"something else, long enough to have a header" * 20)
-    with pytest.raises(UserError, match=name):
+    with pytest.raises(UserError, match=name) as error:
         open_source(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "npy", "hdf5", "tfrecords", "lmdb"])
+def test_a_folder_is_no_file(kind, tmp_path):
+    (tmp_path / "folder").mkdir()
+    if kind in ("hdf5", "lmdb"):
+        pytest.importorskip({"hdf5": "h5py"}.get(kind, kind))
+    with pytest.raises(UserError, match="folder") as error:
+        open_source(str(tmp_path / "folder"), kind)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_names_may_be_any_bytes(kind, workers, members, images, tmp_path, root):
+    """With the streams that a terminal has, which take no half characters."""
+    folder = tmp_path / "any"
+    for i, data in enumerate([*members.values(), b"no picture"]):
+        path = os.fsencode(str(folder)) + b"/%s\xe4/%02d\xff.png" % (b"ab"[i % 2 : i % 2 + 1], i)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:  # noqa: PTH123 - names of bytes
+            file.write(data)
+    place = folder
+    if kind == "tar":
+        place = shutil.make_archive(str(tmp_path / "any"), "tar", str(folder))
+    argv = ("--task", "x", "--images-dir", place, "--data-dir", tmp_path, "--labels", "folders")
+    command = [sys.executable, "prepare_data.py", *argv, "--workers", workers]
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=str(root),
+        stdout=subprocess.PIPE,
+        env=environment,
+        check=True,
+    )
+    assert r"12\xff.png: " in done.stdout.decode()
+    dataset = Dataset(tmp_path / "x")
+    assert dataset.num_images == COUNT and dataset.info["label_names"] == [r"a\xe4", r"b\xe4"]
+    assert r"12\xff.png" in dataset.info["skipped"][0]
+    found = {dataset.image(i).tobytes(): dataset.label(i).argmax() for i in range(COUNT)}
+    assert found == {image.tobytes(): i % 2 for i, image in enumerate(images)}
 
 
 def test_unknown_files_and_missing_ones(tmp_path):
