@@ -103,12 +103,13 @@ def test_a_size_that_is_known_late(session):
 
 
 @pytest.mark.usefixtures("_native_convolution")
-def test_many_chunks_of_tiles_give_the_filters_gradient(session):
-    """More tiles than one chunk of the gradient has, and channels that fill no panel."""
+@pytest.mark.parametrize("num_in, num_out", [(16, 80), (272, 48)])
+def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, session):
+    """More tiles and channels than one part of the gradient has; channels that fill no panel."""
     rng = np.random.RandomState(2)
-    x = tf.constant(rng.randn(3, 34, 36, 16), tf.float32)
-    dy = tf.constant(rng.randn(3, 34, 36, 80), tf.float32)
-    w = tf.zeros([3, 3, 16, 80])
+    x = tf.constant(rng.randn(3, 34, 36, num_in), tf.float32)
+    dy = tf.constant(rng.randn(3, 34, 36, num_out), tf.float32)
+    w = tf.zeros([3, 3, num_in, num_out])
     (found,) = tf.gradients(calls.conv3x3(x, w), w, dy)
     (wanted,) = tf.gradients(tf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME"), w, dy)
     found, again, wanted = session.run([found, tf.identity(found), wanted])

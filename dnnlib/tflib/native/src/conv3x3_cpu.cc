@@ -188,27 +188,34 @@ inline void along_both(F transform, const V (&in)[FROM][FROM], V (&out)[TO][TO])
   for (int i = 0; i < TO; ++i) transform(half[i], out[i]);
 }
 
-// Transforms of `count` tiles from `place` on: [kPoints, tiles, channels].
+// Channels [begin, end) of `all`.
+struct Channels {
+  int64_t all, begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+// Transforms of `count` tiles from `place` on: [kPoints, tiles, channels.size()].
 template <int SIZE, int BEFORE, class F>
 void transform_tiles(const Conv3x3& p, F transform, const float* x, const float* scale,
-                     int64_t channels, Place place, int64_t count, int64_t tiles, float* to) {
+                     Channels channels, Place place, int64_t count, int64_t tiles, float* to) {
   static thread_local std::vector<float> zeros;
-  if (int64_t(zeros.size()) < channels) zeros.resize(channels);
+  if (int64_t(zeros.size()) < channels.all) zeros.resize(channels.all);
   for (int64_t t = 0; t < count; ++t, place.advance(p)) {
-    const Pixels<SIZE, BEFORE> pixels(p, x, channels, place, zeros.data());
-    for (int64_t c = 0; c < channels; c += kLanes) {
+    const Pixels<SIZE, BEFORE> pixels(p, x, channels.all, place, zeros.data());
+    for (int64_t c = channels.begin; c < channels.end; c += kLanes) {
       V in[SIZE][SIZE], out[4][4];
 #pragma GCC unroll 4
       for (int i = 0; i < SIZE; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < SIZE; ++j) in[i][j] = load(pixels.at[i][j] + c);
       along_both<SIZE, 4>(transform, in, out);
-      const V factor = scale ? load(scale + place.sample * channels + c) : V{} + 1.0f;
+      const V factor = scale ? load(scale + place.sample * channels.all + c) : V{} + 1.0f;
+      float* at = to + t * channels.size() + c - channels.begin;
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j)
-          store(to + ((i * 4 + j) * tiles + t) * channels + c, out[i][j] * factor);
+          store(at + (i * 4 + j) * tiles * channels.size(), out[i][j] * factor);
     }
   }
 }
@@ -281,7 +288,7 @@ void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const flo
   for (; begin < end; begin += tiles) {
     const Place place(p, begin);
     const int64_t count = std::min(tiles, end - begin);
-    transform_tiles<4, 1>(p, transform_input, x, scale, p.in, place, count, tiles, in);
+    transform_tiles<4, 1>(p, transform_input, x, scale, {p.in, 0, p.in}, place, count, tiles, in);
     for (int point = 0; point < kPoints; ++point)
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
         const int64_t width = std::min(kPanel, p.out - panel);
@@ -293,22 +300,28 @@ void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const flo
   }
 }
 
+int64_t conv3x3_slice(const Conv3x3& p) {
+  const int64_t slices = (p.in + 127) / 128, vectors = p.in / kConvLanes;
+  return (vectors + slices - 1) / slices * kConvLanes;
+}
+
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
-                             int64_t begin, int64_t end, float* sums) {
-  const int64_t tiles = conv3x3_filter_block(p);
-  float* in = scratch(kPoints * tiles * (p.in + p.out));
-  float* out = in + kPoints * tiles * p.in;
+                             int64_t slice, int64_t begin, int64_t end, float* sums) {
+  const int64_t tiles = conv3x3_filter_block(p), first = slice * conv3x3_slice(p);
+  const Channels channels{p.in, first, std::min(first + conv3x3_slice(p), p.in)};
+  float* in = scratch(kPoints * tiles * (channels.size() + p.out));
+  float* out = in + kPoints * tiles * channels.size();
   for (bool add = false; begin < end; begin += tiles, add = true) {
     const Place place(p, begin);
     const int64_t count = std::min(tiles, end - begin);
-    transform_tiles<4, 1>(p, transform_input, x, scale, p.in, place, count, tiles, in);
-    transform_tiles<2, 0>(p, transform_pair, dy, nullptr, p.out, place, count, tiles, out);
+    transform_tiles<4, 1>(p, transform_input, x, scale, channels, place, count, tiles, in);
+    transform_tiles<2, 0>(p, transform_pair, dy, nullptr, {p.out, 0, p.out}, place, count, tiles, out);
     for (int point = 0; point < kPoints; ++point)
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
-        const Factor a{in + point * tiles * p.in, 1, p.in};
-        multiply(a, p.in, out + point * tiles * p.out + panel, p.out,
-                 std::min(kPanel, p.out - panel), sums + point * p.in * p.out + panel, p.out, count,
-                 add);
+        const Factor a{in + point * tiles * channels.size(), 1, channels.size()};
+        float* to = sums + (point * p.in + channels.begin) * p.out + panel;
+        multiply(a, channels.size(), out + point * tiles * p.out + panel, p.out,
+                 std::min(kPanel, p.out - panel), to, p.out, count, add);
       }
   }
 }

@@ -83,9 +83,12 @@ void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t b
 void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
                  int64_t begin, int64_t end);
 
-// Tiles [begin, end), to sums [16, I, O].
+// Input channels of a slice of the gradient of the filter.
+int64_t conv3x3_slice(const Conv3x3& p);
+
+// Tiles [begin, end), a slice of the input channels, to sums [16, I, O].
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
-                             int64_t begin, int64_t end, float* sums);
+                             int64_t slice, int64_t begin, int64_t end, float* sums);
 
 // Adds the sums [chunks, 16, I, O] and transforms them to dw [3, 3, I, O], of which [begin, end) of the
 // I * O places in vectors.

@@ -115,13 +115,15 @@ class Conv3x3FilterOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({chunks, size}),
                                            &sums_tensor));
     float* sums = data<float>(&sums_tensor);
-    parallel(ctx, chunks, double(p.tiles()) / chunks * p.in * p.out,
+    const int64_t slices = (p.in + conv3x3_slice(p) - 1) / conv3x3_slice(p);
+    parallel(ctx, chunks * slices, double(p.tiles()) / chunks * p.in / slices * p.out,
              [&](int64_t begin, int64_t end) {
-               for (int64_t chunk = begin; chunk < end; ++chunk)
+               for (int64_t unit = begin; unit < end; ++unit) {
+                 const int64_t chunk = unit / slices, first = chunk * blocks / chunks * block;
+                 const int64_t last = std::min((chunk + 1) * blocks / chunks * block, p.tiles());
                  conv3x3_filter_grad_cpu(p, data<float>(x), data<float>(scale), data<float>(dy),
-                                         chunk * blocks / chunks * block,
-                                         std::min((chunk + 1) * blocks / chunks * block, p.tiles()),
-                                         sums + chunk * size);
+                                         unit % slices, first, last, sums + chunk * size);
+               }
              });
     parallel(ctx, p.in * p.out / conv3x3_lanes(), 16.0 * chunks, [&](int64_t begin, int64_t end) {
       conv3x3_filter_from_sums_cpu(p, sums, chunks, begin, end, data<float>(dw));
@@ -129,7 +131,7 @@ class Conv3x3FilterOp : public OpKernel {
   }
 
  private:
-  static constexpr int64_t kMostSums = 64 << 20;  // floats
+  static constexpr int64_t kMostSums = 16 << 20;  // floats
 };
 
 REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU), Conv3x3Op);
