@@ -19,7 +19,7 @@ from datasets_tool.scenes import ScenesSource
 from dnnlib import cli
 from dnnlib.errors import UserError
 
-# Flags that only mean something for some tasks; None = not given.
+# Flags that say how a set is prepared. Those of the first table only mean something for some tasks.
 MEANT_FOR = {
     "images_num": ("scenes",),
     "seed": ("scenes",),
@@ -32,6 +32,7 @@ MEANT_FOR = {
     "crop": ("task", "catalogue"),
     "strict": ("task", "catalogue"),
 }
+MEANT_FOR_ALL = ("resolution", "max_images", "shards_num", "multi_resolution", "overwrite")
 
 
 def ratio(text):
@@ -139,6 +140,17 @@ def build_parser():
     return parser
 
 
+def flags_of_preparation(args):
+    """Those flags of preparation that were given."""
+    values = {name: getattr(args, name) for name in (*MEANT_FOR, *MEANT_FOR_ALL)}
+    return [name for name, value in values.items() if value is not None and value is not False]
+
+
+def is_looking(args):
+    """Whether a prepared set is to be looked at."""
+    return args.verify or args.preview is not None
+
+
 def kinds_of_tasks(args):
     """Which kinds of tasks were asked for; UserError if a flag is for none of them."""
     entries = [flag for flag in ENTRIES if getattr(args, flag.replace("-", "_"))]
@@ -146,8 +158,15 @@ def kinds_of_tasks(args):
     if not any(kinds.values()):
         known = ", ".join(f"--{flag}" for flag in ("scenes", *ENTRIES))
         raise UserError(f"nothing to prepare: give {known}, or --task NAME --images-dir PATH")
-    for name, meant_for in MEANT_FOR.items():
-        if getattr(args, name) is not None and not any(kinds[kind] for kind in meant_for):
+    only_looks = args.images_dir is None and is_looking(args)
+    for name in flags_of_preparation(args):
+        meant_for = [kind for kind in MEANT_FOR.get(name, kinds) if kinds[kind]]
+        if meant_for == ["task"] and only_looks:
+            raise UserError(
+                f"--{name.replace('_', '-')}: has no meaning where --task {args.task} is only "
+                "looked at; leave it out, or prepare the set with --images-dir PATH"
+            )
+        if not meant_for:
             given = ", ".join(kind for kind, is_given in kinds.items() if is_given)
             flags = given.replace("catalogue", "downloaded sets").replace("scenes", "--scenes")
             flags = flags.replace("task", "--task")
@@ -242,9 +261,8 @@ def prepare_download(flag, args, options):
     )
 
 
-def main(argv=None):
-    """Do what the command line says."""
-    args = build_parser().parse_args(argv)
+def plan(args):
+    """What is to be done: {name of a set: function that prepares it}; UserError if it cannot be."""
     entries = kinds_of_tasks(args)
     if args.resolution is not None:
         check_resolution(args.resolution)
@@ -254,26 +272,36 @@ def main(argv=None):
         raise UserError(
             f"--task {args.task!r}: must be a plain name; --data-dir says where it goes"
         )
-    if args.task is not None and args.images_dir is None and not (args.verify or args.preview):
-        raise UserError(f"--task {args.task}: needs --images-dir PATH, where the images are")
-    options = {"overwrite": args.overwrite, "workers": args.workers}
     work = {ENTRIES[flag].name: partial(prepare_download, flag) for flag in entries}
     if args.scenes:
         work["scenes"] = prepare_scenes
     if args.task is not None:
+        if args.images_dir is None and not is_looking(args):
+            raise UserError(f"--task {args.task}: needs --images-dir PATH, where the images are")
         if args.task in work:
             raise UserError(f"--task {args.task}: another set of this command has that name")
         work[args.task] = prepare_task
-    if args.preview and len(work) > 1:
-        raise UserError("--preview: draws one set; give just one")
+    if args.preview is not None:
+        inspect_set.check_preview(args.preview)
+        if len(work) > 1:
+            raise UserError("--preview: draws one set; give just one")
+    return work
+
+
+def main(argv=None):
+    """Do what the command line says."""
+    args = build_parser().parse_args(argv)
+    work = plan(args)
+    options = {"overwrite": args.overwrite, "workers": args.workers}
+    only_look = is_looking(args) and not flags_of_preparation(args)
     for name, do in work.items():
         folder = os.path.join(args.data_dir, name)
-        only_look = (args.verify or args.preview) and args.images_dir is None
-        if not (only_look and (os.path.isdir(folder) or name == args.task)):
+        looks_at_task = name == args.task and args.images_dir is None
+        if not looks_at_task and not (only_look and os.path.isdir(folder)):
             do(args, options)
         if args.verify:
             inspect_set.verify(folder, args.workers)
-        if args.preview:
+        if args.preview is not None:
             inspect_set.preview(folder, args.preview)
 
 

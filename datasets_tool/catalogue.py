@@ -14,7 +14,7 @@ from datasets_tool.formats import open_source
 from datasets_tool.sources import picture_suffixes
 from dnnlib.download import download, file_md5
 from dnnlib.errors import UserError
-from dnnlib.util import log
+from dnnlib.util import log, make_folder
 
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 _STANFORD = "http://downloads.cs.stanford.edu/nlp/data/dorarad/"
@@ -102,6 +102,7 @@ def prepare_entry(
     recipe = _recipe_for(entry, recipe, use_ratio, entry.kind in ("records", "zipped records"))
     if is_ready(folder, full_recipe(recipe, fingerprint, None), options.get("overwrite", False)):
         return None
+    make_folder(data_dir, "--data-dir")
     path = _archive(entry, source, archives)
     pictures, unpacked = _open(entry, path, archives)
     _set_ratio(pictures, entry)

@@ -17,6 +17,7 @@ from datasets_tool.pool import Recipe, convert_all
 from datasets_tool.source import printable
 from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
+from dnnlib.record_set import read_info
 from dnnlib.util import log
 
 _LABELS = "-rxx.labels"
@@ -70,14 +71,7 @@ def _check_room(folder, source, recipe, labels, done):
 
 def load_info(folder):
     """What the folder's dataset.json says; None if there is none."""
-    path = os.path.join(folder, "dataset.json")
-    if not os.path.isfile(path):
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            return json.load(file)
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON: {error}; delete it or use --overwrite") from error
+    return read_info(os.path.join(folder, "dataset.json"), "delete it or use --overwrite")
 
 
 def full_recipe(recipe, fingerprint, labels):
@@ -103,7 +97,8 @@ def is_ready(folder, recipe, overwrite):
     before = info.get("recipe", {})
     now = json.loads(json.dumps(recipe))
     if before == now:
-        log(f"{folder}: is ready already, {info['num_images']} images of {info['resolution']}")
+        what = f"{info.get('num_images')} images of {info.get('resolution')}"
+        log(f"{folder}: is ready already, {what}")
         return True
     differing = sorted(key for key in set(before) | set(now) if before.get(key) != now.get(key))
     raise UserError(

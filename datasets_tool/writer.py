@@ -9,6 +9,7 @@ on. At the end the files are renamed into the folder, and ``dataset.json`` comes
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -95,8 +96,7 @@ class SetWriter:
             for side in levels
         ]
         with self._explain_full_disk():
-            os.makedirs(self._partial, exist_ok=True)
-            self._lock = _take_lock(os.path.join(self._partial, "lock"), self.folder)
+            self._lock = self._take_place()
             progress = self._load_progress()
             self.consumed, self.written = progress["consumed"], progress["written"]
             self.tally = progress["tally"]
@@ -122,14 +122,28 @@ class SetWriter:
             "run the same command again: it goes on where it stopped"
         )
 
+    def _take_place(self):
+        """Make the folder, and lock it."""
+        try:
+            os.makedirs(self._partial, exist_ok=True)
+            return _take_lock(os.path.join(self._partial, "lock"), self.folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{self.folder}: no set can be written there ({error.strerror}); choose another "
+                "--data-dir"
+            ) from error
+
     def _load_progress(self):
         """What an interrupted run with this recipe left; a fresh start otherwise."""
         fresh = {"consumed": 0, "written": 0, "tally": {}, "streams": {}}
-        if not os.path.isfile(self._progress_path):
+        try:
+            with open(self._progress_path, "rb") as file:  # noqa: PTH123
+                progress = json.loads(file.read().decode("utf-8"))
+        except (OSError, ValueError):  # there is none, or another program has written it
             return fresh
-        with open(self._progress_path, encoding="utf-8") as file:  # noqa: PTH123
-            progress = json.load(file)
-        if progress["recipe"] != json.loads(json.dumps(self._recipe)):
+        if not _is_progress(progress) or progress["recipe"] != json.loads(json.dumps(self._recipe)):
             return fresh
         for name, (size, _) in progress["streams"].items():
             path = os.path.join(self._partial, name)
@@ -253,6 +267,22 @@ class SetWriter:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _is_progress(value):
+    """Whether a JSON value has the form of a writer's progress."""
+    if not isinstance(value, dict) or not isinstance(value.get("finished"), (dict, type(None))):
+        return False
+    streams = value.get("streams")
+    return (
+        all(isinstance(value.get(key), int) for key in ("consumed", "written"))
+        and all(isinstance(value.get(key), dict) for key in ("recipe", "tally", "streams"))
+        and all(
+            isinstance(state, list) and [type(number) for number in state] == [int, int]
+            for state in streams.values()
+        )
+        and isinstance((value.get("finished") or {"files": {}}).get("files"), dict)
+    )
 
 
 def _take_lock(path, folder):

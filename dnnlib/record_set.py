@@ -84,7 +84,7 @@ def read_info(path, remedy="prepare the set again"):
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -8,7 +8,6 @@ break just where it was, and several readers share one stream by taking differen
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import queue
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.record_set import RecordSet
+from dnnlib.record_set import RecordSet, read_info
 
 # Datasets that prepare_data.py makes with a flag of their own name.
 CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")
@@ -52,25 +51,20 @@ def _how_to_prepare(path):
 
 def _load_info(path):
     """What dataset.json says, compared with the files; {} for sets of other tools."""
-    info_path = Path(path, "dataset.json")
-    if not info_path.is_file():
+    remedy = f"prepare the set again: {_how_to_prepare(path)} --overwrite"
+    info = read_info(os.path.join(path, "dataset.json"), remedy)
+    if info is None:
         if Path(path, ".partial").is_dir():
             raise UserError(
                 f"{path}: its preparation was interrupted; run the same command again to finish it"
             )
         return {}
-    try:
-        info = json.loads(info_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{info_path}: is not JSON: {error}; prepare the set again") from error
     for name, expected in info.get("files", {}).items():
         file = Path(path, name)
         size = file.stat().st_size if file.is_file() else None
         if size != expected["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes, not {expected['bytes']}"
-            raise UserError(
-                f"{file}: {found}; prepare the set again: {_how_to_prepare(path)} --overwrite"
-            )
+            raise UserError(f"{file}: {found}; {remedy}")
     return info
 
 

@@ -1,5 +1,6 @@
 """The command, from pictures to a set on disk: contents, resuming, refusals."""
 
+import contextlib
 import errno
 import gzip
 import json
@@ -189,6 +190,34 @@ def test_a_set_is_not_made_of_itself(folder, tmp_path, capsys, below):
     assert (stored(tmp_path / "sets/ab") == pixels_of(folder)).all()
 
 
+@pytest.mark.parametrize("text", ["[]", "{", '{"recipe": []}', '{"files": {"a": 5}}'])
+def test_a_dataset_json_of_another_form_is_one_line(folder, tmp_path, capsys, text):
+    argv = ("--task", "a", "--data-dir", tmp_path)
+    run(*argv, "--images-dir", folder)
+    whole = (tmp_path / "a/dataset.json").read_bytes()
+    (tmp_path / "a/dataset.json").write_text(text)
+    for flags in (
+        ("--images-dir", folder),
+        ("--verify",),
+        ("--task", "b", "--images-dir", tmp_path / "a"),
+    ):
+        assert run(*argv, *flags) == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/a/dataset.json: " in error and error.count("\n") == 1
+    assert run(*argv, "--images-dir", folder, "--overwrite") == 0
+    assert (tmp_path / "a/dataset.json").read_bytes() == whole
+
+
+def test_verify_needs_no_checksums_in_dataset_json(folder, tmp_path, capsys):
+    argv = ("--task", "a", "--data-dir", tmp_path)
+    run(*argv, "--images-dir", folder)
+    info = json.loads((tmp_path / "a/dataset.json").read_text())
+    for entry in info["files"].values():
+        del entry["crc32"]
+    (tmp_path / "a/dataset.json").write_text(json.dumps(info))
+    assert run(*argv, "--verify") == 0
+
+
 # Bad pictures
 
 
@@ -263,6 +292,19 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
         (["--scenes", "--task", "scenes", "--images-dir", "."], "another set of this command"),
         (["--ffhq", "--scenes", "--preview", "a.png"], "draws one set"),
         (["--task", "x", "--verify"], "there is no such set"),
+        (
+            ["--task", "x", "--verify", "--strict"],
+            "--strict: has no meaning where --task x is only",
+        ),
+        (["--task", "x", "--preview", "x.png", "--overwrite"], "--overwrite: has no meaning where"),
+        (["--task", "x", "--verify", "--resolution", "8"], "--resolution: has no meaning where"),
+        (
+            ["--scenes", "--task", "x", "--verify", "--labels", "none"],
+            "--labels: has no meaning wh",
+        ),
+        (["--scenes", "--preview", "a.jpg"], "sheets are PNG files"),
+        (["--scenes", "--preview", "."], "sheets are PNG files"),
+        (["--scenes", "--preview", "nowhere/a.png"], "there is no such folder"),
         (["--scene"], "did you mean '--scenes'?"),
         (["--scenes", "--resolution", "48"], "power of two from 4 to 4096; nearest: 32 or 64"),
         (["--scenes", "--images-num", "0"], "must be at least 1"),
@@ -348,6 +390,29 @@ def test_another_command_starts_over_instead_of_mixing(folder, tmp_path, monkeyp
     assert (stored(tmp_path / "a") == pixels_of(folder)).all()
 
 
+PROGRESS = {"recipe": {}, "consumed": 3, "written": 3, "tally": {}, "streams": {}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "{", "\xff", "null"),
+        json.dumps(dict(PROGRESS, streams=[])),
+        json.dumps(dict(PROGRESS, streams={"x": 5})),
+        json.dumps(dict(PROGRESS, tally=None)),
+        json.dumps(dict(PROGRESS, finished=[])),
+        json.dumps(dict(PROGRESS, finished={"a": 1})),
+    ],
+)
+def test_a_progress_of_another_form_is_a_fresh_start(folder, tmp_path, text):
+    (tmp_path / "a/.partial").mkdir(parents=True)
+    (tmp_path / "a/.partial/progress.json").write_bytes(text.encode("latin-1"))
+    with contextlib.closing(writer_module.SetWriter(str(tmp_path / "a"), {}, [8], 1)) as writer:
+        assert not writer.is_resumed and not writer.is_finished
+    assert run("--task", "a", "--images-dir", folder, "--data-dir", tmp_path) == 0
+    assert (stored(tmp_path / "a") == pixels_of(folder)).all()
+
+
 @pytest.mark.parametrize("step", range(5))
 def test_an_interruption_while_files_are_moved_is_mended(folder, tmp_path, monkeypatch, step):
     """At no point does a mixture of the old and the new set look whole."""
@@ -400,6 +465,35 @@ def test_too_little_room_is_said_before_the_work(tmp_path, capsys):
     argv = ("--scenes", "--images-num", 10**9, "--resolution", 256, "--data-dir", tmp_path)
     assert run(*argv) == 2
     assert "1000000000 images need 263244.0 GB" in capsys.readouterr().err
+
+
+def test_a_set_that_is_looked_at_is_prepared_as_the_flags_say(tmp_path, capsys):
+    argv = ("--scenes", "--data-dir", tmp_path, "--verify")
+    assert run(*argv, "--images-num", 3, "--resolution", 16) == 0
+    assert "all 3 images of resolution 16 are whole" in capsys.readouterr().out
+    assert run(*argv) == 0
+    assert run(*argv, "--images-num", 3, "--resolution", 16) == 0
+    capsys.readouterr()
+    assert run(*argv, "--images-num", 3, "--resolution", 32) == 2
+    assert "exists already, made with another resolution" in capsys.readouterr().err
+    assert run(*argv, "--images-num", 3, "--resolution", 32, "--overwrite") == 0
+    assert "all 3 images of resolution 32 are whole" in capsys.readouterr().out
+
+
+def test_places_that_take_no_set_get_one_line(folder, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "dir.png").mkdir()
+    sets = {
+        "file/x: no set can be written there": ("--task", "x", "--data-dir", tmp_path / "file"),
+        "file: no set can be written there": ("--task", "file", "--data-dir", tmp_path),
+        "--data-dir": ("--clevr", "--data-dir", tmp_path / "file"),
+        "--preview": ("--task", "x", "--data-dir", tmp_path, "--preview", tmp_path / "dir.png"),
+    }
+    for message, argv in sets.items():
+        assert run(*argv, *(() if "--clevr" in argv else ("--images-dir", folder))) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert (tmp_path / "file").read_bytes() == b"mine" and not (tmp_path / "x").exists()
 
 
 def test_two_processes_do_not_write_the_same_set(folder, tmp_path, capsys):

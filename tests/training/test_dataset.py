@@ -346,6 +346,22 @@ def test_dataset_json_is_compared_with_the_files(samples, tmp_path):
         Dataset(folder)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "5", '"x"', "{", "\xff", '{"ratio": null}', '{"ratio": "x"}', '{"ratio": -1}'),
+        *('{"ratio": NaN}', '{"ratio": true}', '{"ratio": 2}', '{"files": []}'),
+        *('{"files": {"a": 5}}', '{"files": {"a": {}}}', '{"files": {"a": {"bytes": "5"}}}'),
+    ],
+)
+def test_a_dataset_json_of_another_form_is_refused(samples, tmp_path, text):
+    folder = copy(samples, tmp_path)
+    path = tmp_path / "gansformer_npy_labels/dataset.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=f"^{path}: .*; prepare the set again: .*--overwrite$"):
+        Dataset(folder)
+
+
 def test_an_interrupted_preparation_is_refused(samples, tmp_path):
     folder = copy(samples, tmp_path)
     (tmp_path / "gansformer_npy_labels/.partial").mkdir()
