@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from custom_ops import chosen
 
-from dnnlib.errors import UserError
 from dnnlib.tflib import native, precision
 from dnnlib.tflib.compat import tf
 from dnnlib.tflib.native import calls
@@ -12,22 +12,12 @@ from dnnlib.tflib.ops.conv2d import conv2d
 NATIVE = "GansformerConv3x3"
 
 
-@pytest.fixture(autouse=True)
-def back_to_the_defaults():
-    yield
-    native.set_custom_ops("auto")
-    precision.set_precision("float32")
-
-
 @pytest.fixture
 def _native_convolution():
-    native.set_custom_ops("native")
-    try:
-        native.library()
-    except UserError as error:
-        pytest.skip(str(error))
-    if native.has_cuda():
-        pytest.skip("the native 3x3 convolution is one for CPUs")
+    with chosen("native"):
+        if native.has_cuda():
+            pytest.skip("the native 3x3 convolution is one for CPUs")
+        yield
 
 
 def _inputs(height=16, width=18, num_in=32, num_out=48, kernel=3):
@@ -65,12 +55,15 @@ def test_others_take_tensorflows(sizes, options, session):
 @pytest.mark.usefixtures("_native_convolution")
 def test_bfloat16_takes_tensorflows(session):
     precision.set_precision("bfloat16")
-    assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
+    try:
+        assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
+    finally:
+        precision.set_precision("float32")
 
 
 def test_the_reference_takes_tensorflows(session):
-    native.set_custom_ops("ref")
-    assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
+    with chosen("ref"):
+        assert NATIVE not in _types(conv2d(*_inputs(), padding="SAME"))
 
 
 @pytest.mark.usefixtures("_native_convolution")
@@ -79,9 +72,9 @@ def test_a_scale_multiplies_the_input(session):
     scale = tf.constant(np.random.RandomState(1).randn(2, 32), tf.float32)
     results = []
     for choice in ("native", "ref"):
-        native.set_custom_ops(choice)
-        results.append(conv2d(x, w, padding="SAME", scale=scale))
-        results.append(conv2d(x * scale[:, tf.newaxis, tf.newaxis], w, padding="SAME"))
+        with chosen(choice):
+            results.append(conv2d(x, w, padding="SAME", scale=scale))
+            results.append(conv2d(x * scale[:, tf.newaxis, tf.newaxis], w, padding="SAME"))
     first, *others = session.run(results)
     assert first.shape == (2, 16, 18, 48)
     for other in others:

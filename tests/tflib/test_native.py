@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from custom_ops import chosen
 
-from dnnlib.errors import UserError
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import tf
 from dnnlib.tflib.native import calls, check
@@ -82,15 +82,8 @@ def thinned(cases, step):
 
 @pytest.fixture(autouse=True)
 def _native_ops():
-    native.set_custom_ops("native")
-    try:
-        native.library()
-    except UserError as error:
-        pytest.skip(str(error))
-    else:
+    with chosen("native"):
         yield
-    finally:
-        native.set_custom_ops("auto")
 
 
 def _compare(case, session, dtype="float32"):

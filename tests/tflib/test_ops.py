@@ -8,9 +8,8 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from custom_ops import chosen
 
-from dnnlib.errors import UserError
-from dnnlib.tflib import native
 from dnnlib.tflib.ops import fir_reference
 from dnnlib.tflib.ops import fused_bias_act as bias_act_module
 from dnnlib.tflib.ops import upfirdn_2d as fir_module
@@ -26,15 +25,8 @@ SAMPLES = pathlib.Path(__file__).parents[1] / "data" / "conformance" / "ops" / "
 @pytest.fixture(params=["ref", "native"])
 def custom_ops(request):
     """Both implementations, where there is a compiler."""
-    native.set_custom_ops(request.param)
-    try:
-        native.library()
-    except UserError as error:
-        pytest.skip(str(error))
-    else:
+    with chosen(request.param):
         yield request.param
-    finally:
-        native.set_custom_ops("auto")
 
 
 def _cases():
