@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
 import multiprocessing
 import os
 import zlib
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from datasets_tool.convert import load_info
+from datasets_tool.pool import interrupts_wait, start_quietly
 from dnnlib.errors import UserError
 from dnnlib.record_set import RecordSet, find_levels
-from dnnlib.tfrecord import DamagedRecordError, RecordFile
+from dnnlib.tfrecord import FOOTER_BYTES, HEADER_BYTES, DamagedRecordError, RecordFile
 from dnnlib.util import atomic_write, log
 
 _SHOWN = 20  # faults that are printed
 _BLOCK = 1 << 22
+_LOOK_SECONDS = 0.2  # between two looks at how far the workers are
 
 
-def _check_file(path, expected):
-    """Faults of a file against its entry in dataset.json."""
+class _StoppedError(Exception):
+    """The parent wants no more results."""
+
+
+_worker = {}
+
+
+def _start_worker(progress, parent):
+    """Keep the numbers of bytes that are done of each job, and the sign to stop behind them."""
+    start_quietly(parent)
+    _worker.update(progress=progress)
+
+
+def _check_file(path, expected, report):
+    """Faults of a file against its entry in dataset.json; ``report`` is told the bytes read."""
     if not os.path.isfile(path):
         return [f"{path}: is missing"]
     size, crc = os.path.getsize(path), 0
@@ -31,12 +48,13 @@ def _check_file(path, expected):
     with open(path, "rb") as file:  # noqa: PTH123
         for block in iter(lambda: file.read(_BLOCK), b""):
             crc = zlib.crc32(block, crc)
+            report(len(block))
     if f"{crc:08x}" != expected.get("crc32", f"{crc:08x}"):
         return [f"{path}: its contents do not match the checksum in dataset.json"]
     return []
 
 
-def _check_shard(path, side):
+def _check_shard(path, side, report):
     """Number of images of a shard, and its faults: every record is read and decoded."""
     try:
         file = RecordFile(path)
@@ -44,6 +62,7 @@ def _check_shard(path, side):
         return 0, [str(error)]
     faults = []
     for index in range(len(file)):
+        report(HEADER_BYTES + int(file.lengths[index]) + FOOTER_BYTES)
         try:
             image = file.image(index)
             if max(image.shape[1:]) != side:
@@ -54,17 +73,58 @@ def _check_shard(path, side):
     return len(file), faults
 
 
-def _map(check, arguments, workers):
-    """Yield check(*arguments) for all, in as many processes as asked for."""
-    bar = tqdm(arguments, unit=" files", disable=None)
-    if workers == 1:
-        yield from (check(*job) for job in bar)
-        return
+def _map(check, jobs, workers):
+    """Yield check(*job, report) for all jobs, in as many processes as asked for.
+
+    The first value of a job is the path of the file that is read.
+    """
+    total = sum(os.path.getsize(path) for path, *_ in jobs if os.path.isfile(path))
+    with tqdm(total=total, unit="B", unit_scale=True, disable=None) as bar:
+        if workers == 1 or not jobs:
+            yield from (check(*job, bar.update) for job in jobs)
+            return
+        workers = min(workers or os.cpu_count() or 1, len(jobs))
+        try:
+            yield from _map_in_workers(check, jobs, workers, bar)
+        except BrokenProcessPool as error:
+            raise UserError("a worker process was killed; use fewer --workers") from error
+
+
+def _map_in_workers(check, jobs, workers, bar):
+    """_map with several processes, which tell in shared memory how far they are."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
-        jobs = [pool.submit(check, *job) for job in arguments]
-        for job, _ in zip(jobs, bar):
-            yield job.result()
+    progress = context.RawArray(ctypes.c_uint64, len(jobs) + 1)
+    with interrupts_wait():  # this starts a process, which keeps account of semaphores
+        pool = concurrent.futures.ProcessPoolExecutor(
+            workers, context, _start_worker, (progress, os.getpid())
+        )
+    futures = []
+    try:
+        for place, job in enumerate(jobs):
+            with interrupts_wait():  # each call may start a worker
+                futures.append(pool.submit(_check_in_worker, check, job, place))
+        for future in futures:
+            while not concurrent.futures.wait([future], _LOOK_SECONDS).done:
+                bar.update(sum(progress[:-1]) - bar.n)
+            bar.update(sum(progress[:-1]) - bar.n)
+            yield future.result()
+    finally:
+        progress[len(jobs)] = 1
+        for future in futures:
+            future.cancel()
+        pool.shutdown()
+
+
+def _check_in_worker(check, job, place):
+    """One call of ``check``, in a worker."""
+    progress = _worker["progress"]
+
+    def report(size):
+        if progress[len(progress) - 1]:
+            raise _StoppedError
+        progress[place] += size
+
+    return check(*job, report)
 
 
 def _check_there(folder):

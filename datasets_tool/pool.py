@@ -112,10 +112,37 @@ def _end_with(parent):
     os._exit(1)
 
 
-def _start_worker(source, recipe, memory, parent):
-    """Keep what all chunks share; the parent alone answers Ctrl-C."""
+@contextlib.contextmanager
+def interrupts_wait():
+    """Ctrl-C waits for the end of this context.
+
+    Processes started in it inherit the block, so they see no Ctrl-C before ``start_quietly``,
+    however long they take to come so far. Other threads of this process do not block it, thus its
+    handler only takes a note.
+    """
+    came, is_main = [], threading.current_thread() is threading.main_thread()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda *_: came.append(1)) if is_main else None
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if came and callable(handler):
+        handler(signal.SIGINT, None)
+
+
+def start_quietly(parent):
+    """First thing in a worker: the parent alone answers Ctrl-C, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _start_worker(source, recipe, memory, parent):
+    """Keep what all chunks share."""
+    start_quietly(parent)
     _worker.update(source=source, recipe=recipe, memory=memoryview(memory).cast("B"))
 
 
@@ -184,16 +211,18 @@ def _convert_in_workers(source, recipe, keys, workers):
     context = multiprocessing.get_context("spawn")
     shared = context.RawArray(ctypes.c_ubyte, slots_num * slot_bytes)
     memory = memoryview(shared).cast("B")
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, context, _start_worker, (source, recipe, shared, os.getpid())
-    )
+    with interrupts_wait():  # this starts a process, which keeps account of semaphores
+        pool = concurrent.futures.ProcessPoolExecutor(
+            workers, context, _start_worker, (source, recipe, shared, os.getpid())
+        )
     chunks, waiting = _chunks(keys, pictures), collections.deque()
     starts = collections.deque(slot * slot_bytes for slot in range(slots_num))
 
     def submit(most):
         for chunk in itertools.islice(chunks, most):
             start = starts.popleft()
-            waiting.append((pool.submit(_convert_chunk, chunk, start), start))
+            with interrupts_wait():  # each call may start a worker
+                waiting.append((pool.submit(_convert_chunk, chunk, start), start))
 
     try:
         with _one_thread_each():

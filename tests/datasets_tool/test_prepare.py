@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_records import write_set
 
 import prepare_data
 from datasets_tool import writer as writer_module
@@ -565,6 +566,56 @@ def test_workers_end_with_a_killed_parent(tmp_path, root):
     while time.time() < deadline and alive(started):
         time.sleep(0.1)
     assert not alive(started)
+
+
+def interrupt(argv, root, ready, wait):
+    """Press Ctrl-C ``wait`` seconds after ``ready(pid)``; returns the exit status and stderr."""
+    command = [sys.executable, "prepare_data.py", *(str(word) for word in argv)]
+    process = subprocess.Popen(
+        command,
+        cwd=str(root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.time() + 60
+    while time.time() < deadline and process.poll() is None and not ready(process.pid):
+        time.sleep(0.005)
+    time.sleep(wait)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error.decode()
+
+
+def has_worker(parent):
+    """Whether a process has started a worker, which is not set up yet then."""
+    command = ["ps", "-A", "-ww", "-o", "ppid,args"]
+    text = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    rows = [line.split(None, 1) for line in text.stdout.decode().splitlines()[1:]]
+    return any(int(ppid) == parent and "spawn_main" in args for ppid, args in rows)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1, 0.5])
+def test_an_interrupted_command_says_so_in_one_line(tmp_path, root, wait):
+    """Also while its workers are starting."""
+    argv = ("--scenes", "--images-num", 5000, "--data-dir", tmp_path, "--workers", 2)
+    assert interrupt(argv, root, has_worker, wait) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1, 0.5])
+def test_an_interrupted_check_stops_at_once(tmp_path, root, wait):
+    """Two shards of 100000 images each; all of them take longer than this test may."""
+    images = np.random.RandomState(0).randint(0, 256, [1, 3, 16, 16]).astype(np.uint8)
+    shard = write_set(tmp_path / "x", images) / "x-r04.tfrecords1of1"
+    record = shard.read_bytes()
+    shard.unlink()
+    for index in (1, 2):
+        (tmp_path / f"x/x-r04.tfrecords{index}of2").write_bytes(record * 100000)
+    argv = ("--task", "x", "--data-dir", tmp_path, "--verify", "--workers", 2)
+    start = time.time()
+    assert interrupt(argv, root, has_worker, wait) == (130, "interrupted\n")
+    assert time.time() - start < 20
 
 
 def test_a_lost_worker_is_explained(folder, tmp_path):

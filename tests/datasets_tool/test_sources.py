@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import prepare_data
-from datasets_tool import arrays
+from datasets_tool import arrays, inspect_set
 from datasets_tool import labels as labels_module
 from datasets_tool.formats import open_source
 from dnnlib import cli
@@ -643,6 +643,26 @@ def test_verify_accepts_what_was_prepared(sources, tmp_path, capsys):
     prepare("out", sources["folder"](), tmp_path, "--multi-resolution", "--labels", "folders")
     assert run("--task", "out", "--data-dir", tmp_path, "--verify", "--workers", 1) == 0
     assert "all 12 images of resolution 4, 8, 16 are whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verify_counts_bytes(sources, tmp_path, monkeypatch, workers):
+    """All shards and labels once against dataset.json, all shards once more record by record."""
+    bars = []
+
+    class Bar(inspect_set.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **dict(kwargs, disable=False, file=io.StringIO()))
+            bars.append(self)
+
+    prepare("out", sources["folder"](), tmp_path, "--shards-num", 3, "--labels", "folders")
+    monkeypatch.setattr(inspect_set, "tqdm", Bar)
+    inspect_set.verify(str(tmp_path / "out"), workers)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    shards = sum(size for name, size in sizes.items() if ".tfrecords" in name)
+    expected = [shards + sizes["out-rxx.labels"], shards]
+    assert [bar.n for bar in bars] == [bar.total for bar in bars] == expected
+    assert all(bar.unit == "B" for bar in bars)
 
 
 def test_verify_accepts_published_sets(data_dir, capsys):
