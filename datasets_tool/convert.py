@@ -64,9 +64,15 @@ def _check_room(folder, source, recipe, labels, done):
     free = shutil.disk_usage(folder).free
     if count * size > free:
         raise UserError(
-            f"{folder}: {count} images need {count * size / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
+            f"{folder}: {count} images need {_format_size(count * size)}, but {_format_size(free)} "
             "are free; free some space, or use a smaller --resolution or --max-images"
         )
+
+
+def _format_size(size):
+    """A number of bytes for people."""
+    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6) if size >= 1e6 else ("kB", 1e3)
+    return f"{size / factor:.1f} {unit}"
 
 
 def load_info(folder):
@@ -145,7 +151,11 @@ def prepare(
         if writer.is_resumed:
             log(f"{folder}: goes on after {writer.written} images")
         if not writer.is_finished:
-            _check_room(folder, source, recipe, labels, writer.written)
+            try:
+                _check_room(folder, source, recipe, labels, writer.written)
+            except UserError:
+                writer.discard()
+                raise
             _write_images(source, recipe, writer, labels, strict, workers or os.cpu_count() or 1)
         info = writer.finish(_describe(source, recipe, whole_recipe, labels, writer))
     finally:

@@ -260,6 +260,14 @@ class SetWriter:
         self.close()
         shutil.rmtree(self._partial)
 
+    def discard(self):
+        """Close, and leave nothing behind unless there is progress to go on from."""
+        self.close()
+        if not self.is_resumed:
+            shutil.rmtree(self._partial)
+            with contextlib.suppress(OSError):  # other files are in it
+                os.rmdir(self.folder)
+
     def close(self):
         """Close all files and give the lock back; what was noted as progress stays."""
         for stream in self._streams.values():

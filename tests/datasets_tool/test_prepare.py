@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -466,6 +467,42 @@ def test_too_little_room_is_said_before_the_work(tmp_path, capsys):
     argv = ("--scenes", "--images-num", 10**9, "--resolution", 256, "--data-dir", tmp_path)
     assert run(*argv) == 2
     assert "1000000000 images need 263244.0 GB" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_room_is_said_in_fitting_units(folder, tmp_path, capsys, monkeypatch):
+    free = [1.5e6, 2e9]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free[0]))
+    argv = ("--task", "a", "--images-dir", folder, "--data-dir", tmp_path)
+    assert run(*argv, "--resolution", 256, "--labels", "folders") == 2
+    assert "14 images need 2.8 MB, but 1.5 MB are free" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+    np.save(str(tmp_path / "labels.npy"), np.arange(14) * 2000)
+    assert run(*argv, "--labels", tmp_path / "labels.npy") == 2
+    assert "14 images need 1.5 MB, but 1.5 MB are free" in capsys.readouterr().err
+    free[0] = 100
+    assert run(*argv) == 2
+    assert "14 images need 44.4 kB, but 0.1 kB are free" in capsys.readouterr().err
+    free.pop(0)
+    assert run(*argv) == 0
+    free[0] = 100
+    assert run(*argv, "--max-images", 3, "--overwrite") == 2
+    assert (stored(tmp_path / "a") == pixels_of(folder)).all()
+    assert not (tmp_path / "a/.partial").exists()
+
+
+def test_too_little_room_keeps_what_is_done(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "_SYNC_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        cut_after(patch, 5)
+        with pytest.raises(PowerCut):
+            prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(), workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=100))
+        with pytest.raises(UserError, match=r"9 images need"):
+            prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(), workers=1)
+    progress = json.loads((tmp_path / "a/.partial/progress.json").read_text())
+    assert progress["written"] == 5
 
 
 def test_a_set_that_is_looked_at_is_prepared_as_the_flags_say(tmp_path, capsys):
