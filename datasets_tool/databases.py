@@ -210,7 +210,7 @@ class ZippedRecordsSource(Source):
         try:
             return understand(archive.read(name), f"{self.path}: {name}")
         except _DAMAGED as error:
-            raise UserError(f"{self.path}: the archive is damaged: {error}") from error
+            raise UserError(f"{self.path}: the archive is damaged: {one_line(error)}") from error
 
     def own_labels(self):
         """Those beside the shards."""
@@ -224,17 +224,26 @@ class ZippedRecordsSource(Source):
 
     def _records(self, archive):
         """Yield (shard, data and footer) of all records, from the shards in turn."""
-        files = {name: archive.open(name) for name in self._names}
+        files = {name: self._open_member(archive, name) for name in self._names}
         while files:
             for name in list(files):
                 try:
                     data = self._next_record(name, files[name])
                 except _DAMAGED as error:
-                    raise UserError(f"{self.path}: the archive is damaged: {error}") from error
+                    raise UserError(
+                        f"{self.path}: the archive is damaged: {one_line(error)}"
+                    ) from error
                 if data:
                     yield name, data
                 else:
                     files.pop(name).close()
+
+    def _open_member(self, archive, name):
+        """A shard as a file."""
+        try:
+            return archive.open(name)
+        except (*_DAMAGED, RuntimeError, NotImplementedError) as error:  # a password and the like
+            raise UserError(f"{self.path}: {name}: cannot be read: {one_line(error)}") from error
 
     def _next_record(self, name, file):
         """Data and footer of the next record; nothing at the end."""

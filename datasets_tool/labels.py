@@ -159,7 +159,7 @@ def from_numbers(array, where, places=None, classes_num=None):
     least, most = int(array.min()), int(array.max())
     if least < 0:
         raise UserError(f"{where}: class numbers must be integers from 0 up, found {least}")
-    classes_num = classes_num or most + 1
+    classes_num = max(classes_num or 0, most + 1)
     _check_classes(classes_num, where)
     return Labels(array, places=places, classes_num=classes_num)
 

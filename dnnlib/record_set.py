@@ -47,7 +47,7 @@ def group_shards(names, path, remedy):
     found = {}
     for name in sorted(names):
         match = _SHARD.search(name)
-        if match and not name.rpartition("/")[2].startswith("."):
+        if match and not _is_hidden(name):
             level, index, count = (int(group or 0) for group in match.groups())
             shards = found.setdefault(1 << level, {}).setdefault(count, {})
             if index in shards:
@@ -56,6 +56,11 @@ def group_shards(names, path, remedy):
     if not found:
         raise UserError(f"{path}: holds no TFRecords (*-rNN.tfrecords*); {remedy}")
     return {side: _one_set(path, side, sets, remedy) for side, sets in found.items()}
+
+
+def _is_hidden(name):
+    """Whether a file is hidden, as those are that some systems put beside each file."""
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _one_set(path, side, sets, remedy):
@@ -122,7 +127,10 @@ def _are_files(value):
 
 
 _INFO_RULES = {
-    "ratio": (lambda value: type(value) in (int, float) and 0 < value <= 1, "from 0 to 1"),
+    "ratio": (
+        lambda value: type(value) in (int, float) and 0 < value <= 1,
+        "above 0 and at most 1",
+    ),
     "files": (_are_files, 'an object of {"bytes": ..., "crc32": ...}'),
     "num_images": (_is_count, "a number"),
     "resolution": (_is_count, "a number"),
@@ -140,7 +148,7 @@ def are_dealt(lengths):
 
 def find_labels(names):
     """The name of the file with the labels among others; None if there is none."""
-    names = sorted(name for name in names if name.endswith(".labels"))
+    names = sorted(name for name in names if name.endswith(".labels") and not _is_hidden(name))
     return names[0] if names else None
 
 

@@ -271,8 +271,19 @@ def test_faulty_zipped_sets_are_refused(changes, message, sources, tmp_path):
     assert path in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_damaged_head_of_a_zipped_shard_is_one_line(sources):
+    path = sources["zipped records"]()
+    data = bytearray(path.read_bytes())
+    data[data.find(b"records/records-r04.tfrecords2of5") + 3] ^= 1  # before the archive's own list
+    path.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"r04\.tfrecords2of5: cannot be read: ") as error:
+        open_source(str(path))
+    assert "\n" not in str(error.value)
+
+
 def test_hidden_members_of_a_zip_are_no_shards(sources, images, tmp_path):
     def change(members):
+        members["records/._records-rxx.labels"] = b"no labels"
         members["__MACOSX/records/._records-r04.tfrecords1of5"] = b"no shard"
 
     found, _ = prepare("out", rezip(sources["zipped records"](), change), tmp_path)
