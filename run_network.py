@@ -5,7 +5,7 @@ import os
 import sys
 
 from dnnlib import cli, util
-from dnnlib.errors import UserError
+from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import run_dir as runs
 from metrics.registry import find as find_metrics
 from training import config as configuration
@@ -89,7 +89,7 @@ def train(config, dataset):
         return
     with resume.locked(run_dir), runs.open_log(run_dir):
         devices = start_tensorflow(config, config["loop"]["precision"])
-        from training import pretrained  # noqa: PLC0415 - needs TensorFlow
+        from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
 
         source = pretrained.prepare(run_dir, config)
         runs.save_config(run_dir, config)
@@ -101,8 +101,9 @@ def train(config, dataset):
         util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
         try:
             training_loop(run_dir, config, dataset, devices, metrics, source)
-        except pretrained.NothingFitsError:
-            (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
+        except (OptionError, pretrained.NothingFitsError):
+            if not checkpoint.find_states(run_dir):
+                (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
             raise
         util.log(f"Done: {run_dir}/network-final.pkl")
 

@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class OptionError(UserError, ValueError):
+    """Options of a network, from flags as a rule, that no network can have."""
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """Hint at the known name that a mistyped one probably meant.
 

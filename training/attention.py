@@ -16,6 +16,7 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.attend import attend, attend_probs
 from training.layers import NO_TAIL, dense_layer, dense_weights, matmul_last
 from training.shapes import bind_shapes
@@ -187,6 +188,16 @@ def merge_heads(x):
     return tf.reshape(x, [-1, num, num_heads * size])
 
 
+def check_heads(dim, num_heads):
+    """Raise OptionError unless an attention of width ``dim`` can have so many heads."""
+    if dim % num_heads != 0:
+        raise OptionError(
+            f"--num-heads={num_heads} does not divide {dim}, the width of an attention (a layer's "
+            "channels, or a component's size); use a number that divides all of them, such as "
+            f"{np.gcd(dim, 2 ** num_heads.bit_length() // 2)}"
+        )
+
+
 class Sides:
     """Both sides of one attention: who asks, who answers, and the layers that compare them.
 
@@ -201,8 +212,7 @@ class Sides:
     """
 
     def __init__(self, x, y, dim, num_heads, x_pos, y_pos, mask, dropout):
-        if dim % num_heads != 0:
-            raise ValueError(f"attention width {dim} is not divisible by num_heads={num_heads}")
+        check_heads(dim, num_heads)
         sizes = bind_shapes(x=(x, "N F C"), y=(y, "N T J"))
         self.x, self.y, self.x_pos = x, y, x_pos
         self.dim, self.num_heads, self.dropout = dim, num_heads, dropout
@@ -309,7 +319,7 @@ def attention_layer(
       Attention, to be applied.
     """
     if integration not in INTEGRATIONS:
-        raise ValueError(f"integration={integration!r} is none of {', '.join(INTEGRATIONS)}")
+        raise OptionError(f"integration={integration!r} is none of {', '.join(INTEGRATIONS)}")
     sides = Sides(x, y, dim, num_heads, x_pos, y_pos, mask, dropout)
     scores = assign(sides)
     given = answer_gate(sides.y, y_pos, num_heads) if y_gate else None  # [N, T, M]

@@ -30,6 +30,7 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from training.attention import Projection, merge_heads, simplex, split_heads
 from training.layers import dense_layer, matmul_last
@@ -172,17 +173,15 @@ def attention_kind(kmeans, iterative, duplex, iterations, carried, published):
     """The ``assign`` of attention_layer that the options of a generator ask for.
 
     Raises:
-      ValueError: options that contradict each other.
+      OptionError: options that contradict each other.
     """
     if duplex and iterative:
-        raise ValueError(
-            "duplex=True and iterative=True are two ways to find centroids; choose one"
-        )
+        raise OptionError("--duplex and --iterative are two ways to find centroids; choose one")
     if duplex or kmeans:
         kind = "duplex" if duplex else ("iterative" if iterative else "kmeans")
         return Centroids(kind, iterations, carried, published)
     if published:
         return lambda sides: published_simplex(sides, iterations)
     if iterative or iterations != 1:
-        raise ValueError("kmeans_iters and iterative need kmeans=True (or duplex=True)")
+        raise OptionError("--kmeans-iters and --iterative need --kmeans (or --duplex)")
     return simplex

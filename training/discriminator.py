@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from dnnlib.errors import closest
+from dnnlib.errors import OptionError, closest
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from training.attention import Dropout, attention_layer
 from training.image_attention import latents_from_image
@@ -146,7 +146,7 @@ class DiscriminatorGraph:
     def __init__(self, opt, max_log2, aggregation=None, progressive=False):
         if opt.architecture not in ARCHITECTURES:
             hint = closest(opt.architecture, ARCHITECTURES) or f"there are {ARCHITECTURES}"
-            raise ValueError(f"no architecture {opt.architecture!r}; {hint}")
+            raise OptionError(f"no architecture {opt.architecture!r}; {hint}")
         self.opt, self.max_log2 = opt, max_log2
         self.aggregation, self.progressive = aggregation, progressive
 

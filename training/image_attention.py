@@ -8,9 +8,11 @@ arXiv:1805.08318).
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import OptionError
 from training.attention import (
     NO_DROPOUT,
     answer_gate,
+    check_heads,
     merge_heads,
     project,
     question_gate,
@@ -47,6 +49,7 @@ def latents_from_image(
     Returns:
       New y, [N, T, J].
     """
+    check_heads(dim, num_heads)
     sizes = bind_shapes(y=(y, "N T J"), x=(x, "N F C"))
     query = dense_layer(y, dim, name="query")
     key, value = dense_weights(sizes.C, dim, "key"), dense_weights(sizes.C, dim, "value")
@@ -87,8 +90,7 @@ def image_from_image(x, dim, num_heads=1, pos=None, gate=False, dropout=NO_DROPO
     Returns:
       New x, [N, F, C].
     """
-    if dim % num_heads != 0:
-        raise ValueError(f"attention width {dim} is not divisible by num_heads={num_heads}")
+    check_heads(dim, num_heads)
     _, positions, channels = x.shape.as_list()
     cells = _Cells(round(np.sqrt(positions)), window)
     query, key = dense_layer(x, dim, name="query"), dense_layer(x, dim, name="key")
@@ -119,7 +121,10 @@ class _Cells:
         self.size = size
         self.window = min(window or size, size)
         if size % self.window != 0:
-            raise ValueError(f"a window of {window} does not divide the resolution {size}")
+            raise OptionError(
+                f"a window of {window} (--g-local-attention, --d-local-attention) does not "
+                f"divide the resolution {size}; use a power of two"
+            )
         self.num = size // self.window  # cells along a side
 
     def cut(self, x):

@@ -13,7 +13,7 @@ covers what lies behind position by position, not by one maximum over the whole 
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import closest
+from dnnlib.errors import OptionError, closest
 from training.layers import get_weight, matmul_last
 
 MERGE_TYPES = ("sum", "softmax", "max", "leaves")
@@ -31,15 +31,18 @@ class Merging:
       published: see the top of this file.
 
     Raises:
-      ValueError: unknown kind, or no such layer.
+      OptionError: unknown kind, or no such layer.
     """
 
     def __init__(self, num, max_log2, layer=-1, kind="sum", same=False, published=False):
         if kind not in MERGE_TYPES:
             hint = closest(kind, MERGE_TYPES) or f"there are {', '.join(MERGE_TYPES)}"
-            raise ValueError(f"no merge_type {kind!r}; {hint}")
+            raise OptionError(f"no merge_type {kind!r}; {hint}")
         if layer != -1 and not 2 <= layer <= max_log2:
-            raise ValueError(f"merge_layer={layer} must be -1 or from 2 to {max_log2}")
+            raise OptionError(
+                f"--merge-layer={layer} must be -1, for the last, or from 2 to {max_log2}, the "
+                f"log2 of the resolution {2**max_log2}"
+            )
         self.num, self.kind, self.same, self.published = num, kind, same, published
         self.is_last = layer == -1
         self.log2_res = max_log2 if layer == -1 else layer

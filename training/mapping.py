@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.errors import OptionError
 from dnnlib.tflib.precision import double_precision
 from training.attention import Dropout, attention_layer
 from training.latent_image import latent_block
@@ -194,7 +195,10 @@ class MappingLayers:
 
     def __init__(self, num_layers, act, lrmul, resnet, dim):
         if resnet and num_layers < 2:
-            raise ValueError(f"a residual mapping needs 2 layers or more, not {num_layers}")
+            raise OptionError(
+                f"--mapping-layersnum={num_layers}: a residual mapping needs 2 layers or more; "
+                "use 2, or leave out --mapping-resnet"
+            )
         self.num_layers, self.act, self.lrmul = num_layers, act, lrmul
         self.resnet, self.dim = resnet, dim
 
@@ -224,8 +228,9 @@ class MappingLayers:
 def _shared(x, dim, mlp, sees_others):
     """Map all components as one vector: [N, K, I] => [N, K, D]."""
     if sees_others:
-        raise ValueError(
-            "mapping_shared_dim joins the components; mapping_ltnt2ltnt needs them apart"
+        raise OptionError(
+            f"--mapping-shared-dim={dim} joins the components; --mapping-ltnt2ltnt needs them "
+            "apart; leave out one of them"
         )
     _, num, width = x.shape.as_list()
     x = dense_layer(tf.reshape(x, [-1, num * width]), dim, name="inmap")

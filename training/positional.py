@@ -10,7 +10,7 @@ run over [-1, 1], where a sine is nearly a straight line and most of the feature
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import closest
+from dnnlib.errors import OptionError, closest
 
 INITIALIZERS = {
     "uniform": tf.initializers.random_uniform(0.0, 1.0),
@@ -35,7 +35,7 @@ class GridEncodings:
       dtype: of the encodings.
 
     Raises:
-      ValueError: unknown kind, or a width that the kind cannot have.
+      OptionError: unknown kind, or a width that the kind cannot have.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class GridEncodings:
     ):
         if pos_type not in POS_TYPES:
             hint = closest(pos_type, POS_TYPES) or f"there are {', '.join(POS_TYPES)}"
-            raise ValueError(f"no pos_type {pos_type!r}; {hint}")
+            raise OptionError(f"no pos_type {pos_type!r}; {hint}")
         if pos_init not in INITIALIZERS:
-            raise ValueError(f"pos_init={pos_init!r} is none of {', '.join(INITIALIZERS)}")
+            raise OptionError(f"pos_init={pos_init!r} is none of {', '.join(INITIALIZERS)}")
         _check_width(dim, pos_type, directions)
         self.dim, self.pos_type, self.directions = dim, pos_type, directions
         self.published, self.dtype = published, dtype
@@ -106,14 +106,14 @@ class GridEncodings:
 
 
 def _check_width(dim, pos_type, directions):
-    """Raise ValueError if the kind of encoding cannot have that width."""
+    """Raise OptionError if the kind of encoding cannot have that width."""
     unit = {"linear": directions, "sinus": 2 * directions}.get(pos_type, 1)
     if pos_type == "sinus" and directions == 2:
         unit = 1  # rounded down
     if dim % unit != 0:
-        raise ValueError(
-            f"a {pos_type} encoding in {directions} directions cannot be {dim} wide; "
-            f"the width must be divisible by {unit}"
+        raise OptionError(
+            f"a {pos_type} encoding in {directions} directions (--pos-directions-num) cannot be "
+            f"{dim} wide (--pos-dim, or a component's size); the width must be divisible by {unit}"
         )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import closest
+from dnnlib.errors import OptionError, closest
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from training.attention import INTEGRATIONS, Dropout
 from training.kgan import Merging
@@ -32,10 +32,10 @@ CHOICES = {
 
 
 def log2_resolution(resolution):
-    """log2 of a resolution, or ValueError if it is none that the networks can have."""
+    """log2 of a resolution, or OptionError if it is none that the networks can have."""
     log2 = int(resolution).bit_length() - 1
     if resolution != 2**log2 or log2 < 2:
-        raise ValueError(f"resolution={resolution} is not a power of two, 4 or more")
+        raise OptionError(f"resolution={resolution} is not a power of two, 4 or more")
     return log2
 
 
@@ -47,18 +47,18 @@ def noise_mode_of(noise_mode, randomize_noise):
 
 
 def check_options(opt):
-    """Raise ValueError for options that make no sense, on their own or together."""
+    """Raise OptionError for options that make no sense, on their own or together."""
     for name, choices in CHOICES.items():
         value = getattr(opt, name)
         if value not in choices:
             known = ", ".join(repr(choice) for choice in choices)
             hint = closest(value, [choice for choice in choices if choice])
-            raise ValueError(f"{name}={value!r} is none of {known}; {hint}".rstrip("; "))
+            raise OptionError(f"{name}={value!r} is none of {known}; {hint}".rstrip("; "))
     if opt.merge and opt.transformer:
-        raise ValueError("merge=True (k-GAN) and transformer=True exclude each other")
+        raise OptionError("--kgan and --transformer exclude each other; leave out one of them")
     if opt.duplex and opt.img2ltnt:
-        raise ValueError(
-            "duplex=True updates the latents from the image already; leave img2ltnt out"
+        raise OptionError(
+            "--duplex updates the latents from the image already; leave out --g-img2ltnt"
         )
 
 

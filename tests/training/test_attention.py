@@ -355,11 +355,11 @@ def test_errors_say_what_is_wrong(session):
     x, y = tf.zeros([N, F, C]), tf.zeros([N, T, J])
     with pytest.raises(ShapeError, match=r"y must be \[N, T, J\].*N=3, but x has N=2"):
         attention_layer(x, tf.zeros([3, T, J]), D)
-    with pytest.raises(ValueError, match="width 8 is not divisible by num_heads=3"):
+    with pytest.raises(ValueError, match=r"--num-heads=3 does not divide 8, .* such as 2"):
         attention_layer(x, y, D, num_heads=3)
     with pytest.raises(ValueError, match="integration='div' is none of add, mul, both"):
         attention_layer(x, y, D, integration="div")
     with pytest.raises(ValueError, match="choose one"):
         attention_kind(True, True, True, 1, None, False)
-    with pytest.raises(ValueError, match="need kmeans=True"):
+    with pytest.raises(ValueError, match="need --kmeans"):
         attention_kind(False, False, False, 3, None, False)

@@ -11,9 +11,13 @@ import time
 
 import numpy as np
 import pytest
+from tiny_records import write_set
 
+import run_network
+from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
+from dnnlib.tflib.compat import tf
 from training import config as configuration
 from training import resume
 
@@ -170,3 +174,45 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, unfinished,
     assert resume.checkpoint.read_progress(unfinished).nimg == 5000
     assert "training-state-000009.npz cannot be read" in capsys.readouterr().out
     assert os.path.exists(unfinished / "training-state-000005.npz")
+
+
+# Options that no network can have
+
+IMPOSSIBLE = {
+    "--transformer --num-heads=3": "--num-heads=3 does not divide 16",
+    "--kgan --merge-layer=1": "--merge-layer=1 must be -1",
+    "--mapping-resnet --mapping-layersnum=1": "--mapping-layersnum=1: a residual mapping",
+    "--transformer --mapping-shared-dim=16 --mapping-ltnt2ltnt": "--mapping-shared-dim=16 joins",
+    "--transformer --duplex --g-img2ltnt": "leave out --g-img2ltnt",
+    "--transformer --kmeans --duplex --iterative": "--duplex and --iterative",
+    "--transformer --pos-dim=6 --pos-directions-num=4": "(--pos-directions-num) cannot be 6 wide",
+    "--transformer --g-local-attention=3": "a window of 3 (--g-local-attention",
+    "--d-local-attention=5": "a window of 5 (--g-local-attention, --d-local-attention)",
+}
+
+
+@pytest.fixture
+def train_anew(tmp_path):
+    """A function that runs ``run_network.py --train`` with flags, in a graph of its own."""
+    (tmp_path / "datasets").mkdir()
+    images = np.random.RandomState(0).randint(0, 256, [8, 3, 16, 16]).astype(np.uint8)
+    write_set(tmp_path / "datasets" / "toys", images)
+    argv = ["--train", "--gpus=none", "--dataset=toys", f"--data-dir={tmp_path / 'datasets'}"]
+    argv += [f"--result-dir={tmp_path / 'results'}", "--channel-base=128", "--channel-max=16"]
+    argv += ["--latent-size=32", "--total-kimg=0.004", "--batch-size=4"]
+
+    def call(*flags):
+        with tf.Graph().as_default(), tf.Session().as_default():
+            return cli.run_script(run_network.main, [*argv, *flags])
+
+    return call
+
+
+def test_impossible_options_are_one_line_and_block_nothing(train_anew, tmp_path, capsys):
+    for flags_text, message in IMPOSSIBLE.items():
+        more = ["--components-num=2"] if "--transformer" in flags_text else []
+        assert train_anew(*flags_text.split(), *more) == cli.EXIT_USER_ERROR, flags_text
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    for run in runs.find_runs(str(tmp_path / "results"), "exp"):
+        assert run.name == "exp-000" and not (run / runs.CONFIG_NAME).exists()
