@@ -12,7 +12,8 @@ from typing import IO, Any, Iterator
 
 from dnnlib.errors import UserError
 
-_log_file: IO[str] | None = None
+_log_file: IO[bytes] | None = None
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EasyDict(dict):
@@ -40,19 +41,21 @@ def log(text: str = "") -> None:
     sys.stdout.write(line)
     sys.stdout.flush()
     if _log_file is not None:
-        _log_file.write(line)
-        _log_file.flush()
+        with drop_if_full():
+            _log_file.write(line.encode("utf-8"))
 
 
 @contextlib.contextmanager
 def log_to(path: str | os.PathLike) -> Iterator[None]:
     """Within this context, append everything that is logged to the file at ``path``.
 
-    Contexts nest: the innermost file gets the lines.
+    Contexts nest: the innermost file gets the lines. Those that a full disk has no room for are
+    dropped.
     """
     global _log_file  # noqa: PLW0603 - one log per process is the point
     outer = _log_file
-    with pathlib.Path(path).open("a", encoding="utf-8") as file:
+    # Without a buffer: it would keep a refused line, and fail again when it is closed.
+    with pathlib.Path(path).open("ab", buffering=0) as file:
         _log_file = file
         try:
             yield
@@ -73,9 +76,19 @@ def explain_full_disk(message: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         raise UserError(message) from error
+
+
+@contextlib.contextmanager
+def drop_if_full() -> Iterator[None]:
+    """Within this context, what a full disk has no room for is left out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
 
 
 @contextlib.contextmanager
@@ -168,7 +181,7 @@ def _open_temporary(folder: str, name: str) -> tuple[int, str]:
     try:
         return tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise
         raise UserError(
             f"{os.path.join(folder, name)}: cannot be written ({error.strerror}); "

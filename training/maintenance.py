@@ -118,8 +118,7 @@ class Maintenance:
             "memory_gb": memory,
             **means,
         }
-        with (self._run_dir / STATS_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._guard(_append_row, self._run_dir / STATS_NAME, row)
         if self._writer is not None:
             scalars = {k: v for k, v in row.items() if k != "nimg" and v is not None}
             self._writer.write(scalars, state.nimg)
@@ -259,6 +258,13 @@ def _short(value):
         return text
     number, exponent = f"{value:.1e}".split("e")
     return f"{number}e{int(exponent)}"
+
+
+def _append_row(path, row):
+    """Add a line to the statistics."""
+    message = f"{path}: not saved, the disk is full; free some space"
+    with util.explain_full_disk(message), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def _row_nimg(row):

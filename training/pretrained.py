@@ -152,7 +152,8 @@ class Pretrained:
             variables = variables_by_path(net)
             tflib.set_vars({variables[path]: value for path, value in fit.values.items()})
         self._report(graph, fits, config)
-        with (pathlib.Path(run_dir) / runs.LOG_NAME).open("a", encoding="utf-8") as file:
+        log = pathlib.Path(run_dir) / runs.LOG_NAME
+        with util.drop_if_full(), log.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in details(fits))
 
     def _report(self, graph, fits, config):

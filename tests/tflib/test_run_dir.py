@@ -66,6 +66,15 @@ def test_log_goes_to_both_places(tmp_path, capsys):
     assert (tmp_path / "log.txt").read_text() == "tick 0\ntick 1\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_takes_lines_from_the_log_only(tmp_path, capsys):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with run_dir.open_log(tmp_path):
+        util.log("tick 0")
+        util.log("tick 1")
+    assert capsys.readouterr().out == "tick 0\ntick 1\n"
+
+
 def test_a_folder_that_takes_no_files_is_the_users_to_know():
     with pytest.raises(UserError, match=r"^/proc/a: cannot be written \("), util.atomic_write(
         "/proc/a"

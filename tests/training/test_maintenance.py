@@ -219,6 +219,16 @@ def test_a_full_disk_leaves_the_last_good_snapshot(make, tmp_path, full_disk):
         outputs.stop()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_between_snapshots_is_one_line(make, tmp_path):
+    outputs, state = make(snapshot_ticks=2)
+    (tmp_path / "stats.jsonl").symlink_to("/dev/full")
+    state.nimg += 1000
+    with pytest.raises(UserError) as error:
+        outputs.end_tick(is_done=False)
+    assert "stats.jsonl: not saved, the disk is full; free some space; last" in str(error.value)
+
+
 def test_divergence_is_reported_with_tick_loss_and_snapshot(make, tmp_path):
     outputs, state = make(snapshot_ticks=1)
     run_ticks(outputs, state, 2)
