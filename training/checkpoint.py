@@ -19,6 +19,8 @@ from dnnlib.errors import UserError
 
 FORMAT = 1
 KEEP = 2
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
+UNREADABLE += (zipfile.BadZipFile,)
 META = "meta"  # name of the JSON text in the file; no variable is called so
 _NAME = re.compile(r"training-state-(\d{6,})\.npz")
 
@@ -74,7 +76,11 @@ def remove_leftovers(run_dir):
 
 
 def read_progress(run_dir):
-    """LoopState of the newest readable checkpoint; None if there is none."""
+    """LoopState of the newest readable checkpoint; None if there is none.
+
+    Raises:
+      UserError: there are checkpoints, but none that can be read.
+    """
     newest = _newest(run_dir)
     return newest and newest[1]
 
@@ -90,7 +96,7 @@ def restore_state(run_dir, variables):
       LoopState; a fresh one if there is no checkpoint.
 
     Raises:
-      UserError: the checkpoint is of other networks; lists the differences.
+      UserError: no checkpoint can be read; or it is of other networks, with the differences.
     """
     newest = _newest(run_dir, set(variables))
     if newest is None:
@@ -102,12 +108,23 @@ def restore_state(run_dir, variables):
 
 
 def _newest(run_dir, names=()):
-    """(path, LoopState, {name: array}) of the newest checkpoint that can be read; None without."""
-    for path in reversed(find_states(run_dir)):
+    """(path, LoopState, {name: array}) of the newest checkpoint that can be read; None without.
+
+    To begin again in the folder of a run whose checkpoints are lost would spoil what is left of it.
+    """
+    states, problem = find_states(run_dir), ""
+    for path in reversed(states):
         try:
             return _read(path, names)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            util.log(f"{path} cannot be read ({error}); trying the one before")
+        except UNREADABLE as error:
+            problem = f"{path} cannot be read ({error})"
+            if path != states[0]:
+                util.log(f"{problem}; trying the one before")
+    if states:
+        raise UserError(
+            f"{problem}, and no other training state in {run_dir} can; put one back, or begin a "
+            "new run with --restart, from a snapshot with --pretrained-pkl"
+        )
     return None
 
 

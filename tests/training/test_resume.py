@@ -176,6 +176,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, unfinished,
     assert os.path.exists(unfinished / "training-state-000005.npz")
 
 
+def test_a_run_without_a_readable_checkpoint_is_not_begun_again(tmp_path, unfinished, capsys):
+    damaged = (b"PK\x03\x04 cut off", b"")
+    for name, data in zip(("training-state-000005.npz", "training-state-000009.npz"), damaged):
+        (unfinished / name).write_bytes(data)
+    with pytest.raises(UserError) as error:
+        resume.choose_run(make_config(tmp_path))
+    message = str(error.value)
+    assert f"no other training state in {unfinished} can" in message and "\n" not in message
+    assert "--restart" in message and "--pretrained-pkl" in message
+    assert capsys.readouterr().out.count("trying the one before") == 1
+    assert resume.choose_run(make_config(tmp_path, "--restart")).name == "exp-001"
+
+
 # Options that no network can have
 
 IMPOSSIBLE = {
