@@ -184,8 +184,6 @@ def check_preview(path):
         raise UserError(f"--preview {path}: sheets are PNG files; give a name that ends in .png")
     if os.path.isdir(path):
         raise UserError(f"--preview {path}: is a folder; give the name of a file")
-    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-        raise UserError(f"--preview {path}: there is no such folder; make it first")
 
 
 def preview(folder, path, columns=8, rows=8):

@@ -306,7 +306,6 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
         ),
         (["--scenes", "--preview", "a.jpg"], "sheets are PNG files"),
         (["--scenes", "--preview", "."], "sheets are PNG files"),
-        (["--scenes", "--preview", "nowhere/a.png"], "there is no such folder"),
         (["--scene"], "did you mean '--scenes'?"),
         (["--scenes", "--resolution", "48"], "power of two from 4 to 4096; nearest: 32 or 64"),
         (["--scenes", "--images-num", "0"], "must be at least 1"),
@@ -516,6 +515,15 @@ def test_a_set_that_is_looked_at_is_prepared_as_the_flags_say(tmp_path, capsys):
     assert "exists already, made with another resolution" in capsys.readouterr().err
     assert run(*argv, "--images-num", 3, "--resolution", 32, "--overwrite") == 0
     assert "all 3 images of resolution 32 are whole" in capsys.readouterr().out
+
+
+def test_a_sheet_may_lie_in_the_folder_that_is_made(folder, tmp_path, capsys):
+    argv = ("--task", "a", "--images-dir", folder, "--data-dir", tmp_path)
+    assert run(*argv, "--preview", tmp_path / "a/sheet.PNG") == 0
+    assert Image.open(str(tmp_path / "a/sheet.PNG")).size == (8 * 32, 2 * 32)
+    assert run(*argv, "--preview", tmp_path / "nowhere/sheet.png") == 2
+    error = capsys.readouterr().err
+    assert "nowhere/sheet.png: cannot be written" in error and error.count("\n") == 1
 
 
 def test_places_that_take_no_set_get_one_line(folder, tmp_path, capsys):
