@@ -145,6 +145,10 @@ def resolve(given, reloaded=None):
     size = values["latent-size"] // values["components-num"]
     config["G"].update(z_dim=size, w_dim=size)
     config["D"].update(a_dim=size)
+    if not (values["transformer"] or values["kgan"]):
+        # Components would be those of D alone: an image is made from one latent, of the full size.
+        size = values["latent-size"]
+        config["G"].update(components_num=1, z_dim=size, w_dim=size)
     for name, outer in NESTED.items():
         config[outer][name] = config.pop(name)
     return {"flags": values, **config}
@@ -156,20 +160,57 @@ def add_facts(config, resolution, num_channels, num_images, label_size):
     Raises:
       UserError: a flag names a layer that a network of this resolution does not have.
     """
-    levels = resolution.bit_length() - 1
+    flags, levels = config["flags"], resolution.bit_length() - 1
     for name in ("g-img2img", "d-img2img", "merge-layer", "g-start-res", "d-start-res"):
-        value = config["flags"][name]
-        if value > levels:
+        if flags[name] > levels:
+            preset = presets.BASELINES.get(flags["baseline"], {})
+            origin = ""
+            if preset.get(name) == flags[name]:
+                origin = f", as --baseline={flags['baseline']} sets it,"
             raise UserError(
-                f"--{name}={value} is beyond {levels}, the log2 of the resolution {resolution}; "
-                f"use at most {levels}"
+                f"--{name}={flags[name]}{origin} is beyond {levels}, the log2 of the resolution "
+                f"{resolution}; use at most {levels}"
             )
+    _check_attention(flags, levels, "g", "generator", 2)
+    _check_attention(flags, levels, "d", "discriminator", 3)
     config["facts"] = {
         "resolution": resolution,
         "num_channels": num_channels,
         "num_images": num_images,
         "label_size": label_size,
     }
+
+
+def _check_attention(flags, levels, side, network, lowest):
+    """Raise UserError if attention that was asked for has no layer.
+
+    Args:
+      flags: value of every flag.
+      levels: log2 of the resolution.
+      side: "g" or "d".
+      network: its name.
+      lowest: log2 of the least resolution with attention.
+    """
+    kinds = ("transformer" if side == "g" else "d-transformer",)
+    kinds += (f"{side}-img2img", f"{side}-local-attention")
+    wanted = [name for name in kinds if flags[name]]
+    if not wanted:
+        return
+    if levels < lowest:
+        raise UserError(f"--{wanted[0]} has no layer at resolution {2**levels}; leave it out")
+    start, end = flags[f"{side}-start-res"], flags[f"{side}-end-res"]
+    if end <= lowest:
+        raise UserError(
+            f"--{side}-end-res={end} leaves --{wanted[0]} no layer; use {lowest + 1} or more"
+        )
+    level, first, last = flags[f"{side}-img2img"], max(lowest, start), min(levels, end - 1)
+    if level and not first <= level <= last:
+        possible = f"{first} to {last}" if first < last else first
+        raise UserError(
+            f"--{side}-img2img={level}: the {network} has attention at log2 resolutions {lowest} "
+            f"to {levels}, from --{side}-start-res={start} on and below --{side}-end-res={end}; "
+            f"use {possible}"
+        )
 
 
 def dataset_path(flags):

@@ -106,6 +106,11 @@ def one_of(*choices, **other_spellings):
 PROBABILITY = number(float, 0, 1)
 POSITIVE = number(float, above=0)
 
+# Flags that switch on attention which reads an image, in G, in D, or in either; for ``needs``.
+G_ATTENTION = "transformer g-img2img g-local-attention"
+D_ATTENTION = "d-transformer d-img2img d-local-attention"
+ATTENTION = "transformer d-transformer g-img2img d-img2img g-local-attention d-local-attention"
+
 # fmt: off
 GROUPS = {
     "What to do": (
@@ -155,7 +160,7 @@ GROUPS = {
         Flag("style-mixing",       "G.style_mixing",                       PROBABILITY, "probability of mixing two latents along the layers"),
         Flag("component-mixing",   "G.component_mixing",                   PROBABILITY, "probability of mixing two latents along the components"),
         Flag("component-dropout",  "G.component_dropout",                  PROBABILITY, "probability of hiding a component while training"),
-        Flag("attention-dropout",  "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout of attention while training", needs="transformer d-transformer"),
+        Flag("attention-dropout",  "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout of attention while training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
     ),
     "Output": (
         Flag("tick",               "loop.tick_kimg",                       POSITIVE,  "thousands of images from one status line to the next"),
@@ -186,7 +191,7 @@ GROUPS = {
     ),
     "Networks": (
         Flag("latent-size",        "G.z_dim G.w_dim D.a_dim",              count(),   "size of the whole latent, shared evenly by the components"),
-        Flag("components-num",     "G.components_num D.components_num",    count(),   "number of latent components"),
+        Flag("components-num",     "G.components_num D.components_num",    count(),   "number of latent components", needs="transformer kgan d-transformer"),
         Flag("channel-base",       "synthesis.channel_base D.channel_base", count(),   "channels: at most 2 N / resolution of the layer"),
         Flag("channel-max",        "synthesis.channel_max D.channel_max",  count(),   "channels: at most so many"),
         Flag("g-arch",             "synthesis.architecture",               one_of("orig", "skip", "resnet"), "architecture of the generator"),
@@ -204,33 +209,33 @@ GROUPS = {
     ),
     "Attention": (
         Flag("transformer",        "G.transformer",                        boolean,   "attention between latents and image in the generator"),
-        Flag("num-heads",          "G.num_heads D.num_heads",              count(),   "attention heads"),
+        Flag("num-heads",          "G.num_heads D.num_heads",              count(),   "attention heads", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
         Flag("normalize",          "synthesis.norm",                       one_of("batch", "instance", "layer"), "normalization of the image before attention acts on it; batch means layer, as published", needs="transformer"),
         Flag("integration",        "synthesis.integration",                one_of("add", "mul", "both"), "how attention acts on the image: bias, gain, or both", needs="transformer"),
         Flag("kmeans",             "synthesis.kmeans",                     boolean,   "assign image positions to latents by centroids (duplex)", needs="transformer"),
-        Flag("kmeans-iters",       "synthesis.kmeans_iters",               count(),   "k-means iterations in a layer", needs="kmeans"),
+        Flag("kmeans-iters",       "synthesis.kmeans_iters",               count(),   "k-means iterations in a layer", needs="kmeans duplex"),
         Flag("duplex",             "synthesis.duplex",                     boolean,   "let the latents find the centroids in the image, the paper's duplex attention", needs="transformer"),
         Flag("iterative",          "synthesis.iterative",                  boolean,   "carry centroids from layer to layer", needs="kmeans"),
-        Flag("g-start-res",        "synthesis.start_res",                  count(0),  "attention in the generator from this log2 resolution on", needs="transformer"),
-        Flag("g-end-res",          "synthesis.end_res",                    count(0),  "attention in the generator below this log2 resolution", needs="transformer"),
+        Flag("g-start-res",        "synthesis.start_res",                  count(0),  "attention in the generator from this log2 resolution on", needs=G_ATTENTION),
+        Flag("g-end-res",          "synthesis.end_res",                    count(0),  "attention in the generator below this log2 resolution", needs=G_ATTENTION),
         Flag("g-ltnt2ltnt",        "synthesis.ltnt2ltnt",                  boolean,   "attention between latents in the synthesis", needs="transformer"),
         Flag("g-img2ltnt",         "synthesis.img2ltnt",                   boolean,   "attention from latents to the image in the synthesis", needs="transformer"),
         Flag("g-img2img",          "synthesis.img2img",                    count(0),  "attention between image positions at this log2 resolution of the generator; 0 for none"),
         Flag("g-local-attention",  "synthesis.local_attention",            count(0),  "attention between image positions within windows of this side in the generator; 0 for none"),
-        Flag("ltnt-gate",          "G.ltnt_gate D.ltnt_gate",              boolean,   "gate what latents send", needs="transformer d-transformer"),
-        Flag("img-gate",           "synthesis.img_gate D.img_gate",        boolean,   "gate what image positions receive", needs="transformer d-transformer"),
+        Flag("ltnt-gate",          "G.ltnt_gate D.ltnt_gate",              boolean,   "gate what latents send", needs="transformer d-transformer mapping-ltnt2ltnt"),
+        Flag("img-gate",           "synthesis.img_gate D.img_gate",        boolean,   "gate what image positions receive", needs=ATTENTION),
         Flag("d-transformer",      "D.transformer",                        boolean,   "attention between image and aggregators in the discriminator"),
-        Flag("d-start-res",        "D.start_res",                          count(0),  "attention in the discriminator from this log2 resolution on", needs="d-transformer"),
-        Flag("d-end-res",          "D.end_res",                            count(0),  "attention in the discriminator below this log2 resolution", needs="d-transformer"),
+        Flag("d-start-res",        "D.start_res",                          count(0),  "attention in the discriminator from this log2 resolution on", needs=D_ATTENTION),
+        Flag("d-end-res",          "D.end_res",                            count(0),  "attention in the discriminator below this log2 resolution", needs=D_ATTENTION),
         Flag("d-ltnt2ltnt",        "D.ltnt2ltnt",                          boolean,   "attention between aggregators", needs="d-transformer"),
         Flag("d-ltnt2img",         "D.ltnt2img",                           boolean,   "attention from image to aggregators", needs="d-transformer"),
         Flag("d-img2img",          "D.img2img",                            count(0),  "attention between image positions at this log2 resolution of the discriminator; 0 for none"),
         Flag("d-local-attention",  "D.local_attention",                    count(0),  "attention between image positions within windows of this side in the discriminator; 0 for none"),
-        Flag("use-pos",            "G.use_pos D.use_pos",                  boolean,   "position embeddings of the latents", needs="transformer d-transformer"),
-        Flag("pos-dim",            "synthesis.pos_dim D.pos_dim",          count(),   "width of position embeddings; a component's size if not given", needs="transformer d-transformer"),
-        Flag("pos-type",           "synthesis.pos_type D.pos_type",        one_of("sinus", "linear", "trainable", "trainable2d"), "kind of the image's position embeddings", needs="transformer d-transformer"),
-        Flag("pos-init",           "synthesis.pos_init D.pos_init",        one_of("uniform", "normal"), "initial values of trained position embeddings", needs="transformer d-transformer"),
-        Flag("pos-directions-num", "synthesis.pos_directions_num D.pos_directions_num", count(),   "directions of position embeddings", needs="transformer d-transformer"),
+        Flag("use-pos",            "G.use_pos D.use_pos",                  boolean,   "position embeddings of the latents", needs="transformer d-transformer mapping-ltnt2ltnt"),
+        Flag("pos-dim",            "synthesis.pos_dim D.pos_dim",          count(),   "width of position embeddings; a component's size if not given", needs=ATTENTION),
+        Flag("pos-type",           "synthesis.pos_type D.pos_type",        one_of("sinus", "linear", "trainable", "trainable2d"), "kind of the image's position embeddings", needs=ATTENTION),
+        Flag("pos-init",           "synthesis.pos_init D.pos_init",        one_of("uniform", "normal"), "initial values of trained position embeddings", needs=ATTENTION),
+        Flag("pos-directions-num", "synthesis.pos_directions_num D.pos_directions_num", count(),   "directions of position embeddings", needs=ATTENTION),
     ),
     "Measuring": (
         Flag("metrics",            "eval.metrics",                         str,       "what to measure, e.g. fid,kid,is,pr,dc,ppl,ls: of every snapshot while training, or with --eval (where fid is the default)"),

@@ -230,6 +230,50 @@ def test_bad_flags_are_explained(argv, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--baseline=SAGAN --g-img2img=3 --attention-dropout=0 --img-gate --num-heads=2",
+        "--g-img2img=3 --pos-type=linear --pos-dim=4 --g-start-res=3 --g-end-res=4",
+        "--g-local-attention=4 --pos-type=trainable --pos-init=normal --pos-directions-num=3",
+        "--d-img2img=3 --d-start-res=3 --d-end-res=4 --pos-dim=4 --img-gate",
+        "--d-local-attention=4 --attention-dropout=0.5",
+        "--kgan --components-num=2 --mapping-ltnt2ltnt --ltnt-gate --use-pos --num-heads=2",
+        "--mapping-ltnt2ltnt --attention-dropout=0",
+        "--transformer --duplex --kmeans-iters=2",
+        "--d-transformer --components-num=2",
+    ],
+)
+def test_flags_with_an_effect_are_taken(text):
+    resolve(*text.split())
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("--components-num=2", "components-num"),
+        ("--num-heads=2", "num-heads"),
+        ("--d-transformer --g-end-res=4", "g-end-res"),
+        ("--g-img2img=3 --d-end-res=4", "d-end-res"),
+        ("--g-img2img=3 --ltnt-gate", "ltnt-gate"),
+        ("--g-img2img=0 --pos-dim=4", "pos-dim"),
+        ("--transformer --kmeans-iters=2", "kmeans-iters"),
+    ],
+)
+def test_flags_without_an_effect_are_refused(text, name):
+    with pytest.raises(UserError, match=f"--{name} has no effect without --"):
+        resolve(*text.split())
+
+
+def test_a_generator_without_use_for_components_has_one():
+    result = resolve("--d-transformer", "--components-num=4")
+    assert result["D"]["components_num"] == 4 and result["D"]["a_dim"] == 128
+    assert result["G"]["components_num"] == 1
+    assert result["G"]["z_dim"] == result["G"]["w_dim"] == 512
+    result = resolve("--gansformer-default", "--transformer=False")
+    assert result["G"]["components_num"] == 1 and result["G"]["z_dim"] == 512
+
+
 def test_a_dataset_has_to_be_named():
     with pytest.raises(UserError, match="--dataset is missing"):
         config.dataset_path({})
@@ -239,8 +283,53 @@ def test_layers_beyond_the_resolution_are_refused():
     result = resolve("--baseline=kGAN")
     config.add_facts(result, 32, 3, 10, 0)
     assert result["facts"]["resolution"] == 32
-    with pytest.raises(UserError, match="--merge-layer=5 is beyond 4"):
+    with pytest.raises(UserError, match="--merge-layer=5, as --baseline=kGAN sets it, is beyond 4"):
         config.add_facts(resolve("--baseline=kGAN"), 16, 3, 10, 0)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("--baseline=SAGAN", "--g-img2img=5, as --baseline=SAGAN sets it, is beyond 4"),
+        (
+            "--g-img2img=5",
+            "--g-img2img=5 is beyond 4, the log2 of the resolution 16; use at most 4",
+        ),
+        ("--g-img2img=1", "--g-img2img=1: the generator has attention at log2 resolutions 2 to 4"),
+        (
+            "--d-img2img=2",
+            "--d-img2img=2: the discriminator has attention at log2 resolutions 3 to",
+        ),
+        (
+            "--g-img2img=4 --g-end-res=4",
+            "from --g-start-res=0 on and below --g-end-res=4; use 2 to 3",
+        ),
+        ("--g-img2img=3 --g-start-res=4", "; use 4"),
+        (
+            "--transformer --g-end-res=2",
+            "--g-end-res=2 leaves --transformer no layer; use 3 or more",
+        ),
+        ("--d-transformer --d-end-res=3", "--d-end-res=3 leaves --d-transformer no layer; use 4"),
+        (
+            "--d-local-attention=2 --d-end-res=1",
+            "--d-end-res=1 leaves --d-local-attention no layer",
+        ),
+    ],
+)
+def test_attention_without_a_layer_is_refused(text, message):
+    with pytest.raises(UserError) as error:
+        config.add_facts(resolve(*text.split()), 16, 3, 10, 0)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_attention_in_the_first_and_the_last_layer_is_taken():
+    for name, levels in (("g", (2, 4)), ("d", (3, 4))):
+        for level in levels:
+            config.add_facts(resolve(f"--{name}-img2img={level}"), 16, 3, 10, 0)
+    with pytest.raises(UserError, match=r"--g-img2img=8: .* below --g-end-res=8; use 2 to 7"):
+        config.add_facts(resolve("--g-img2img=8"), 256, 3, 10, 0)
+    with pytest.raises(UserError, match="--d-transformer has no layer at resolution 4; leave it"):
+        config.add_facts(resolve("--d-transformer"), 4, 3, 10, 0)
 
 
 def test_help_shows_every_flag_with_its_default():

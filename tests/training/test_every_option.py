@@ -45,7 +45,7 @@ CASES = {
         --g-local-attention=2 --ltnt-gate --img-gate --use-pos --pos-dim=8 --pos-type=linear
         --pos-type=trainable --pos-type=trainable2d --mapping-ltnt2ltnt
         --mapping-shared-dim=6 --component-mixing=1 --component-dropout=0.5
-        --attention-dropout=0.5 --average-by-component --transformer=False
+        --attention-dropout=0.5 --average-by-component --d-transformer
     """,
     ATTENTION + " --pos-type=trainable": """
         --pos-init=normal
@@ -57,14 +57,23 @@ CASES = {
         --kmeans-iters=2 --iterative --duplex
     """,
     AGGREGATORS: """
-        --d-end-res=3 --d-ltnt2ltnt --d-ltnt2img --d-transformer=False
+        --d-ltnt2ltnt --d-ltnt2img --transformer --kgan
         --attention-dropout=0.5 --num-heads=2 --use-pos --ltnt-gate --img-gate
     """,
     KGAN: """
         --merge-layer=2 --merge-type=sum --merge-type=max --merge-type=leaves --merge-same
     """,
-    "--components-num=2": """
-        --kgan
+    "--g-img2img=3": """
+        --attention-dropout=0.5 --img-gate --num-heads=2 --pos-dim=4 --pos-type=linear
+    """,
+    "--g-local-attention=2": """
+        --g-start-res=3 --g-end-res=3
+    """,
+    "--mapping-ltnt2ltnt": """
+        --attention-dropout=0.5 --ltnt-gate
+    """,
+    ATTENTION + " --duplex": """
+        --kmeans-iters=2
     """,
 }
 GRID = [(together, option) for together, options in CASES.items() for option in options.split()]
@@ -75,8 +84,10 @@ SAME = ("--batch-gpu=2", "--pos-init=normal")
 ELSEWHERE = {
     "truncation-psi": "acts on samples only",
     "d-start-res": "an 8x8 image has one resolution with attention in D; see BIG",
+    "d-end-res": "likewise",
 }
-BIG = [("--d-transformer --components-num=2", "--d-start-res=4")]  # at 16x16
+BIG = [(AGGREGATORS, "--d-start-res=4"), (AGGREGATORS, "--d-end-res=4")]  # at 16x16
+BIG += [("--d-local-attention=4", "--d-start-res=4"), ("--d-local-attention=4", "--d-end-res=4")]
 
 
 def _config(flags, resolution):
