@@ -43,7 +43,7 @@ def painted(place):
     """A run of the experiment "painter", trained with mirrored images."""
     run_dir = runs.create_run(str(place / "results"), "painter")
     flags = {"dataset": "toys", "mirror-augment": True, "metrics": "fid-random"}
-    runs.save_config(run_dir, {"flags": flags, "facts": {}})
+    runs.save_config(run_dir, {"flags": flags, "loop": {}, "facts": {}})
     with tf.Graph().as_default(), tf.Session().as_default():
         net = painter_network()
         net.reset_vars()

@@ -22,7 +22,9 @@ def run(session, tmp_path):
         folder.mkdir(parents=True)
         tflib.save_networks(painter_network(**options), folder / "network-snapshot-000001.pkl")
         flags = {"dataset": "toys", "data-dir": str(tmp_path / "datasets"), "ratio": 0.75}
-        runs.save_config(folder, {"flags": {**flags, "truncation-psi": 0.4}, "facts": {}})
+        runs.save_config(
+            folder, {"flags": {**flags, "truncation-psi": 0.4}, "loop": {}, "facts": {}}
+        )
 
     def call(*flags):
         argv = ["--vis", "--result-dir", str(tmp_path / "results"), *flags]

@@ -13,6 +13,7 @@ from dnnlib.errors import UserError
 
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.txt"
+NEEDED = ("flags", "loop", "facts")  # parts of a configuration that every reader relies on
 
 
 def check_name(expname: str) -> None:
@@ -114,6 +115,9 @@ def load_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({error}); {way_out}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is damaged (no JSON object); {way_out}")
+    lost = [name for name in NEEDED if not isinstance(config.get(name), dict)]
+    if lost:
+        raise UserError(f"{path} is damaged (no {', '.join(lost)}); {way_out}")
     return config
 
 

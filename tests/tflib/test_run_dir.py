@@ -42,6 +42,7 @@ def test_unwritable_result_dir(tmp_path):
 
 def test_config_round_trip_and_damage(tmp_path):
     config = {"G": {"components_num": 8, "kmeans": True, "psi": None}, "gamma": 0.5}
+    config.update(flags={"gamma": 0.5}, loop={"total_kimg": 1.0}, facts={})
     run_dir.save_config(tmp_path, config)
     assert run_dir.load_config(tmp_path) == config
     (tmp_path / "config.json").write_text("[1, 2]")
@@ -50,6 +51,10 @@ def test_config_round_trip_and_damage(tmp_path):
     (tmp_path / "config.json").write_text('{"G": ')
     with pytest.raises(UserError, match="damaged"):
         run_dir.load_config(tmp_path)
+    for text, lost in (("{}", "flags, loop, facts"), ('{"flags": {}, "loop": 3}', "loop, facts")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=rf"config\.json is damaged \(no {lost}\); use another"):
+            run_dir.load_config(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(UserError, match="is missing"):
         run_dir.load_config(tmp_path)

@@ -352,7 +352,9 @@ def test_contradictions_name_the_flags_that_matter():
 def test_reload_takes_the_flags_of_the_latest_run(tmp_path):
     where = [f"--result-dir={tmp_path}", "--expname=a"]
     run = runs.create_run(str(tmp_path), "a")
-    runs.save_config(run, resolve("--gansformer-default", "--gamma=40", "--train", *where))
+    earlier = resolve("--gansformer-default", "--gamma=40", "--train", *where)
+    config.add_facts(earlier, 32, 3, 10, 0)
+    runs.save_config(run, earlier)
     given = config.parse(["--reload", "--g-lr=0.001", *where])
     result = config.resolve(given, config.reloaded_flags(given))
     assert result["D_reg"]["gamma"] == 40 and result["G_opt"]["learning_rate"] == 0.001
