@@ -105,7 +105,9 @@ def train(config, dataset):
             if not checkpoint.find_states(run_dir):
                 (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
             raise
-        util.log(f"Done: {run_dir}/network-final.pkl")
+        final = run_dir / "network-final.pkl"  # there is none if there was nothing to do
+        snapshots = [path for _, path in runs.find_snapshots(run_dir)]
+        util.log(f"Done: {final if final.exists() else (snapshots or [run_dir])[-1]}")
 
 
 def newest_snapshot(flag, given, others=""):

@@ -229,3 +229,10 @@ def test_impossible_options_are_one_line_and_block_nothing(train_anew, tmp_path,
         assert message in line
     for run in runs.find_runs(str(tmp_path / "results"), "exp"):
         assert run.name == "exp-000" and not (run / runs.CONFIG_NAME).exists()
+
+
+def test_a_training_of_nothing_names_a_file_that_is_there(train_anew, tmp_path, capsys):
+    assert train_anew("--total-kimg=0") == 0
+    done = capsys.readouterr().out.splitlines()[-1]
+    assert done == f"Done: {tmp_path / 'results' / 'exp-000' / 'network-snapshot-000000.pkl'}"
+    assert pathlib.Path(done[len("Done: ") :]).exists()
