@@ -361,6 +361,14 @@ def cut_after(monkeypatch, count):
     monkeypatch.setattr(writer_module.SetWriter, "add", failing)
 
 
+def begin(folder, out, recipe, count, monkeypatch):
+    """Prepare a set until the power goes after ``count`` pictures."""
+    with monkeypatch.context() as patch:
+        cut_after(patch, count)
+        with pytest.raises(PowerCut):
+            prepare(FolderSource(str(folder)), str(out), recipe, workers=1)
+
+
 @pytest.mark.parametrize("noted", [0.0, 1e9])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypatch, noted):
     """Whether the progress was noted after each image or never since the start."""
@@ -369,10 +377,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypa
     recipe = Recipe(shards_num=2, multi_resolution=True)
     prepare(FolderSource(str(folder)), str(tmp_path / "x/whole"), recipe, workers=1)
     for count in (4, 3, 0):
-        with monkeypatch.context() as patch:
-            cut_after(patch, count)
-            with pytest.raises(PowerCut):
-                prepare(FolderSource(str(folder)), str(tmp_path / "y/whole"), recipe, workers=1)
+        begin(folder, tmp_path / "y/whole", recipe, count, monkeypatch)
         # What was written after the last note is torn.
         for path in (tmp_path / "y/whole/.partial").glob("*.tfrecords*"):
             path.write_bytes(path.read_bytes() + b"torn" * 50000)
@@ -383,10 +388,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypa
 
 def test_another_command_starts_over_instead_of_mixing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_SYNC_SECONDS", 0.0)
-    with monkeypatch.context() as patch:
-        cut_after(patch, 5)
-        with pytest.raises(PowerCut):
-            prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(shards_num=2), workers=1)
+    begin(folder, tmp_path / "a", Recipe(shards_num=2), 5, monkeypatch)
     prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(shards_num=3), workers=1)
     assert (stored(tmp_path / "a") == pixels_of(folder)).all()
 
@@ -492,10 +494,7 @@ def test_too_little_room_is_said_in_fitting_units(folder, tmp_path, capsys, monk
 
 def test_too_little_room_keeps_what_is_done(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "_SYNC_SECONDS", 0.0)
-    with monkeypatch.context() as patch:
-        cut_after(patch, 5)
-        with pytest.raises(PowerCut):
-            prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(), workers=1)
+    begin(folder, tmp_path / "a", Recipe(), 5, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=100))
         with pytest.raises(UserError, match=r"9 images need"):

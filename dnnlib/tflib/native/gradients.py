@@ -17,6 +17,7 @@ from dnnlib.tflib.ops.fir import Fir
 
 ATTEND_ATTRS = "heads integration normalise alpha gain"
 PIECEWISE_LINEAR = ("linear", "relu", "lrelu")
+LINEAR = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)  # no activation: scale, noise, bias alone
 
 
 @tf.RegisterGradient("GansformerUpfirdn")
@@ -71,7 +72,6 @@ def _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
     dy, x, y, bias, scale, noise = op.inputs
     none = calls.absent(dy)
     attrs = _attrs(op, "act alpha gain clamp")
-    linear = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)
     library = native.library()
     has_scale = _is_present(scale) and not _is_zero(v_dscale)
 
@@ -81,17 +81,17 @@ def _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
     ]
     r = v_dx
     if _is_present(scale) or any(_is_present(v) for v in add):
-        r = library.gansformer_bias_act(v_dx, add[0], scale, add[1], **linear)
+        r = library.gansformer_bias_act(v_dx, add[0], scale, add[1], **LINEAR)
     if has_scale:
-        r += library.gansformer_bias_act(x, none, v_dscale, none, **linear)
+        r += library.gansformer_bias_act(x, none, v_dscale, none, **LINEAR)
     ddy = library.gansformer_bias_act_grad(r, none, y, none, none, none, **attrs)[0]
 
     d_x = d_scale = None
     if _is_present(scale):
         g = library.gansformer_bias_act_grad(dy, none, y, none, none, none, **attrs)[0]
         if has_scale:
-            d_x = library.gansformer_bias_act(g, none, v_dscale, none, **linear)
-        d_scale = library.gansformer_bias_act_grad(g, v_dx, none, none, scale, none, **linear)[2]
+            d_x = library.gansformer_bias_act(g, none, v_dscale, none, **LINEAR)
+        d_scale = library.gansformer_bias_act_grad(g, v_dx, none, none, scale, none, **LINEAR)[2]
     return ddy, d_x, None, None, d_scale, None
 
 
@@ -164,9 +164,8 @@ def _through_scale(g, x, scale):
     if not _is_present(scale):
         return g, None
     none = calls.absent(g)
-    linear = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)
     dx, _, dscale, _ = native.library().gansformer_bias_act_grad(
-        g, x, none, none, scale, none, **linear
+        g, x, none, none, scale, none, **LINEAR
     )
     return dx, dscale
 
