@@ -24,6 +24,8 @@ from dnnlib.tfrecord import image_record_bytes, write_image_record
 _CHUNK_BYTES = 3 << 20  # of the largest images that a worker converts in one piece
 # Records that may wait, per worker: enough to go on while files are synchronised with the disk.
 _AHEAD_BYTES = 12 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt()
+_KEPT_BYTES, _MALLOC_BYTES = 64 << 20, 32 << 20  # freed memory to keep, the largest block of it
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ def _split(memory, sizes):
     return tuple(memory[end - size : end] for size, end in zip(sizes, ends))
 
 
+def _planes(picture):
+    """RGB picture => its three channels, uint8 [H, W]."""
+    shape = picture.size[::-1]
+    return [
+        np.frombuffer(picture.tobytes("raw", channel), np.uint8).reshape(shape) for channel in "RGB"
+    ]
+
+
 def _convert_one(source, recipe, key, memory):
     """Load, fit and encode one picture; its records are put at the start of ``memory``."""
     name = source.name_of(key)
@@ -85,12 +95,12 @@ def _convert_one(source, recipe, key, memory):
         picture, notes, side_data = source.load(key)
     except UnreadableImageError as error:
         return Converted(name, error=str(error))
+    planes = picture
     if not isinstance(picture, np.ndarray):
-        picture = fit(picture, recipe.resolution, recipe.ratio, recipe.crop)
-        bands = b"".join(band.tobytes() for band in picture.split())
-        picture = np.frombuffer(bands, np.uint8).reshape(3, *picture.size)
+        planes = _planes(fit(picture, recipe.resolution, recipe.ratio, recipe.crop))
     records = _split(memory, recipe.record_bytes())
-    for image, record in zip(levels(picture) if recipe.multi_resolution else [picture], records):
+    images = levels(np.stack(planes)) if recipe.multi_resolution else [planes]
+    for image, record in zip(images, records):
         write_image_record(image, record)
     return Converted(
         name,
@@ -98,7 +108,7 @@ def _convert_one(source, recipe, key, memory):
         records=records,
         side_data=side_data,
         notes=frozenset(notes),
-        sums=tuple(picture.reshape(3, -1).sum(1, dtype=np.uint32).tolist()),
+        sums=tuple(int(plane.sum(dtype=np.uint32)) for plane in planes),
     )
 
 
@@ -140,9 +150,20 @@ def start_quietly(parent):
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
+def keep_freed_memory():
+    """Ask the C library to keep freed memory for the next picture: glibc's own choice is to give
+    every large block back, and then to have the system clear its pages anew, picture by picture.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MALLOC_BYTES)
+
+
 def _start_worker(source, recipe, memory, parent):
     """Keep what all chunks share."""
     start_quietly(parent)
+    keep_freed_memory()
     _worker.update(source=source, recipe=recipe, memory=memoryview(memory).cast("B"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 from datasets_tool.images import UnreadableImageError, decode
 from datasets_tool.source import Source, printable
@@ -63,7 +62,8 @@ class FolderSource(Source):
     def read(self, key):
         """The bytes of a file."""
         try:
-            return Path(self.folder, key).read_bytes()
+            with open(os.path.join(self.folder, key), "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise UnreadableImageError(error.strerror) from error
 

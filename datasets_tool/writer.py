@@ -29,7 +29,9 @@ except ImportError:  # no lock where the system has none
 PARTIAL = ".partial"
 TOOL_VERSION = 1  # to be raised when the same recipe gives other files
 NPY_HEADER_BYTES = 128
-_SYNC_SECONDS = 5.0
+# Progress is noted so often, but less often on a disk where that takes more than this part of the
+# time. Short intervals leave little to be done over, and little to wait for at the end.
+_SYNC_SECONDS, _SYNC_SHARE = 1.0, 0.05
 # What a set consists of, apart from dataset.json; only such files are ever replaced.
 _OWN_FILES = (".labels", ".masks.npy", ".scenes.jsonl.gz")
 
@@ -104,7 +106,7 @@ class SetWriter:
             self._streams = {}
             if not self._finished:
                 self._open_streams(progress["streams"])
-        self._synced_at = time.monotonic()
+        self._next_sync = time.monotonic() + _SYNC_SECONDS
 
     @property
     def is_resumed(self):
@@ -184,13 +186,15 @@ class SetWriter:
 
     def sync(self, force=False):
         """Note the progress if the last note is old; an interrupted run goes on from here."""
-        if not force and time.monotonic() - self._synced_at < _SYNC_SECONDS:
+        start = time.monotonic()
+        if not force and start < self._next_sync:
             return
         with self._explain_full_disk():
             for stream in self._streams.values():
                 stream.sync()
             self._save_progress()
-        self._synced_at = time.monotonic()
+        end = time.monotonic()
+        self._next_sync = end + max(_SYNC_SECONDS, (end - start) / _SYNC_SHARE)
 
     def _save_progress(self):
         progress = {

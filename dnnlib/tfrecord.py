@@ -96,18 +96,20 @@ def image_record_bytes(shape):
     return HEADER_BYTES + len(_example_start(shape)) + shape[0] * shape[1] * shape[2] + FOOTER_BYTES
 
 
-def write_image_record(image, record):
+def write_image_record(planes, record):
     """Fill ``record`` with frame(encode_image(image)); the pixels are copied once.
 
     Args:
-        image: uint8 [C, H, W] in any layout.
-        record: writable buffer of image_record_bytes(image.shape).
+        planes: the image's channels: uint8 [C, H, W], or C arrays [H, W], in any layout.
+        record: writable buffer of image_record_bytes((C, H, W)).
     """
-    start = _example_start(image.shape)
-    head = _record_head(len(start) + image.size) + start
+    shape = (len(planes), *planes[0].shape)
+    start, size = _example_start(shape), shape[0] * shape[1] * shape[2]
+    head = _record_head(len(start) + size) + start
     record[: len(head)] = head
-    pixels = np.frombuffer(record, np.uint8, image.size, len(head)).reshape(image.shape)
-    pixels[...] = image
+    pixels = np.frombuffer(record, np.uint8, size, len(head)).reshape(shape)
+    for channel, plane in zip(pixels, planes):
+        channel[...] = plane
     checksum = masked_crc32c(memoryview(record)[HEADER_BYTES:-FOOTER_BYTES])
     struct.pack_into("<I", record, len(record) - FOOTER_BYTES, checksum)
 

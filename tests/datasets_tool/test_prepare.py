@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gzip
 import json
+import math
 import os
 import shutil
 import signal
@@ -361,6 +362,12 @@ def cut_after(monkeypatch, count):
     monkeypatch.setattr(writer_module.SetWriter, "add", failing)
 
 
+def note_progress(monkeypatch, seconds=0.0):
+    """Have progress noted so often; after each image by default."""
+    monkeypatch.setattr(writer_module, "_SYNC_SECONDS", seconds)
+    monkeypatch.setattr(writer_module, "_SYNC_SHARE", math.inf)
+
+
 def begin(folder, out, recipe, count, monkeypatch):
     """Prepare a set until the power goes after ``count`` pictures."""
     with monkeypatch.context() as patch:
@@ -372,7 +379,7 @@ def begin(folder, out, recipe, count, monkeypatch):
 @pytest.mark.parametrize("noted", [0.0, 1e9])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypatch, noted):
     """Whether the progress was noted after each image or never since the start."""
-    monkeypatch.setattr(writer_module, "_SYNC_SECONDS", noted)
+    note_progress(monkeypatch, noted)
     (folder / "a" / "03.png").write_bytes(b"unreadable")
     recipe = Recipe(shards_num=2, multi_resolution=True)
     prepare(FolderSource(str(folder)), str(tmp_path / "x/whole"), recipe, workers=1)
@@ -386,8 +393,26 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, tmp_path, monkeypa
     assert not (tmp_path / "y/whole/.partial").exists()
 
 
+def test_on_a_slow_disk_progress_is_noted_less_often(tmp_path, monkeypatch):
+    """Noting it takes at most a twentieth of the time."""
+    clock, noted = [0.0], []
+
+    def slow_sync(_):
+        clock[0] += 3.0
+        noted.append(clock[0])
+
+    monkeypatch.setattr(writer_module, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(writer_module._Stream, "sync", slow_sync)
+    writer = writer_module.SetWriter(str(tmp_path / "a"), {}, [8], 1)
+    while clock[0] < 200:
+        clock[0] += 0.5
+        writer.sync()
+    writer.close()
+    assert noted == [4.0, 67.0, 130.0, 193.0]
+
+
 def test_another_command_starts_over_instead_of_mixing(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_SYNC_SECONDS", 0.0)
+    note_progress(monkeypatch)
     begin(folder, tmp_path / "a", Recipe(shards_num=2), 5, monkeypatch)
     prepare(FolderSource(str(folder)), str(tmp_path / "a"), Recipe(shards_num=3), workers=1)
     assert (stored(tmp_path / "a") == pixels_of(folder)).all()
@@ -493,7 +518,7 @@ def test_too_little_room_is_said_in_fitting_units(folder, tmp_path, capsys, monk
 
 
 def test_too_little_room_keeps_what_is_done(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "_SYNC_SECONDS", 0.0)
+    note_progress(monkeypatch)
     begin(folder, tmp_path / "a", Recipe(), 5, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=100))
