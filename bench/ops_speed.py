@@ -3,11 +3,14 @@
     python bench/ops_speed.py [--threads 2] [--rounds 20]
 
 The forms of one operation take turns in one process and the fastest call of each counts, so that
-other work on the machine does not decide. The attention is also compared with its literal form,
-which projects every position. A copy of the map bounds all that reads and writes it once.
+other work on the machine does not decide. The references are good forms of their own, so two
+operations are also compared with their literal forms: the filter with StyleGAN2's, which inserts
+zeros, pads and convolves, channels taken for samples; the attention with one that projects every
+position. A copy of the map bounds all that reads and writes it once.
 """
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -43,6 +46,26 @@ def literal_attention(x, keys, values, **_):
     message = tf.reshape(tf.matmul(tf.reshape(message, [-1, channels]), weights[1]), tf.shape(x))
     x *= tf.rsqrt(tf.reduce_mean(tf.square(x), axis=2, keepdims=True) + 1e-8)
     return x * message
+
+
+def literal_filter(x, up=1, down=1, pad=(2, 1)):
+    """StyleGAN2's form: maps of one channel, which [N, C, H, W] are without a transposition."""
+    _, height, width, _ = x.shape.as_list()
+    x = tf.reshape(x, [-1, height, 1, width, 1])
+    x = tf.pad(x, [[0, 0], [0, 0], [0, up - 1], [0, 0], [0, up - 1]])
+    x = tf.reshape(x, [-1, height * up, width * up, 1])
+    x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
+    kernel = tf.constant(KERNEL[:, :, np.newaxis, np.newaxis], x.dtype)
+    x = tf.nn.conv2d(x, kernel, strides=[1, 1, 1, 1], padding="VALID")
+    return x[:, ::down, ::down]
+
+
+LITERAL = {
+    "filter": literal_filter,
+    "filter, up": functools.partial(literal_filter, up=2),
+    "filter, down": functools.partial(literal_filter, down=2, pad=(1, 1)),
+    "attention": literal_attention,
+}
 
 
 def cases():
@@ -116,8 +139,8 @@ def main():
     print(f"TensorFlow {tf.__version__}, {args.threads} threads; ms: forward, backward; gain in ()")
     for name, case in cases():
         forms = dict(reference=case.reference, native=case.native)
-        if name == "attention":
-            forms["literal"] = literal_attention
+        if name in LITERAL:
+            forms["literal"] = LITERAL[name]
         best = measure(forms, case.shapes, args.threads, args.rounds)
         cells = [f"{name:26s} {case.shapes['x']!s:18s} copy {best['copy']:6.2f}"]
         for form in forms:

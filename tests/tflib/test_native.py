@@ -15,6 +15,7 @@ from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 
 PIXEL = np.ones([1, 1])
 SMOOTH = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+LOPSIDED = np.outer([1, 2, 3, 5], [4, 1, 2, 3]) / 99
 LONG = np.outer(np.arange(1, 13), np.arange(12, 0, -1)) / 1000
 SKEW = np.random.RandomState(0).randn(5, 3)
 
@@ -32,6 +33,16 @@ UPFIRDN = [
     check.upfirdn_case([3, 40, 3, 17], SMOOTH, (1, 2), (2, 1), (1, 1), (2, 1)),
     check.upfirdn_case([0, 8, 8, 4], SMOOTH),
 ]
+# Long runs of whole vectors, in rows that are done in parts.
+UPFIRDN_RUNS = [
+    check.upfirdn_case(shape, kernel, (up, up), (down, down), (2, 1), (3, -1))
+    for shape, kernel, (up, down) in (
+        ([2, 11, 19, 80], SMOOTH, (1, 1)),
+        ([2, 11, 70, 112], LOPSIDED, (1, 1)),
+        ([1, 9, 41, 144], SMOOTH, (2, 1)),
+        ([1, 10, 68, 144], LOPSIDED, (1, 2)),
+    )
+]
 BIAS_ACT = [
     check.bias_act_case(shape, act, extras, clamp=clamp)
     for act, (shape, extras), clamp in itertools.product(
@@ -41,6 +52,7 @@ BIAS_ACT = [
             ([3, 17, 16, 3], "b"),
             ([2, 300, 16], "s"),
             ([2, 3, 4, 5], "n"),
+            ([2, 7, 9, 3], "bsn"),
             ([9, 40], "b"),
             ([7, 2], ""),
         ),
@@ -92,7 +104,7 @@ def _compare(case, session, dtype="float32"):
     assert errors[name] <= check.TOLERANCE[dtype], f"{name} of {case.name}"
 
 
-@pytest.mark.parametrize("case", thinned(UPFIRDN, 3))
+@pytest.mark.parametrize("case", thinned(UPFIRDN, 3) + thinned(UPFIRDN_RUNS, 1))
 def test_upfirdn(case, session):
     _compare(case, session)
 

@@ -173,7 +173,8 @@ def _through_scale(g, x, scale):
 @tf.RegisterGradient("GansformerAttend")
 def _attend_grad(op, dy):
     inputs, attrs = list(op.inputs), _attrs(op, ATTEND_ATTRS)
-    gradients = native.library().gansformer_attend_grad(dy, op.outputs[0], *inputs, **attrs)
+    y = op.outputs[0] if attrs["alpha"] != 1 else calls.absent(dy)  # saves the forward pass
+    gradients = native.library().gansformer_attend_grad(dy, y, *inputs, **attrs)
     return [_or_none(gradient, t) for gradient, t in zip(gradients, inputs)]
 
 
@@ -193,9 +194,12 @@ def _attend_grad_reference(op, dy, y, x, *others):
     attrs["integration"] = calls.INTEGRATIONS[attrs["integration"]]
     alpha, gain = attrs.pop("alpha"), attrs.pop("gain")
     out = attend_reference(x, **tensors, **attrs, alpha=1.0, gain=1.0)
-    slope = tf.where(y > 0, tf.ones_like(y) * gain, tf.ones_like(y) * (gain * alpha))
+    slope = gain
+    if alpha != 1:
+        slope = tf.where(y > 0, tf.ones_like(y) * gain, tf.ones_like(y) * (gain * alpha))
+        slope = tf.stop_gradient(slope)
     present = [x] + [t for t in tensors.values() if t is not None]
-    found = iter(tf.gradients(out, present, dy * tf.stop_gradient(slope)))
+    found = iter(tf.gradients(out, present, dy * slope))
     return [next(found)] + [None if t is None else next(found) for t in tensors.values()]
 
 

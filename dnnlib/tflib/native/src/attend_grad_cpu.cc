@@ -12,12 +12,14 @@ struct GradTile {
   const AttendGrad<T>& grad;
   AttendTile<T> tile;
   Matrix values_t;                                           // [V, S]
-  Matrix dout, dcontrol, dnormal, dprobs, dx;                // of the tile
+  Matrix dcontrol, dnormal, dprobs, dx;                      // of the tile
+  Matrix dout;                                               // of one of its rows
   Matrix dkeys, dvalues, dbias, dact_bias, dscale, dlogits;  // sums over the positions
 
   GradTile(const Attend& params, const AttendIn<T>& inputs, const AttendGrad<T>& gradients)
       : p(params), in(inputs), grad(gradients), tile(params, inputs) {
-    for (Matrix* m : {&dout, &dnormal, &dx}) m->resize(kRows, p.channels);
+    for (Matrix* m : {&dnormal, &dx}) m->resize(kRows, p.channels);
+    dout.resize(1, p.channels);
     dcontrol.resize(kRows, p.width());
     dprobs.resize(kRows, p.slots(), tile.slot_lanes());
     dkeys.resize(p.slots(), p.channels);
@@ -38,83 +40,89 @@ struct GradTile {
   void run(int64_t first, int count) {
     tile.load_x(first, count);
     tile.attend(first, count);
-    tile.normalise_rows(count);
-    load_dout(first, count);
-    split_dout();
+    tile.find_norms();
+    if (p.integration == kAdd) enter<kAdd>(first, count);
+    else if (p.integration == kMul) enter<kMul>(first, count);
+    else enter<kBoth>(first, count);
     accumulate_outer(tile.weights(), dcontrol, p.slots(), &dvalues);
     multiply(dcontrol, values_t, p.width(), &dprobs);
-    for (int r = 0; r < count; ++r) softmax_grad(first + r, tile.probs.row(r), dprobs.row(r));
+    softmax_grad(first, count);
     accumulate_outer(dprobs, tile.x, p.slots(), &dkeys);
     multiply(dprobs, tile.keys, p.slots(), &dx);
     store_dx(first, count);
   }
 
-  void load_dout(int64_t first, int count) {
+  // From dy to dcontrol, dnormal, and the sums that need no more, in one pass.
+  template <int INTEGRATION>
+  void enter(int64_t first, int count) {
     const int64_t start = tile.sample * p.positions + first, C = p.channels;
-    const float positive = p.gain, negative = p.gain * p.alpha;
-    float* __restrict total = dact_bias.row(0);
+    const float positive = p.gain, negative = p.gain * p.alpha, *b = tile.bias.data();
+    float *total = dact_bias.row(0), *d = dout.row(0);
     for (int r = 0; r < kRows; ++r) {
-      float* __restrict to = dout.row(r);
+      float *dc = dcontrol.row(r), *dn = dnormal.row(r);
       if (r >= count) {
-        std::fill(to, to + C, 0.0f);
+        std::fill(dc, dc + p.width(), 0.0f);
+        std::fill(dn, dn + C, 0.0f);
         continue;
       }
       const T *dy = grad.dy + (start + r) * C, *y = grad.y + (start + r) * C;
+      const float *x = tile.x.row(r), *control = tile.control.row(r);
+      const float shift = tile.mean[r], factor = tile.inverse_rms[r];
 #pragma GCC ivdep
       for (int64_t c = 0; c < C; ++c) {
-        to[c] = to_float(dy[c]) * (to_float(y[c]) > 0 ? positive : negative);
-        total[c] += to[c];
+        const float g = to_float(dy[c]) * (to_float(y[c]) > 0 ? positive : negative);
+        d[c] = g;
+        total[c] += g;
+        dc[c] = INTEGRATION == kAdd ? g : g * ((x[c] - shift) * factor);
+        dn[c] = INTEGRATION == kAdd ? g : g * (control[c] + b[c]);
       }
-      if (in.noise) grad.dnoise[start + r] = from_float<T>(sum(to, dout.cols));
+      if (INTEGRATION == kBoth) std::copy(d, d + C, dc + C);
+      if (in.noise) grad.dnoise[start + r] = from_float<T>(sum(d, dout.cols));
+      for (int64_t v = 0; v < p.width() && in.bias; ++v) dbias.row(0)[v] += dc[v];
     }
   }
 
-  // dout => dcontrol, dnormal, and the sum of dnormal * normal. Rows beyond count of `normal` and
-  // `control` hold what an earlier tile has left there, finite numbers; dout is zero there.
-  void split_dout() {
-    const int64_t C = p.channels;
-    for (int r = 0; r < kRows; ++r) {
-      const float *d = dout.row(r), *n = tile.normal.row(r), *control = tile.control.row(r);
-      const float* b = tile.bias.data();
-      float *__restrict dc = dcontrol.row(r), *__restrict dn = dnormal.row(r);
-      if (p.integration == kAdd) {
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) dc[c] = dn[c] = d[c];
-      } else {
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) {
-          dc[c] = d[c] * n[c];
-          dn[c] = d[c] * (control[c] + b[c]);
-        }
-      }
-      if (p.integration == kBoth) std::copy(d, d + C, dc + C);
-      if (!in.bias) continue;
-      float* __restrict total = dbias.row(0);
-      for (int64_t v = 0; v < p.width(); ++v) total[v] += dc[v];
-    }
-  }
-
-  void softmax_grad(int64_t position, const float* probs, float* d) {
+  // dprobs => derivatives of the scores, in place.
+  void softmax_grad(int64_t first, int count) {
     const int K = p.elements, S = p.slots();
-    const int64_t place = tile.sample * p.positions + position;
-    if (in.keep) {
-      const T* keep = in.keep + place * S;
-      for (int s = 0; s < S; ++s) grad.dkeep[place * S + s] = from_float<T>(d[s] * probs[s]);
-      for (int s = 0; s < S; ++s) d[s] *= to_float(keep[s]);
+    const int64_t place = (tile.sample * p.positions + first) * S;
+    for (int r = 0; r < count && in.keep; ++r) {
+      const float* probs = tile.probs.row(r);
+      float* d = dprobs.row(r);
+      for (int s = 0; s < S; ++s) {
+        grad.dkeep[place + r * S + s] = from_float<T>(d[s] * probs[s]);
+        d[s] *= to_float(in.keep[place + r * S + s]);
+      }
     }
-    for (int m = 0; m < p.heads; ++m) {
-      const float* e = probs + m * K;
-      float* row = d + m * K;
-      float mean = 0;
-      for (int k = 0; k < K; ++k) mean += e[k] * row[k];
-      for (int k = 0; k < K; ++k) row[k] = e[k] * (row[k] - mean);
+    for (int r = 0; r < count; ++r) {
+      const float* probs = tile.probs.row(r);
+      float* d = dprobs.row(r);
+      if (tile.is_one_vector()) {
+        dprobs.cols == 8 ? through_softmax<8>(probs, d) : through_softmax<16>(probs, d);
+        continue;
+      }
+      for (int m = 0; m < S; m += K) {
+        float mean = 0;
+        for (int k = m; k < m + K; ++k) mean += probs[k] * d[k];
+        for (int k = m; k < m + K; ++k) d[k] = probs[k] * (d[k] - mean);
+      }
     }
-    if (!in.logits) return;
-    float* total = dlogits.row(0);
-    if (p.flat_logits)
-      for (int s = 0; s < S; ++s) total[s] += d[s];
-    else
-      std::copy(d, d + S, grad.dlogits + place * S);
+    for (int r = 0; r < count && in.logits; ++r) {
+      const float* d = dprobs.row(r);
+      float* total = dlogits.row(0);
+      if (p.flat_logits)
+        for (int s = 0; s < S; ++s) total[s] += d[s];
+      else
+        std::copy(d, d + S, grad.dlogits + place + r * S);
+    }
+  }
+
+  template <int LANES>
+  static void through_softmax(const float* probs, float* d) {
+    typedef typename Vector<LANES>::type V;
+    const V& e = *reinterpret_cast<const V*>(probs);
+    V& v = *reinterpret_cast<V*>(d);
+    v = e * (v - across(V(e * v), Plus()));
   }
 
   // Adds what comes through the normalisation to dx, scales and stores it.
@@ -122,28 +130,29 @@ struct GradTile {
     const int64_t C = p.channels;
     const bool centre = p.normalise && p.integration != kMul;
     const bool divide = p.normalise && p.integration != kAdd;
-    float along[kRows], shift[kRows];  // share of the row itself, and of a constant
+    float along[kRows], shift[kRows];  // share of the normalised row itself, and of a constant
     for (int r = 0; r < kRows; ++r) {
-      const float* d = dnormal.row(r);
-      along[r] = divide ? dot(d, tile.normal.row(r), dnormal.cols) / C : 0.0f;
+      const float *d = dnormal.row(r), *x = tile.x.row(r), inverse = tile.inverse_rms[r];
+      along[r] = divide ? dot(d, x, tile.mean[r], dnormal.cols) * inverse / C : 0.0f;
       shift[r] = centre ? sum(d, dnormal.cols) / C : 0.0f;
     }
     for (int r = 0; r < count; ++r) {
       const int64_t place = (tile.sample * p.positions + first + r) * C;
-      const float *d = dnormal.row(r), *n = tile.normal.row(r), *s = tile.scale.data();
-      const float *through_scores = dx.row(r), inverse = tile.inverse_rms[r];
-      const T* x = in.x + place;
-      T* __restrict to = grad.dx + place;
-      float* __restrict total = dscale.row(0);
+      const float *d = dnormal.row(r), *x = tile.x.row(r), *s = tile.scale.data();
+      const float *through_scores = dx.row(r), inverse = tile.inverse_rms[r], mean = tile.mean[r];
+      const float share = along[r] * inverse, constant = shift[r];
+      const T* unscaled = in.x + place;
+      T* to = grad.dx + place;
+      float* total = dscale.row(0);
       const auto at = [&](int64_t c) {
-        return through_scores[c] + inverse * (d[c] - n[c] * along[r] - shift[r]);
+        return through_scores[c] + inverse * (d[c] - (x[c] - mean) * share - constant);
       };
       if (in.scale) {
 #pragma GCC ivdep
         for (int64_t c = 0; c < C; ++c) {
           const float sum = at(c);
           to[c] = from_float<T>(sum * s[c]);
-          total[c] += sum * to_float(x[c]);
+          total[c] += sum * to_float(unscaled[c]);
         }
       } else {
 #pragma GCC ivdep

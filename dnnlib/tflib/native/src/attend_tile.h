@@ -23,36 +23,6 @@ constexpr float kHidden = -1e30f;  // score of padding: its exponential is zero
 
 inline int64_t padded(int64_t size, int64_t to) { return (size + to - 1) / to * to; }
 
-// Every lane of `v` combined with every other by f(V, V): all lanes of the result are the same.
-#ifdef __clang__
-#define GF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
-#else
-#define GF_SHUFFLE(v, ...) __builtin_shuffle(v, I{__VA_ARGS__})
-#endif
-template <class F>
-inline Vector<8>::type across(Vector<8>::type v, F f) {
-  typedef int I __attribute__((vector_size(32), unused));
-  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3));
-  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5));
-  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6));
-}
-
-template <class F>
-inline Vector<16>::type across(Vector<16>::type v, F f) {
-  typedef int I __attribute__((vector_size(64), unused));
-  v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
-}
-
-struct Larger {
-  template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
-};
-struct Plus {
-  template <class V> V operator()(V a, V b) const { return a + b; }
-};
-
 // The steps of a softmax before and after the exponential, of a row of LANES values.
 template <int LANES>
 inline void subtract_largest(float* row) {
@@ -71,7 +41,7 @@ inline void divide_by_sum(float* row) {
 // A matrix with rows padded to full vectors, the padding zero.
 struct Matrix {
   int64_t rows = 0, cols = 0;  // cols: with the padding
-  std::vector<float> values;
+  Floats values;
 
   void resize(int64_t num_rows, int64_t num_cols, int64_t lanes = 16) {
     rows = num_rows;
@@ -132,14 +102,12 @@ inline void accumulate_outer(const Matrix& a, const Matrix& b, int64_t slots, Ma
   else accumulate_outer<16>(a, b, slots, sum);
 }
 
-inline float total(const Vector<16>::type& lanes) { return across(lanes, Plus())[0]; }
-
 // Of padded rows: `size` is a multiple of 16.
-inline float dot(const float* a, const float* b, int64_t size) {
+inline float dot(const float* a, const float* b, float shift_of_b, int64_t size) {
   typedef Vector<16>::type V;
   V lanes = {};
   for (int64_t j = 0; j < size; j += 16)
-    lanes += *reinterpret_cast<const V*>(a + j) * *reinterpret_cast<const V*>(b + j);
+    lanes += *reinterpret_cast<const V*>(a + j) * (*reinterpret_cast<const V*>(b + j) - shift_of_b);
   return total(lanes);
 }
 
@@ -156,9 +124,9 @@ struct AttendTile {
   const Attend& p;
   const AttendIn<T>& in;
   int64_t sample = -1;
-  std::vector<float> scale, bias, act_bias;
+  Floats scale, bias, act_bias;
   Matrix keys, keys_t, values;            // [S, C], [C, S], [S, V] of the sample
-  Matrix x, normal, probs, kept, control;  // of the tile; kept: probs * keep
+  Matrix x, probs, kept, control;  // of the tile; kept: probs * keep
   float mean[kRows], inverse_rms[kRows];
 
   AttendTile(const Attend& params, const AttendIn<T>& inputs) : p(params), in(inputs) {
@@ -167,7 +135,6 @@ struct AttendTile {
     keys_t.resize(p.channels, slots, slot_lanes());
     values.resize(slots, p.width());
     x.resize(kRows, p.channels);
-    normal.resize(kRows, p.channels);
     probs.resize(kRows, slots, slot_lanes());
     kept.resize(kRows, slots, slot_lanes());
     control.resize(kRows, p.width());
@@ -178,6 +145,9 @@ struct AttendTile {
     for (int64_t c = 0; c < p.channels; ++c)
       act_bias[c] = in.act_bias ? to_float(in.act_bias[c]) : 0.0f;
   }
+
+  // Whether the elements of the only head are one vector; what pads it is hidden.
+  bool is_one_vector() const { return p.heads == 1 && probs.cols <= 16; }
 
   int slot_lanes() const { return p.slots() <= 8 ? 8 : 16; }
 
@@ -250,10 +220,9 @@ struct AttendTile {
   // Of all rows; the exponentials, which take most of the time, of all their values together.
   void softmax() {
     const int K = p.elements;
-    const bool one_vector = p.heads == 1 && probs.cols <= 16;
     for (int r = 0; r < kRows; ++r) {
       float* row = probs.row(r);
-      if (one_vector) {
+      if (is_one_vector()) {
         std::fill(row + K, row + probs.cols, kHidden);
         probs.cols == 8 ? subtract_largest<8>(row) : subtract_largest<16>(row);
         continue;
@@ -268,7 +237,7 @@ struct AttendTile {
     for (int64_t j = 0; j < kRows * probs.cols; ++j) all[j] = fast_exp(all[j]);
     for (int r = 0; r < kRows; ++r) {
       float* row = probs.row(r);
-      if (one_vector) {
+      if (is_one_vector()) {
         probs.cols == 8 ? divide_by_sum<8>(row) : divide_by_sum<16>(row);
         continue;
       }
@@ -290,23 +259,13 @@ struct AttendTile {
     for (int r = 0; r < kRows; ++r) {
       const float* from = x.row(r);
       float square = 0;
-      if (divide && !centre) square = dot(from, from, x.cols);
+      if (divide && !centre) square = dot(from, from, 0.0f, x.cols);
       else if (divide)
         for (int64_t c = 0; c < C; ++c) square += (from[c] - mean[r]) * (from[c] - mean[r]);
       inverse_rms[r] = square;
     }
     for (int r = 0; r < kRows; ++r)
       inverse_rms[r] = divide ? 1.0f / std::sqrt(inverse_rms[r] / C + kNormEpsilon) : 1.0f;
-  }
-
-  // Normalises the rows; the backward pass needs them once more.
-  void normalise_rows(int count) {
-    find_norms();
-    for (int r = 0; r < count; ++r) {
-      const float *from = x.row(r), shift = mean[r], factor = inverse_rms[r];
-      float* __restrict to = normal.row(r);
-      for (int64_t c = 0; c < p.channels; ++c) to[c] = (from[c] - shift) * factor;
-    }
   }
 
   // Normalises, takes in what was gathered, and ends the layer, in one pass.

@@ -5,6 +5,7 @@
 #include "bias_act.h"
 #include "kernels_cpu.h"
 #include "scalar.h"
+#include "vector.h"
 
 namespace gansformer {
 namespace {
@@ -15,29 +16,31 @@ struct Math {
 };
 
 template <class T>
-void load_row(std::vector<float>* out, const T* source, float otherwise, int64_t channels) {
+void load_row(Floats* out, const T* source, float otherwise, int64_t channels) {
   for (size_t j = 0; j < out->size(); ++j)
     (*out)[j] = source ? to_float(source[j % channels]) : otherwise;
 }
 
-// In 16 lanes: the compiler may not change the order of a sum by itself.
+// In lanes: the compiler may not change the order of a sum by itself.
 float sum(const float* values, int64_t size) {
-  float lanes[16] = {};
+  typedef Vector<16>::type V;
   int64_t j = 0;
-  for (; j + 16 <= size; j += 16)
-    for (int lane = 0; lane < 16; ++lane) lanes[lane] += values[j + lane];
-  for (; j < size; ++j) lanes[j % 16] += values[j];
-  float total = 0;
-  for (float lane : lanes) total += lane;
-  return total;
+  float rest = 0;
+  if (size >= 16) {
+    V lanes = {};
+    for (; j + 16 <= size; j += 16) lanes += *reinterpret_cast<const V*>(values + j);
+    rest = total(lanes);
+  }
+  for (; j < size; ++j) rest += values[j];
+  return rest;
 }
 
 template <int ACT, class T>
 void forward(const BiasAct& p, const BiasActIn<T>& in, T* y, int64_t begin, int64_t end) {
   const float alpha = p.alpha, gain = p.gain, clamp = p.clamp;
   // Few channels: several positions make one row, so that there is something to vectorise over.
-  const int64_t merged = in.noise ? 1 : std::max<int64_t>(1, 64 / p.channels);
-  std::vector<float> bias(merged * p.channels), scale(merged * p.channels);
+  const int64_t merged = std::max<int64_t>(1, 64 / p.channels);
+  Floats bias(merged * p.channels), scale(merged * p.channels), add(merged * p.channels);
   load_row(&bias, in.bias, 0.0f, p.channels);
   int64_t loaded = -1;
   for (int64_t position = begin; position < end;) {
@@ -48,10 +51,16 @@ void forward(const BiasAct& p, const BiasActIn<T>& in, T* y, int64_t begin, int6
     }
     const int64_t count = std::min({merged, end - position, next - position});
     const int64_t length = count * p.channels;
-    const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
     const T* from = in.x + position * p.channels;
     T* to = y + position * p.channels;  // may be x itself
     const float *b = bias.data(), *s = scale.data();
+    float noise = 0.0f;
+    if (in.noise && merged == 1) noise = to_float(in.noise[position]);
+    if (in.noise && merged > 1) {
+      for (int64_t r = 0, j = 0; r < count; ++r)
+        for (int64_t c = 0; c < p.channels; ++c, ++j) add[j] = b[j] + to_float(in.noise[position + r]);
+      b = add.data();
+    }
 #pragma GCC ivdep
     for (int64_t c = 0; c < length; ++c) {
       const float t = to_float(from[c]) * s[c] + (b[c] + noise);
@@ -67,18 +76,23 @@ void forward(const BiasAct& p, const BiasActIn<T>& in, T* y, int64_t begin, int6
 // One block of positions of one sample; sums over the block go to db and ds [channels].
 template <int ACT, class T>
 void backward(const BiasAct& p, const BiasActIn<T>& in, const BiasActGrad<T>& grad, int64_t begin,
-              int64_t end, float* __restrict db, float* __restrict ds) {
+              int64_t end, float* db, float* ds) {
   const int64_t channels = p.channels, sample = begin / p.positions;
   const float alpha = p.alpha, gain = p.gain;
   const float clamp = to_float(from_float<T>(p.clamp));  // as y has it
   const float inverse = gain != 0 ? 1.0f / gain : 0.0f;
-  std::vector<float> bias(channels), scale(channels);
+  // As in forward(), several positions of few channels make one row.
+  const bool noise_matters = ACT == kSwish && in.noise;
+  const int64_t merged = noise_matters ? 1 : std::max<int64_t>(1, 64 / channels);
+  Floats bias(merged * channels), scale(merged * channels), row(merged * channels);
   load_row(&bias, in.bias, 0.0f, channels);
   load_row(&scale, in.scale ? in.scale + sample * channels : nullptr, 1.0f, channels);
+  Floats sums(2 * merged * channels, 0.0f);
+  float *__restrict bias_sums = sums.data(), *__restrict scale_sums = bias_sums + merged * channels;
   const float *b = bias.data(), *s = scale.data();
-  std::vector<float> row(channels);
-  for (int64_t position = begin; position < end; ++position) {
-    const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
+  for (int64_t position = begin; position < end; position += merged) {
+    const int64_t count = std::min(merged, end - position), length = count * channels;
+    const float noise = noise_matters ? to_float(in.noise[position]) : 0.0f;
     const T* dy = grad.dy + position * channels;
     // What is not needed may be absent; then any array of the right size will do.
     const T* x = in.x ? in.x + position * channels : dy;
@@ -93,21 +107,26 @@ void backward(const BiasAct& p, const BiasActIn<T>& in, const BiasActGrad<T>& gr
     float* __restrict g_row = row.data();
     if (in.scale) {
 #pragma GCC ivdep
-      for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = 0; c < length; ++c) {
         const float g = g_row[c] = g_at(c);
-        db[c] += g;
-        ds[c] += g * to_float(x[c]);
+        bias_sums[c] += g;
+        scale_sums[c] += g * to_float(x[c]);
         dx[c] = from_float<T>(g * s[c]);
       }
     } else {
 #pragma GCC ivdep
-      for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = 0; c < length; ++c) {
         const float g = g_row[c] = g_at(c);
-        db[c] += g;
+        bias_sums[c] += g;
         dx[c] = from_float<T>(g);
       }
     }
-    if (in.noise) grad.dnoise[position] = from_float<T>(sum(g_row, channels));
+    for (int64_t r = 0; r < count && in.noise; ++r)
+      grad.dnoise[position + r] = from_float<T>(sum(g_row + r * channels, channels));
+  }
+  for (int64_t c = 0; c < merged * channels; ++c) {
+    db[c % channels] += bias_sums[c];
+    ds[c % channels] += scale_sums[c];
   }
 }
 

@@ -31,7 +31,7 @@ REGISTER_OP("GansformerAttend")
 
 REGISTER_OP("GansformerAttendGrad")
     .Input("dy: T")
-    .Input("y: T")
+    .Input("y: T")  // absent if there is no activation
     .GF_ATTEND_INPUTS.Output("dx: T")
     .Output("dscale: T")
     .Output("dkeys: T")
@@ -151,9 +151,11 @@ class AttendGradOp : public AttendBase {
 
   void Compute(OpKernelContext* ctx) override {
     constexpr int kFirst = 2;
-    const Tensor &dy = ctx->input(0), &y = ctx->input(1), &x = ctx->input(kFirst);
     Attend p;
     OP_REQUIRES_OK(ctx, sizes(ctx, kFirst, &p));
+    const Tensor &dy = ctx->input(0), &x = ctx->input(kFirst);
+    // Without an activation the sign of y means nothing, and any array of its size will do.
+    const Tensor& y = p.alpha == 1 ? dy : ctx->input(1);
     OP_REQUIRES(ctx, dy.shape() == x.shape() && y.shape() == x.shape(),
                 tensorflow::errors::InvalidArgument("native attend: x, y and dy do not fit"));
     Tensor* out[kNumAttendInputs];

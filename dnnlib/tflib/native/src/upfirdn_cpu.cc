@@ -1,18 +1,20 @@
 // FIR filter with up- and down-sampling on [N, H, W, C], CPU.
 //
 // A kernel of rank one is applied along the rows into a ring of row buffers that stays in the cache,
-// then along the columns: x is read once and y is written once.
+// then along the columns: x is read once and y is written once. Wide rows are done in parts.
 #include <algorithm>
 #include <vector>
 
 #include "kernels_cpu.h"
 #include "scalar.h"
 #include "upfirdn.h"
+#include "vector.h"
 
 namespace gansformer {
 namespace {
 
 constexpr int kMaxTerms = kMaxTaps * kMaxTaps;  // samples that may reach one output
+constexpr int64_t kRingFloats = 4096;           // half of a first-level cache
 
 // out = sum_t coef[t] * in[t], element by element; TERMS known to the compiler.
 template <int TERMS, class In, class Out>
@@ -43,31 +45,86 @@ void combine_any(Out* out, const In* const* in, const float* coef, int terms, in
   }
 }
 
+// The same with four terms, the weights of which read the same backwards: two products for four.
+bool is_symmetric(const float* coef) { return coef[0] == coef[3] && coef[1] == coef[2]; }
+
+template <class In, class Out>
+void combine_symmetric(Out* __restrict out, const In* const* in, const float* coef, int64_t length) {
+  const In *a = in[0], *b = in[1], *c = in[2], *d = in[3];
+  const float outer = coef[0], inner = coef[1];
+#pragma GCC ivdep
+  for (int64_t j = 0; j < length; ++j) {
+    const float sum = outer * (to_float(a[j]) + to_float(d[j]));
+    out[j] = from_float<Out>(sum + inner * (to_float(b[j]) + to_float(c[j])));
+  }
+}
+
 template <class In, class Out>
 void combine(Out* out, const In* const* in, const float* coef, int terms, int64_t length) {
   switch (terms) {
     case 1: return combine_n<1>(out, in, coef, length);
     case 2: return combine_n<2>(out, in, coef, length);
     case 3: return combine_n<3>(out, in, coef, length);
-    case 4: return combine_n<4>(out, in, coef, length);
+    case 4:
+      if (is_symmetric(coef)) return combine_symmetric(out, in, coef, length);
+      return combine_n<4>(out, in, coef, length);
     default: return combine_any(out, in, coef, terms, length);
   }
 }
 
-// One output row. rows[a]: an input row [W, C] that takes part, weights[a]: [taps_x] for it.
+// out[o] = sum_t coef[t] in[o + t] with four taps, where in[o] and out[o] are positions of `channels`
+// floats, of which VECTORS at a time: each is loaded once, and goes on in registers.
+template <int VECTORS>
+void slide(float* __restrict out, const float* __restrict in, const float* coef, int64_t channels,
+           int64_t length) {
+  typedef Vector<16>::type V;
+  const auto at = [&](int64_t i, int v) {
+    return *reinterpret_cast<const V*>(in + i * channels + 16 * v);
+  };
+  V a[VECTORS], b[VECTORS], c[VECTORS];
+  for (int v = 0; v < VECTORS; ++v) {
+    a[v] = at(0, v);
+    b[v] = at(1, v);
+    c[v] = at(2, v);
+  }
+  const float k0 = coef[0], k1 = coef[1], k2 = coef[2], k3 = coef[3];
+  for (int64_t o = 0; o < length; ++o)
+    for (int v = 0; v < VECTORS; ++v) {
+      const V d = at(o + 3, v), sum = (k0 * a[v] + k1 * b[v]) + (k2 * c[v] + k3 * d);
+      *reinterpret_cast<V*>(out + o * channels + 16 * v) = sum;
+      a[v] = b[v];
+      b[v] = c[v];
+      c[v] = d;
+    }
+}
+
+// The run of a row where neighbours need neighbours: false if it is not one for slide().
+bool slide_run(float* out, const float* in, const float* coef, int terms, int64_t channels,
+               int64_t length) {
+  if (terms != 4 || channels % 16 || length < 4) return false;
+  int64_t c = 0;
+  for (; c + 64 <= channels; c += 64) slide<4>(out + c, in + c, coef, channels, length);
+  for (; c < channels; c += 16) slide<1>(out + c, in + c, coef, channels, length);
+  return true;
+}
+
+template <class In, class Out>
+bool slide_run(Out*, const In*, const float*, int, int64_t, int64_t) { return false; }
+
+// Outputs [begin, end) of a row. rows[a]: an input row [W, C] that takes part, weights[a]: [taps_x] for it.
 template <class In, class Out>
 void filter_row(Out* out, const In* const* rows, const float* const* weights, int num_rows,
-                const Axis& axis, int64_t channels) {
+                const Axis& axis, int64_t channels, int64_t begin, int64_t end) {
   const In* in[kMaxTerms];
   float coef[kMaxTerms];
   // Where neighbours need neighbours (no up- or down-sampling) the inside of the row is one long run.
   const bool plain = axis.up == 1 && axis.down == 1;
   const int64_t inside_begin = std::max<int64_t>(axis.pad, 0);
   const int64_t inside_end = std::min(axis.out, axis.in + axis.pad - axis.taps + 1);
-  for (int64_t o = 0; o < axis.out;) {
+  for (int64_t o = begin; o < end;) {
     const Reach r = reach(axis, o);
     int64_t run = 1;
-    if (plain && o >= inside_begin && o < inside_end) run = inside_end - o;
+    if (plain && o >= inside_begin && o < inside_end) run = std::min(inside_end, end) - o;
     int terms = 0;
     for (int a = 0; a < num_rows; ++a) {
       int tap = r.tap;
@@ -76,7 +133,9 @@ void filter_row(Out* out, const In* const* rows, const float* const* weights, in
         coef[terms++] = weights[a][tap];
       }
     }
-    combine(out + o * channels, in, coef, terms, run * channels);
+    Out* to = out + (o - begin) * channels;
+    if (num_rows > 1 || !slide_run(to, in[0], coef, terms, channels, run))
+      combine(to, in, coef, terms, run * channels);
     o += run;
   }
 }
@@ -85,25 +144,29 @@ template <class T>
 void separable(const T* x, T* y, const Upfirdn& p, int64_t sample, int64_t begin, int64_t end) {
   const int64_t in_row = p.x.in * p.channels, out_row = p.x.out * p.channels;
   const int slots = (p.y.taps - 1) / p.y.up + 1;
-  std::vector<float> ring(slots * out_row);
+  const int64_t columns = std::max<int64_t>(1, kRingFloats / slots / p.channels);
+  Floats ring(slots * std::min(columns, p.x.out) * p.channels);
   const T* source = x + sample * p.y.in * in_row;
-  T* target = y + sample * p.y.out * out_row;
-  int64_t next = reach(p.y, begin).begin;  // the first input row that is not in the ring
-  for (int64_t o = begin; o < end; ++o) {
-    const Reach r = reach(p.y, o);
-    next = std::max(next, r.begin);
-    for (; next < r.end; ++next) {
-      const T* row = source + next * in_row;
-      filter_row(ring.data() + next % slots * out_row, &row, &p.row, 1, p.x, p.channels);
+  for (int64_t left = 0; left < p.x.out; left += columns) {
+    const int64_t right = std::min(left + columns, p.x.out), width = (right - left) * p.channels;
+    T* target = y + sample * p.y.out * out_row + left * p.channels;
+    int64_t next = reach(p.y, begin).begin;  // the first input row that is not in the ring
+    for (int64_t o = begin; o < end; ++o) {
+      const Reach r = reach(p.y, o);
+      next = std::max(next, r.begin);
+      for (; next < r.end; ++next) {
+        const T* row = source + next * in_row;
+        filter_row(ring.data() + next % slots * width, &row, &p.row, 1, p.x, p.channels, left, right);
+      }
+      const float* in[kMaxTerms];
+      float coef[kMaxTerms];
+      int terms = 0, tap = r.tap;
+      for (int64_t i = r.begin; i < r.end; ++i, tap += p.y.up) {
+        in[terms] = ring.data() + i % slots * width;
+        coef[terms++] = p.column[tap];
+      }
+      combine(target + o * out_row, in, coef, terms, width);
     }
-    const float* in[kMaxTerms];
-    float coef[kMaxTerms];
-    int terms = 0, tap = r.tap;
-    for (int64_t i = r.begin; i < r.end; ++i, tap += p.y.up) {
-      in[terms] = ring.data() + i % slots * out_row;
-      coef[terms++] = p.column[tap];
-    }
-    combine(target + o * out_row, in, coef, terms, out_row);
   }
 }
 
@@ -121,7 +184,7 @@ void direct(const T* x, T* y, const Upfirdn& p, int64_t sample, int64_t begin, i
       weights[num_rows++] = p.kernel + tap * p.x.taps;
     }
     T* out = y + (sample * p.y.out + o) * out_row;
-    filter_row(out, rows, weights, num_rows, p.x, p.channels);
+    filter_row(out, rows, weights, num_rows, p.x, p.channels, 0, p.x.out);
   }
 }
 

@@ -1,11 +1,64 @@
 // Vectors of floats in the compiler's own notation, of which any compiler makes good code.
 #pragma once
 
+#include <cstdlib>
+#include <new>
+#include <vector>
+
 namespace gansformer {
 
 template <int LANES>
 struct Vector {
   typedef float type __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 };
+
+// Every lane of `v` combined with every other by f(V, V): all lanes of the result are the same.
+#ifdef __clang__
+#define GF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define GF_SHUFFLE(v, ...) __builtin_shuffle(v, I{__VA_ARGS__})
+#endif
+template <class F>
+inline Vector<8>::type across(Vector<8>::type v, F f) {
+  typedef int I __attribute__((vector_size(32), unused));
+  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3));
+  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5));
+  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6));
+}
+
+template <class F>
+inline Vector<16>::type across(Vector<16>::type v, F f) {
+  typedef int I __attribute__((vector_size(64), unused));
+  v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+}
+
+struct Larger {
+  template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
+};
+struct Plus {
+  template <class V> V operator()(V a, V b) const { return a + b; }
+};
+
+inline float total(const Vector<16>::type& lanes) { return across(lanes, Plus())[0]; }
+
+// Begins with a line of the cache: a vector across two lines costs twice.
+template <class T>
+struct LineAllocator {
+  typedef T value_type;
+  LineAllocator() = default;
+  template <class U> LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t size) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, size * sizeof(T))) throw std::bad_alloc();
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, size_t) { free(memory); }
+  bool operator==(const LineAllocator&) const { return true; }
+  bool operator!=(const LineAllocator&) const { return false; }
+};
+typedef std::vector<float, LineAllocator<float>> Floats;
 
 }  // namespace gansformer
