@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from dnnlib.tflib import native
-from dnnlib.tflib.compat import configure, tf
+from dnnlib.tflib.compat import configure, tf, xla_settings
+from dnnlib.tflib.precision import CHOICES, set_precision
 
 MODELS = {
     "GANsformer": ["--gansformer-default"],
@@ -33,6 +34,8 @@ def build_parser(description):
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=6, help="timed repetitions of each model")
     parser.add_argument("--custom-ops", default="auto", choices=["auto", "ref", "native"])
+    parser.add_argument("--precision", default="float32", choices=CHOICES)
+    parser.add_argument("--xla", action="store_true", help="as run_network.py --xla")
     parser.add_argument(
         "--full", action="store_true", help="CLEVR's preset, with its own channels and latents"
     )
@@ -60,13 +63,24 @@ def resolve(model, args):
     return resolved
 
 
-def session_config(threads):
+def start(args):
+    """Set TensorFlow up as the arguments say."""
+    configure()
+    native.set_custom_ops(args.custom_ops)
+    set_precision(args.precision)
+
+
+def session_config(threads, xla=False):
     """Sessions use exactly so many threads."""
-    return tf.ConfigProto(
+    config = tf.ConfigProto(
         intra_op_parallelism_threads=threads,
         inter_op_parallelism_threads=threads,
         allow_soft_placement=True,
     )
+    if xla:
+        (level,) = xla_settings().values()
+        config.graph_options.optimizer_options.global_jit_level = level
+    return config
 
 
 def seconds(run, repeats):
@@ -111,8 +125,7 @@ def compare(description, purpose, make):
         which gives the seconds of one batch, and flops_per_image().
     """
     args = parse_arguments(description)
-    configure()
-    native.set_custom_ops(args.custom_ops)
+    start(args)
     runners = {model: make(model, args) for model in MODELS}
     for runner in runners.values():
         runner.warm_up()
@@ -125,7 +138,8 @@ def compare(description, purpose, make):
     print(
         f"TensorFlow {tf.__version__}, {args.threads} threads, "
         f"{args.resolution}x{args.resolution}, "
-        f"batch {args.batch_size}, custom ops {args.custom_ops}; "
+        f"batch {args.batch_size}, custom ops {args.custom_ops}, {args.precision}"
+        f"{', XLA' if args.xla else ''}; "
         f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
     )
     rates = {}

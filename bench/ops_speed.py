@@ -28,6 +28,8 @@ from dnnlib.tflib.native import check
 KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 MAPS = [[8, 64, 64, 64], [8, 32, 32, 128], [8, 8, 8, 512], [8, 64, 64, 3]]
 CONVOLVED = [[8, 64, 64, 64], [8, 32, 32, 128], [8, 16, 16, 128], [4, 16, 16, 512]]
+DOWN = [([8, 65, 65, 64], 128), ([8, 33, 33, 128], 128), ([8, 17, 17, 128], 128)]  # and outputs
+UP = [([8, 32, 32, 128], 64), ([8, 16, 16, 128], 128), ([8, 8, 8, 128], 128)]
 ATTENDED = [[8, 4096, 64], [8, 1024, 128], [8, 256, 128]]  # [N, P, C]
 SLOTS = 8
 
@@ -85,6 +87,9 @@ def cases():
     if not native.has_cuda():
         for shape in CONVOLVED:
             yield "convolution 3x3", check.conv3x3_case(shape, shape[3])
+        for form, sizes in (("down", DOWN), ("up", UP)):
+            for shape, num_out in sizes:
+                yield f"convolution 3x3, {form}", check.conv3x3_case(shape, num_out, form=form)
     for shape in ATTENDED:
         yield "attention", check.attend_case(shape, SLOTS, extras="")
         yield "attention and the rest", check.attend_case(shape, SLOTS, extras="lsna", shared="kl")

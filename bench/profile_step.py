@@ -19,8 +19,7 @@ import flops
 import sample_speed
 import train_speed
 
-from dnnlib.tflib import native
-from dnnlib.tflib.compat import configure, tf
+from dnnlib.tflib.compat import tf
 
 Node = collections.namedtuple("Node", "name type seconds")
 
@@ -168,8 +167,7 @@ def main():
     parser.add_argument("--rows", type=int, default=24, help="of each table")
     parser.add_argument("--memory", action="store_true", help="peak memory of a step instead")
     args = parser.parse_args()
-    configure()
-    native.set_custom_ops(args.custom_ops)
+    common.start(args)
     print(
         f"TensorFlow {tf.__version__}, {args.threads} threads, "
         f"{args.resolution}x{args.resolution}, batch {args.batch_size}"

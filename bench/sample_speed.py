@@ -20,7 +20,7 @@ class Sampler:
         config = common.resolve(model, args)["G"]
         self.graph = tf.Graph()
         with self.graph.as_default():
-            self.session = tf.Session(config=common.session_config(args.threads))
+            self.session = tf.Session(config=common.session_config(args.threads, args.xla))
             with self.session.as_default():
                 from dnnlib import tflib  # noqa: PLC0415 - after the session
 

@@ -27,7 +27,7 @@ class Trainer:
         self.nimg = 0
         self.graph = tf.Graph()
         with self.graph.as_default():
-            self.session = tf.Session(config=common.session_config(args.threads))
+            self.session = tf.Session(config=common.session_config(args.threads, args.xla))
             with self.session.as_default():
                 from training.graph import TrainingGraph  # noqa: PLC0415 - after the session
 

@@ -7,7 +7,7 @@ from custom_ops import chosen
 from dnnlib.tflib import native, precision
 from dnnlib.tflib.compat import tf
 from dnnlib.tflib.native import calls
-from dnnlib.tflib.ops.conv2d import conv2d
+from dnnlib.tflib.ops.conv2d import conv2d, conv2d_transpose
 
 NATIVE = "GansformerConv3x3"
 
@@ -37,6 +37,27 @@ def test_large_maps_take_the_native_form(session):
 
 
 @pytest.mark.usefixtures("_native_convolution")
+def test_resampling_takes_the_native_forms(session):
+    x, w = _inputs(height=17, width=19)
+    assert conv2d(x, w, 2).op.type == NATIVE
+    for size in (7, 8):
+        x, w = _inputs(height=size, width=12)
+        y = conv2d_transpose(x, tf.transpose(w, [0, 1, 3, 2]), [2, 2 * size + 1, 25, 48], 2)
+        assert y.op.type == NATIVE
+        assert y.shape.as_list() == [2, 2 * size + 1, 25, 48]
+
+
+@pytest.mark.usefixtures("_native_convolution")
+@pytest.mark.parametrize("kernel, stride", [(1, 2), (3, 3), (5, 2)])
+def test_other_transposes_take_tensorflows(kernel, stride, session):
+    x, w = _inputs(height=9, width=10, kernel=kernel)
+    shape = [2, 8 * stride + kernel, 9 * stride + kernel, 48]
+    y = conv2d_transpose(x, tf.transpose(w, [0, 1, 3, 2]), shape, stride)
+    assert NATIVE not in _types(y)
+    assert session.run(y).shape == tuple(shape)
+
+
+@pytest.mark.usefixtures("_native_convolution")
 @pytest.mark.parametrize(
     "sizes, options",
     [
@@ -46,6 +67,9 @@ def test_large_maps_take_the_native_form(session):
         (dict(kernel=1), dict(padding="SAME")),
         (dict(), dict(padding="VALID")),
         (dict(), dict(padding="SAME", stride=2)),
+        (dict(height=17), dict(padding="VALID", stride=2)),  # 18 columns are even
+        (dict(height=17, width=19), dict(padding="VALID", stride=3)),
+        (dict(height=15, width=15), dict(padding="VALID", stride=2)),
     ],
 )
 def test_others_take_tensorflows(sizes, options, session):
@@ -96,15 +120,17 @@ def test_a_size_that_is_known_late(session):
 
 
 @pytest.mark.usefixtures("_native_convolution")
+@pytest.mark.parametrize("form, size", [("same", [34, 36]), ("down", [69, 73])])
 @pytest.mark.parametrize("num_in, num_out", [(16, 80), (272, 48)])
-def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, session):
+def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, form, size, session):
     """More tiles and channels than one part of the gradient has; channels that fill no panel."""
     rng = np.random.RandomState(2)
-    x = tf.constant(rng.randn(3, 34, 36, num_in), tf.float32)
+    x = tf.constant(rng.randn(3, *size, num_in), tf.float32)
     dy = tf.constant(rng.randn(3, 34, 36, num_out), tf.float32)
     w = tf.zeros([3, 3, num_in, num_out])
-    (found,) = tf.gradients(calls.conv3x3(x, w), w, dy)
-    (wanted,) = tf.gradients(tf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME"), w, dy)
+    (found,) = tf.gradients(calls.conv3x3(x, w, form=form), w, dy)
+    strides, padding = ([1, 1, 1, 1], "SAME") if form == "same" else ([1, 2, 2, 1], "VALID")
+    (wanted,) = tf.gradients(tf.nn.conv2d(x, w, strides, padding), w, dy)
     found, again, wanted = session.run([found, tf.identity(found), wanted])
     assert (found == again).all()
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
@@ -112,17 +138,24 @@ def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, session
 
 @pytest.mark.usefixtures("_native_convolution")
 @pytest.mark.parametrize(
-    "shape, filter_shape, scale_shape, what",
+    "shape, filter_shape, scale_shape, form, what",
     [
-        ([2, 4, 4, 16], [3, 3, 32, 16], [0], "do not fit"),
-        ([2, 4, 4, 8], [3, 3, 8, 16], [0], "multiples of 16"),
-        ([2, 4, 4, 16], [3, 3, 16, 16], [3, 16], "scale does not fit"),
+        ([2, 4, 4, 16], [3, 3, 32, 16], [0], "same", "do not fit"),
+        ([2, 4, 4, 16], [3, 3, 16, 32], [0], "up", "do not fit"),
+        ([2, 4, 4, 8], [3, 3, 8, 16], [0], "same", "multiples of 16"),
+        ([2, 4, 4, 16], [3, 3, 16, 16], [3, 16], "same", "scale does not fit"),
+        ([2, 5, 4, 16], [3, 3, 16, 16], [0], "down", "must be odd"),
+        ([2, 5, 1, 16], [3, 3, 16, 16], [0], "down", "must be odd"),
     ],
 )
-def test_what_does_not_fit_is_refused(shape, filter_shape, scale_shape, what, session):
+def test_what_does_not_fit_is_refused(shape, filter_shape, scale_shape, form, what, session):
     x, w = (tf.placeholder_with_default(tf.zeros(size), None) for size in (shape, filter_shape))
     y = native.library().gansformer_conv3x3(
-        tf.reshape(x, shape), tf.zeros(scale_shape), w, turned=False
+        tf.reshape(x, shape),
+        tf.zeros(scale_shape),
+        w,
+        form=calls.CONV_FORMS.index(form),
+        turned=False,
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match=what):
         session.run(y)

@@ -69,18 +69,23 @@ ATTEND = [
     )
 ]
 CONV3X3 = [
-    check.conv3x3_case(shape, num_out, scaled)
-    for (shape, num_out), scaled in itertools.product(
+    check.conv3x3_case(shape, num_out, scaled, form)
+    for form, (shape, num_out), scaled in itertools.product(
+        calls.CONV_FORMS,
         (
             ([2, 9, 7, 32], 48),
-            ([3, 16, 18, 64], 16),
-            ([1, 1, 1, 16], 80),
-            ([5, 2, 11, 48], 112),
-            ([1, 40, 37, 16], 32),
-            ([0, 4, 4, 16], 16),
+            ([3, 17, 19, 64], 16),
+            ([1, 3, 3, 16], 80),
+            ([5, 3, 11, 48], 112),
+            ([1, 41, 37, 16], 32),
         ),
         (False, True),
     )
+] + [
+    check.conv3x3_case([3, 16, 18, 64], 16, True, "same"),
+    check.conv3x3_case([1, 1, 1, 16], 80, True, "same"),
+    check.conv3x3_case([2, 1, 2, 16], 80, True, "up"),
+    check.conv3x3_case([0, 5, 5, 16], 16, True, "same"),  # TensorFlow's others lose their shape
 ]
 
 

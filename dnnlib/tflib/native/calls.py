@@ -9,7 +9,9 @@ DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else
 MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
 MAX_SLOTS, MAX_CHANNELS = 64, 1024  # kCudaMaxSlots, kCudaMaxChannels in src/kernels_cuda.h
 CONV_LANES = 16  # kConvLanes in src/conv3x3.h
-MIN_CONV_POSITIONS = 256  # of a map: for fewer, transforming the filter costs more than it saves
+CONV_FORMS = ("same", "down", "up")  # in the order of src/conv3x3.h
+# Of a map: for fewer, transforming the filter costs more than it saves.
+MIN_CONV_POSITIONS = {"same": 256, "down": 256, "up": 64}
 INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
 
 
@@ -79,25 +81,34 @@ def attend(x, tensors, attrs):
     return native.library().gansformer_attend(x, **tensors, **attrs)
 
 
-def can_conv3x3(x, w):
+def can_conv3x3(x, num_out, form="same"):
     """Whether there is a native form of a 3x3 convolution, and it pays: on CPUs."""
     _, height, width, num_in = x.shape.as_list()
     return (
-        w.shape.as_list()[:2] == [3, 3]
-        and x.dtype == tf.float32
+        x.dtype == tf.float32
         and None not in (height, width)
-        and height * width >= MIN_CONV_POSITIONS
+        and height * width >= MIN_CONV_POSITIONS[form]
+        and (form != "down" or height % 2 == width % 2 == 1)
         and num_in % CONV_LANES == 0
-        and w.shape.as_list()[3] % CONV_LANES == 0
+        and num_out % CONV_LANES == 0
         and native.library() is not None
         and not native.has_cuda()
     )
 
 
-def conv3x3(x, w, scale=None):
-    """[N, H, W, I] with [3, 3, I, O], one zero around the map; scale: [N, I] factors of x."""
+def conv3x3(x, w, scale=None, form="same"):
+    """3x3 convolution.
+
+    Args:
+      x: [N, H, W, I].
+      w: [3, 3, I, O]; "up": [3, 3, O, I].
+      scale: [N, I] factors of x, or None.
+      form: "same": one zero around the map; "down": stride 2, no zeros, H and W odd; "up": the
+        transpose of "down", [N, 2 H + 1, 2 W + 1, O].
+    """
     scale = absent(x) if scale is None else scale
-    return native.library().gansformer_conv3x3(x, scale, w, turned=False)
+    form = CONV_FORMS.index(form)
+    return native.library().gansformer_conv3x3(x, scale, w, form=form, turned=False)
 
 
 def absent(x):

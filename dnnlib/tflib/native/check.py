@@ -100,18 +100,28 @@ def attend_case(
     return Case(name, shapes, native_form, reference)
 
 
-def conv3x3_case(shape, num_out, scaled=False) -> Case:
-    """A 3x3 convolution of [N, H, W, I], with factors of x or without."""
-    shapes = dict(x=shape, w=[3, 3, shape[3], num_out])
+def conv3x3_case(shape, num_out, scaled=False, form="same") -> Case:
+    """A 3x3 convolution of [N, H, W, I], with factors of x or without; form: as in conv3x3()."""
+    size, height, width, num_in = shape
+    shapes = dict(x=shape, w=[3, 3, num_in, num_out])
+    if form == "up":
+        shapes["w"] = [3, 3, num_out, num_in]
     if scaled:
-        shapes["scale"] = [shape[0], shape[3]]
+        shapes["scale"] = [size, num_in]
+
+    def call(x, w, scale=None):
+        return calls.conv3x3(x, w, scale, form)
 
     def reference(x, w, scale=None):
         x = x if scale is None else x * scale[:, tf.newaxis, tf.newaxis]
-        return tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME")
+        if form == "up":
+            larger = [size, 2 * height + 1, 2 * width + 1, num_out]
+            return tf.nn.conv2d_transpose(x, w, larger, strides=[1, 2, 2, 1], padding="VALID")
+        strides, padding = ([1, 1, 1, 1], "SAME") if form == "same" else ([1, 2, 2, 1], "VALID")
+        return tf.nn.conv2d(x, w, strides=strides, padding=padding)
 
-    name = f"conv3x3 {shape} to {num_out}{', scaled' if scaled else ''}"
-    return Case(name, shapes, calls.conv3x3, reference)
+    name = f"conv3x3 {form} {shape} to {num_out}{', scaled' if scaled else ''}"
+    return Case(name, shapes, call, reference)
 
 
 def default_cases(dtype: str = "float32") -> Iterator[Case]:
@@ -130,7 +140,8 @@ def default_cases(dtype: str = "float32") -> Iterator[Case]:
         yield bias_act_case([3, 5, 4, 3], "lrelu", "b", clamp=1.68)
     yield bias_act_case([7, 33], "lrelu", "b")
     if dtype == "float32" and not native.has_cuda():
-        yield conv3x3_case([2, 9, 7, 32], 48, True)
+        for form in calls.CONV_FORMS:
+            yield conv3x3_case([2, 9, 7, 32], 48, True, form)
     for integration in calls.INTEGRATIONS:
         yield attend_case([2, 30, 24], 5, 1, integration)
     yield attend_case([2, 300, 35], 12, 3, "both", True, "l", "klvp")

@@ -141,22 +141,37 @@ def _slope(act, unit, argument):
 
 @tf.RegisterGradient("GansformerConv3x3")
 def _conv3x3_grad(op, dy):
-    """Turned ops, which only gradients make, have no scale."""
+    """dx is dy with w turned, or in the transposed form; dw is x correlated with dy."""
     x, scale, w = op.inputs
-    turned, library, none = op.get_attr("turned"), native.library(), calls.absent(dy)
-    dx, dscale = _through_scale(
-        library.gansformer_conv3x3(dy, none, w, turned=not turned), x, scale
-    )
-    operands = (dy, none, x) if turned else (x, scale, dy)
-    return dx, dscale, library.gansformer_conv3x3_filter(*operands)
+    same, down, up = range(3)
+    form, turned = op.get_attr("form"), op.get_attr("turned")
+    library, none = native.library(), calls.absent(dy)
+    back = dict(form={same: same, down: up, up: down}[form], turned=form == same and not turned)
+    dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, w, **back), x, scale)
+    if turned or form == up:  # w stands the other way round
+        dw = library.gansformer_conv3x3_filter(dy, none, _scaled(x, scale), form=back["form"])
+    else:
+        dw = library.gansformer_conv3x3_filter(x, scale, dy, form=form)
+    return dx, dscale, dw
 
 
 @tf.RegisterGradient("GansformerConv3x3Filter")
 def _conv3x3_filter_grad(op, v):
     x, scale, dy = op.inputs
+    same, down, up = range(3)
+    form = op.get_attr("form")
     library, none = native.library(), calls.absent(dy)
-    dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, turned=True), x, scale)
-    return dx, dscale, library.gansformer_conv3x3(x, scale, v, turned=False)
+    back = dict(form={same: same, down: up}[form], turned=form == same)
+    dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, **back), x, scale)
+    return dx, dscale, library.gansformer_conv3x3(x, scale, v, form=form, turned=False)
+
+
+def _scaled(x, scale):
+    """x times its scale, if there is one."""
+    none = calls.absent(x)
+    if not _is_present(scale):
+        return x
+    return native.library().gansformer_bias_act(x, none, scale, none, **LINEAR)
 
 
 def _through_scale(g, x, scale):

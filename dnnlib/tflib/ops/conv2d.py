@@ -23,8 +23,9 @@ def conv2d(x, w, stride=1, padding="VALID", scale=None):
       [N, H', W', O], of the type of x.
     """
     dtype = convolution_dtype(x)
-    if stride == 1 and padding == "SAME" and dtype == tf.float32 and calls.can_conv3x3(x, w):
-        return calls.conv3x3(x, w, scale)
+    form = {(1, "SAME"): "same", (2, "VALID"): "down"}.get((stride, padding))
+    if form and _is_native(x, w, dtype, w.shape.as_list()[3], form):
+        return calls.conv3x3(x, w, scale, form)
     if scale is not None:
         x *= scale[:, tf.newaxis, tf.newaxis]
     strides = [1, stride, stride, 1]
@@ -33,9 +34,20 @@ def conv2d(x, w, stride=1, padding="VALID", scale=None):
 
 
 def conv2d_transpose(x, w, shape, stride):
-    """Transposed convolution without padding: [N, H, W, I] with [kh, kw, O, I] => ``shape``."""
+    """Transposed convolution without padding: [N, H, W, I] with [kh, kw, O, I] => ``shape``.
+
+    ``shape`` is [N, (H - 1) * stride + kh, (W - 1) * stride + kw, O].
+    """
     dtype, strides = convolution_dtype(x), [1, stride, stride, 1]
+    if stride == 2 and _is_native(x, w, dtype, w.shape.as_list()[2], "up"):
+        return calls.conv3x3(x, w, None, "up")
     y = tf.nn.conv2d_transpose(
         tf.cast(x, dtype), tf.cast(w, dtype), shape, strides, padding="VALID"
     )
     return tf.cast(y, x.dtype)
+
+
+def _is_native(x, w, dtype, num_out, form):
+    """Whether a convolution is one of the native 3x3 ones."""
+    is_3x3 = w.shape.as_list()[:2] == [3, 3]
+    return is_3x3 and dtype == tf.float32 and calls.can_conv3x3(x, num_out, form)

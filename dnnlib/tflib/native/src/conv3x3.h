@@ -1,26 +1,47 @@
-// 3x3 convolution, stride 1, one zero around the map, [N, H, W, I] to [N, H, W, O], by minimal
-// filtering (Winograd; for convolutions: Lavin & Gray 2016, arXiv:1509.09308).
+// 3x3 convolution, [N, H, W, I] to [N, H', W', O], by minimal filtering (Winograd; for convolutions:
+// Lavin & Gray 2016, arXiv:1509.09308).
 //
-// With d a patch of 4x4 pixels and g a filter of 3x3, the 2x2 results in the middle are
+// With d a patch of pixels and g a filter, a patch of results is
 //     A^T [(G g G^T) * (B^T d B)] A,
-// with 16 products instead of 36: for each of the 16 points a matrix product of patches and channels.
-// The gradient of the filter, a correlation of 4x4 pixels with the 2x2 of dy, has such a form as well:
-// the same B, and matrices of its own in the place of G and A.
+// and for each point of the product in the middle there is a matrix product of patches and channels:
+//
+//   form        map to map                    patch to patch   products instead of
+//   kSame       [H, W], one zero around it    4x4 to 2x2       16, 36
+//   kDown       stride 2, H' = (H - 3) / 2 + 1    5x5 to 2x2   25, 36
+//   kUp         its transpose, H' = 2 H + 1   3x3 to 4x4       25, 36
+//
+// The last two split the filter by phase: the even taps along an axis, two of them, are minimal
+// filtering with three products instead of four, and the odd tap is a product for each result, with
+// the same factor for both. So all forms have 4x4 transformed filters.
+// The gradient of the filter has such a form as well: the same B, A in the place of G, and G^T in
+// that of A^T (for kSame with factors of its own).
 #pragma once
 
 #include "scalar.h"
 
 namespace gansformer {
 
-constexpr int kPoints = 16;
+enum ConvForm { kSame, kDown, kUp };
+
 constexpr int kConvLanes = 16;  // I and O are multiples of it
+constexpr int kFilters = 4;     // along an axis: filter min(point, 3) belongs to a point
 
 struct Conv3x3 {
+  ConvForm form;
   int64_t samples, height, width, in, out;
 
-  int64_t tile_rows() const { return (height + 1) / 2; }
-  int64_t tile_columns() const { return (width + 1) / 2; }
+  int points() const { return form == kSame ? 16 : 25; }
+  int64_t size_after(int64_t size) const {
+    return form == kSame ? size : form == kDown ? (size - 3) / 2 + 1 : 2 * size + 1;
+  }
+  int64_t out_height() const { return size_after(height); }
+  int64_t out_width() const { return size_after(width); }
+  int64_t tile_rows() const { return (out_height() + tile() - 1) / tile(); }
+  int64_t tile_columns() const { return (out_width() + tile() - 1) / tile(); }
   int64_t tiles() const { return samples * tile_rows() * tile_columns(); }
+
+ private:
+  int tile() const { return form == kUp ? 4 : 2; }  // side of a patch of results
 };
 
 }  // namespace gansformer

@@ -4,19 +4,44 @@
 #include "conv3x3.h"
 #include "op_common.h"
 
+namespace gansformer {
+
+// CONTEXT: of a kernel's construction or of shapes.
+template <class CONTEXT>
+Status conv3x3_form(CONTEXT* ctx, Conv3x3* p) {
+  int form;
+  TF_RETURN_IF_ERROR(ctx->GetAttr("form", &form));
+  if (form < kSame || form > kUp)
+    return tensorflow::errors::InvalidArgument("native conv3x3: no form ", form);
+  p->form = static_cast<ConvForm>(form);
+  return ok_status();
+}
+
+}  // namespace gansformer
+
 REGISTER_OP("GansformerConv3x3")
     .Input("x: float")      // [N, H, W, I]
     .Input("scale: float")  // [N, I]
-    .Input("w: float")      // [3, 3, I, O]; turned: [3, 3, O, I], used turned by 180 degrees
-    .Output("y: float")     // [N, H, W, O]
-    .Attr("turned: bool")
+    .Input("w: float")      // [3, 3, I, O]; kUp and turned: [3, 3, O, I]
+    .Output("y: float")     // [N, H', W', O]
+    .Attr("form: int")      // ConvForm
+    .Attr("turned: bool")   // of kSame: the filter is used turned by 180 degrees
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, w, y;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 4, &w));
+      gansformer::Conv3x3 p{};
       bool turned;
+      TF_RETURN_IF_ERROR(gansformer::conv3x3_form(c, &p));
       TF_RETURN_IF_ERROR(c->GetAttr("turned", &turned));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, c->Dim(w, turned ? 2 : 3), &y));
+      const bool swapped = turned || p.form == gansformer::kUp;
+      TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, c->Dim(w, swapped ? 2 : 3), &y));
+      for (int axis = 1; axis <= 2; ++axis) {
+        const auto size = c->Dim(x, axis);
+        const auto after = c->ValueKnown(size) ? c->MakeDim(p.size_after(c->Value(size)))
+                                               : c->UnknownDim();
+        TF_RETURN_IF_ERROR(c->ReplaceDim(y, axis, after, &y));
+      }
       c->set_output(0, y);
       return gansformer::ok_status();
     });
@@ -24,8 +49,9 @@ REGISTER_OP("GansformerConv3x3")
 REGISTER_OP("GansformerConv3x3Filter")
     .Input("x: float")
     .Input("scale: float")
-    .Input("dy: float")  // [N, H, W, O]
+    .Input("dy: float")  // [N, H', W', O]
     .Output("dw: float")
+    .Attr("form: int")   // not kUp, which is kDown with x and dy exchanged
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, dy;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
@@ -37,12 +63,15 @@ REGISTER_OP("GansformerConv3x3Filter")
 
 namespace gansformer {
 
-// The sizes, or an error.
+// Fills in the sizes, or says what does not fit.
 inline Status conv3x3_sizes(const Tensor& x, const Tensor& scale, int64_t out, Conv3x3* p) {
-  *p = Conv3x3{x.dim_size(0), x.dim_size(1), x.dim_size(2), x.dim_size(3), out};
+  *p = Conv3x3{p->form, x.dim_size(0), x.dim_size(1), x.dim_size(2), x.dim_size(3), out};
   if (p->in % kConvLanes || out % kConvLanes)
     return tensorflow::errors::InvalidArgument("native conv3x3: channels must be multiples of ",
                                                kConvLanes);
+  if (p->form == kDown && (p->height % 2 == 0 || p->width % 2 == 0 || p->height < 3 || p->width < 3))
+    return tensorflow::errors::InvalidArgument("native conv3x3: sizes must be odd, from 3 on: ",
+                                               x.shape().DebugString());
   if (scale.NumElements() && scale.shape() != TensorShape({p->samples, p->in}))
     return tensorflow::errors::InvalidArgument("native conv3x3: scale does not fit ",
                                                x.shape().DebugString());
@@ -52,24 +81,27 @@ inline Status conv3x3_sizes(const Tensor& x, const Tensor& scale, int64_t out, C
 class Conv3x3Op : public OpKernel {
  public:
   explicit Conv3x3Op(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, conv3x3_form(ctx, &params_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("turned", &turned_));
+    swapped_ = turned_ || params_.form == kUp;
   }
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &x = ctx->input(0), &scale = ctx->input(1), &w = ctx->input(2);
     OP_REQUIRES(ctx,
                 x.dims() == 4 && w.dims() == 4 && w.dim_size(0) == 3 && w.dim_size(1) == 3 &&
-                    w.dim_size(turned_ ? 3 : 2) == x.dim_size(3),
+                    w.dim_size(swapped_ ? 3 : 2) == x.dim_size(3),
                 tensorflow::errors::InvalidArgument("native conv3x3: x and w do not fit"));
-    Conv3x3 p;
-    OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, w.dim_size(turned_ ? 2 : 3), &p));
+    Conv3x3 p = params_;
+    OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, w.dim_size(swapped_ ? 2 : 3), &p));
     Tensor* y = nullptr;
-    const TensorShape shape({p.samples, p.height, p.width, p.out});
+    const TensorShape shape({p.samples, p.out_height(), p.out_width(), p.out});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
     if (!y->NumElements()) return;
     Tensor filter;
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT,
-                                           TensorShape({kPoints, p.in, p.out}), &filter));
+                                           TensorShape({kFilters * kFilters, p.in, p.out}),
+                                           &filter));
     float* u = data<float>(&filter);
     parallel(ctx, p.in / conv3x3_lanes(), 4.0 * conv3x3_lanes() * p.out,
              [&](int64_t begin, int64_t end) {
@@ -83,20 +115,24 @@ class Conv3x3Op : public OpKernel {
   }
 
  private:
-  bool turned_;
+  Conv3x3 params_;
+  bool turned_, swapped_;
 };
 
 class Conv3x3FilterOp : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit Conv3x3FilterOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, conv3x3_form(ctx, &params_));
+  }
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &x = ctx->input(0), &scale = ctx->input(1), &dy = ctx->input(2);
+    Conv3x3 p = params_;
     OP_REQUIRES(ctx,
                 x.dims() == 4 && dy.dims() == 4 && x.dim_size(0) == dy.dim_size(0) &&
-                    x.dim_size(1) == dy.dim_size(1) && x.dim_size(2) == dy.dim_size(2),
+                    p.size_after(x.dim_size(1)) == dy.dim_size(1) &&
+                    p.size_after(x.dim_size(2)) == dy.dim_size(2),
                 tensorflow::errors::InvalidArgument("native conv3x3: x and dy do not fit"));
-    Conv3x3 p;
     OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, dy.dim_size(3), &p));
     Tensor* dw = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({3, 3, p.in, p.out}), &dw));
@@ -106,7 +142,7 @@ class Conv3x3FilterOp : public OpKernel {
       return;
     }
     // Chunks of tiles have sums of their own: as many as the sizes say, not the threads.
-    const int64_t block = conv3x3_filter_block(p), size = kPoints * p.in * p.out;
+    const int64_t block = conv3x3_filter_block(p), size = kFilters * kFilters * p.in * p.out;
     const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostSums / size));
     const int64_t wanted = std::max(p.tiles() / 256, std::min<int64_t>(2, p.tiles() / 64));
     const int64_t blocks = (p.tiles() + block - 1) / block;
@@ -132,6 +168,8 @@ class Conv3x3FilterOp : public OpKernel {
 
  private:
   static constexpr int64_t kMostSums = 16 << 20;  // floats
+
+  Conv3x3 params_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("GansformerConv3x3").Device(tensorflow::DEVICE_CPU), Conv3x3Op);
