@@ -1,5 +1,5 @@
 // Attention of map positions to latents with what surrounds it, CPU, backward: recomputes the tile and
-// keeps nothing but x and y from the forward pass.
+// keeps nothing but x from the forward pass. (To read y would cost more than its sign does.)
 #include "attend_tile.h"
 
 namespace gansformer {
@@ -11,7 +11,7 @@ struct GradTile {
   const AttendIn<T>& in;
   const AttendGrad<T>& grad;
   AttendTile<T> tile;
-  Matrix values_t;                                           // [V, S]
+  SlotMatrix values_t;                                       // [V, S]
   Matrix dcontrol, dnormal, dprobs, dx;                      // of the tile
   Matrix dout;                                               // of one of its rows
   Matrix dkeys, dvalues, dbias, dact_bias, dscale, dlogits;  // sums over the positions
@@ -32,9 +32,9 @@ struct GradTile {
 
   void start_sample(int64_t sample) {
     tile.start_sample(sample);
-    values_t.resize(p.width(), p.slots(), tile.slot_lanes());
+    values_t.resize(p.width(), p.slots());
     for (int s = 0; s < p.slots(); ++s)
-      for (int64_t v = 0; v < p.width(); ++v) values_t.row(v)[s] = tile.values.row(s)[v];
+      for (int64_t v = 0; v < p.width(); ++v) values_t.at(v, s) = tile.values.row(s)[v];
   }
 
   void run(int64_t first, int count) {
@@ -56,7 +56,8 @@ struct GradTile {
   template <int INTEGRATION>
   void enter(int64_t first, int count) {
     const int64_t start = tile.sample * p.positions + first, C = p.channels;
-    const float positive = p.gain, negative = p.gain * p.alpha, *b = tile.bias.data();
+    const float positive = p.gain, negative = p.gain * p.alpha;
+    const float *b = tile.bias.data(), *b2 = b + C, *last = tile.act_bias.data();
     float *total = dact_bias.row(0), *d = dout.row(0);
     for (int r = 0; r < kRows; ++r) {
       float *dc = dcontrol.row(r), *dn = dnormal.row(r);
@@ -65,16 +66,21 @@ struct GradTile {
         std::fill(dn, dn + C, 0.0f);
         continue;
       }
-      const T *dy = grad.dy + (start + r) * C, *y = grad.y + (start + r) * C;
-      const float *x = tile.x.row(r), *control = tile.control.row(r);
+      const T* dy = grad.dy + (start + r) * C;
+      const float *x = tile.x.row(r), *control = tile.control.row(r), *second = control + C;
+      const float noise = in.noise ? to_float(in.noise[start + r]) : 0.0f;
       const float shift = tile.mean[r], factor = tile.inverse_rms[r];
 #pragma GCC ivdep
       for (int64_t c = 0; c < C; ++c) {
-        const float g = to_float(dy[c]) * (to_float(y[c]) > 0 ? positive : negative);
+        const float normal = (x[c] - shift) * factor, message = control[c] + b[c];
+        float t = INTEGRATION == kAdd ? normal + message : normal * message;  // as in store()
+        if (INTEGRATION == kBoth) t += second[c] + b2[c];
+        t += last[c] + noise;
+        const float g = to_float(dy[c]) * (t > 0 ? positive : negative);
         d[c] = g;
         total[c] += g;
-        dc[c] = INTEGRATION == kAdd ? g : g * ((x[c] - shift) * factor);
-        dn[c] = INTEGRATION == kAdd ? g : g * (control[c] + b[c]);
+        dc[c] = INTEGRATION == kAdd ? g : g * normal;
+        dn[c] = INTEGRATION == kAdd ? g : g * message;
       }
       if (INTEGRATION == kBoth) std::copy(d, d + C, dc + C);
       if (in.noise) grad.dnoise[start + r] = from_float<T>(sum(d, dout.cols));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "attend.h"
@@ -76,9 +77,53 @@ __attribute__((noinline)) void multiply_block(const Matrix& a, const Matrix& b, 
 // out [kRows, n] = a [kRows, inner] b [inner, n]
 inline void multiply(const Matrix& a, const Matrix& b, int64_t inner, Matrix* out) {
   int64_t column = 0;
-  if (b.cols == 8) return multiply_block<8, 1>(a, b, inner, 0, out);
   for (; column + 32 <= b.cols; column += 32) multiply_block<16, 2>(a, b, inner, column, out);
   if (column < b.cols) multiply_block<16, 1>(a, b, inner, column, out);
+}
+
+// A matrix [n, slots] to multiply tiles with. Few slots would leave half of a vector empty: then two
+// rows lie in one, element by element in turns.
+struct SlotMatrix {
+  bool paired = false;
+  Matrix matrix;
+
+  void resize(int64_t rows, int slots) {
+    paired = slots <= 8;
+    matrix.resize(paired ? (rows + 1) / 2 : rows, paired ? 16 : slots);
+  }
+  float& at(int64_t row, int slot) {
+    return paired ? matrix.row(row / 2)[2 * slot + row % 2] : matrix.row(row)[slot];
+  }
+};
+
+// out [kRows, 8] = a [kRows, inner] b [inner, 8], b paired. The columns of a are padded with zeros.
+__attribute__((noinline)) inline void multiply_pairs(const Matrix& a, const Matrix& b, int64_t inner,
+                                                     Matrix* out) {
+  typedef Vector<16>::type V;
+  typedef double Pairs __attribute__((vector_size(64)));
+  typedef int I __attribute__((vector_size(64), unused));
+  V sum[kRows] = {};
+  const float* left[kRows];
+  for (int r = 0; r < kRows; ++r) left[r] = a.row(r);
+  const float* right = b.row(0);
+  for (int64_t k = 0; k < inner; k += 2, right += 16) {
+    const V factor = *reinterpret_cast<const V*>(right);
+    for (int r = 0; r < kRows; ++r) {
+      double pair;  // two floats that are copied, never a number
+      std::memcpy(&pair, left[r] + k, sizeof(pair));
+      sum[r] += V(Pairs{pair, pair, pair, pair, pair, pair, pair, pair}) * factor;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const V both = sum[r] + GF_SHUFFLE(sum[r], 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    const V first = GF_SHUFFLE(both, 0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14);
+    std::memcpy(out->row(r), &first, 8 * sizeof(float));
+  }
+}
+
+inline void multiply(const Matrix& a, const SlotMatrix& b, int64_t inner, Matrix* out) {
+  if (b.paired) multiply_pairs(a, b.matrix, inner, out);
+  else multiply(a, b.matrix, inner, out);
 }
 
 // sum [s, n] += a [kRows, s]^T b [kRows, n]
@@ -125,14 +170,15 @@ struct AttendTile {
   const AttendIn<T>& in;
   int64_t sample = -1;
   Floats scale, bias, act_bias;
-  Matrix keys, keys_t, values;            // [S, C], [C, S], [S, V] of the sample
+  Matrix keys, values;                    // [S, C], [S, V] of the sample
+  SlotMatrix keys_t;                      // [C, S]
   Matrix x, probs, kept, control;  // of the tile; kept: probs * keep
   float mean[kRows], inverse_rms[kRows];
 
   AttendTile(const Attend& params, const AttendIn<T>& inputs) : p(params), in(inputs) {
     const int slots = p.slots();
     keys.resize(slots, p.channels);
-    keys_t.resize(p.channels, slots, slot_lanes());
+    keys_t.resize(p.channels, slots);
     values.resize(slots, p.width());
     x.resize(kRows, p.channels);
     probs.resize(kRows, slots, slot_lanes());
@@ -163,7 +209,7 @@ struct AttendTile {
       const T* from = in.keys + (p.shared_keys ? 0 : sample * slots * p.channels);
       for (int s = 0; s < slots; ++s)
         for (int64_t c = 0; c < p.channels; ++c)
-          keys_t.row(c)[s] = keys.row(s)[c] = to_float(from[s * p.channels + c]);
+          keys_t.at(c, s) = keys.row(s)[c] = to_float(from[s * p.channels + c]);
     }
     if (first || !p.shared_values) {
       const T* from = in.values + (p.shared_values ? 0 : sample * slots * p.width());

@@ -53,7 +53,7 @@ struct AttendIn {
 
 template <class T>
 struct AttendGrad {
-  const T *dy, *y;
+  const T *dy, *y;         // y: on the GPU
   T *dx, *dkeep, *dnoise;  // used if there is x (always), keep, noise
   float* dlogits;          // [samples, positions, slots]; used for logits that are not flat
 };
