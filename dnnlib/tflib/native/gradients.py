@@ -16,6 +16,8 @@ from dnnlib.tflib.ops.attend import attend_reference
 from dnnlib.tflib.ops.fir import Fir
 
 ATTEND_ATTRS = "heads integration normalise alpha gain"
+SAME, DOWN, UP = range(len(calls.CONV_FORMS))
+TRANSPOSED = {SAME: SAME, DOWN: UP, UP: DOWN}  # SAME: with the filter turned
 PIECEWISE_LINEAR = ("linear", "relu", "lrelu")
 LINEAR = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)  # no activation: scale, noise, bias alone
 
@@ -143,12 +145,11 @@ def _slope(act, unit, argument):
 def _conv3x3_grad(op, dy):
     """dx is dy with w turned, or in the transposed form; dw is x correlated with dy."""
     x, scale, w = op.inputs
-    same, down, up = range(3)
     form, turned = op.get_attr("form"), op.get_attr("turned")
     library, none = native.library(), calls.absent(dy)
-    back = dict(form={same: same, down: up, up: down}[form], turned=form == same and not turned)
+    back = dict(form=TRANSPOSED[form], turned=form == SAME and not turned)
     dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, w, **back), x, scale)
-    if turned or form == up:  # w stands the other way round
+    if turned or form == UP:  # w stands the other way round
         dw = library.gansformer_conv3x3_filter(dy, none, _scaled(x, scale), form=back["form"])
     else:
         dw = library.gansformer_conv3x3_filter(x, scale, dy, form=form)
@@ -158,10 +159,9 @@ def _conv3x3_grad(op, dy):
 @tf.RegisterGradient("GansformerConv3x3Filter")
 def _conv3x3_filter_grad(op, v):
     x, scale, dy = op.inputs
-    same, down, up = range(3)
     form = op.get_attr("form")
     library, none = native.library(), calls.absent(dy)
-    back = dict(form={same: same, down: up}[form], turned=form == same)
+    back = dict(form=TRANSPOSED[form], turned=form == SAME)
     dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, **back), x, scale)
     return dx, dscale, library.gansformer_conv3x3(x, scale, v, form=form, turned=False)
 
