@@ -82,10 +82,18 @@ CONV3X3 = [
         (False, True),
     )
 ] + [
-    check.conv3x3_case([3, 16, 18, 64], 16, True, "same"),
-    check.conv3x3_case([1, 1, 1, 16], 80, True, "same"),
-    check.conv3x3_case([2, 1, 2, 16], 80, True, "up"),
-    check.conv3x3_case([0, 5, 5, 16], 16, True, "same"),  # TensorFlow's others lose their shape
+    check.conv3x3_case(shape, num_out, scaled, form)
+    for (form, shape, num_out), scaled in itertools.product(
+        (
+            ("same", [3, 16, 18, 64], 16),
+            ("same", [1, 1, 1, 16], 80),
+            ("same", [5, 2, 11, 48], 112),
+            ("same", [1, 40, 37, 16], 32),
+            ("same", [0, 4, 4, 16], 16),  # TensorFlow's other forms lose the shape of no samples
+            ("up", [2, 1, 2, 16], 80),
+        ),
+        (False, True),
+    )
 ]
 
 

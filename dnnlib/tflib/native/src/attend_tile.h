@@ -54,10 +54,10 @@ struct Matrix {
 };
 
 // out[r] = sum_k a[r][k] b[k] for the kRows rows of a tile, columns [begin, begin + BLOCK vectors).
-template <int LANES, int BLOCK>
+template <int BLOCK>
 __attribute__((noinline)) void multiply_block(const Matrix& a, const Matrix& b, int64_t inner,
                                               int64_t begin, Matrix* out) {
-  typedef typename Vector<LANES>::type V;
+  typedef Vector<16>::type V;
   V sum[kRows][BLOCK] = {};
   const float* left[kRows];
   for (int r = 0; r < kRows; ++r) left[r] = a.row(r);
@@ -77,8 +77,8 @@ __attribute__((noinline)) void multiply_block(const Matrix& a, const Matrix& b, 
 // out [kRows, n] = a [kRows, inner] b [inner, n]
 inline void multiply(const Matrix& a, const Matrix& b, int64_t inner, Matrix* out) {
   int64_t column = 0;
-  for (; column + 32 <= b.cols; column += 32) multiply_block<16, 2>(a, b, inner, column, out);
-  if (column < b.cols) multiply_block<16, 1>(a, b, inner, column, out);
+  for (; column + 32 <= b.cols; column += 32) multiply_block<2>(a, b, inner, column, out);
+  if (column < b.cols) multiply_block<1>(a, b, inner, column, out);
 }
 
 // A matrix [n, slots] to multiply tiles with. Few slots would leave half of a vector empty: then two
@@ -127,10 +127,10 @@ inline void multiply(const Matrix& a, const SlotMatrix& b, int64_t inner, Matrix
 }
 
 // sum [s, n] += a [kRows, s]^T b [kRows, n]
-template <int LANES>
-__attribute__((noinline)) void accumulate_outer(const Matrix& a, const Matrix& b, int64_t slots, Matrix* sum) {
-  typedef typename Vector<LANES>::type V;
-  for (int64_t column = 0; column < b.cols; column += LANES) {
+__attribute__((noinline)) inline void accumulate_outer(const Matrix& a, const Matrix& b,
+                                                       int64_t slots, Matrix* sum) {
+  typedef Vector<16>::type V;
+  for (int64_t column = 0; column < b.cols; column += 16) {
     V right[kRows];
     for (int r = 0; r < kRows; ++r) right[r] = *reinterpret_cast<const V*>(b.row(r) + column);
     for (int64_t s = 0; s < slots; ++s) {
@@ -140,11 +140,6 @@ __attribute__((noinline)) void accumulate_outer(const Matrix& a, const Matrix& b
       *to = total;
     }
   }
-}
-
-inline void accumulate_outer(const Matrix& a, const Matrix& b, int64_t slots, Matrix* sum) {
-  if (b.cols == 8) accumulate_outer<8>(a, b, slots, sum);
-  else accumulate_outer<16>(a, b, slots, sum);
 }
 
 // Of padded rows: `size` is a multiple of 16.
