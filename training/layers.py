@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.conv2d import conv2d
+from dnnlib.tflib.ops.conv_narrow import conv_narrow
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 
@@ -260,14 +261,12 @@ def modulated_rgb_layer(x, y, num_out, modulate=True):
 
     The few filters are scaled instead of the map: [N, H, W, I] => [N, H, W, O].
     """
-    _, height, width, num_in = x.shape.as_list()
+    num_in = x.shape.as_list()[3]
     w = get_weight([1, 1, num_in, num_out])[0, 0]
     style = modulation(y, num_in, modulate)
     if style is None:
         return matmul_last(x, w)
-    w = style[:, :, tf.newaxis] * w  # [N, I, O]
-    rgb = tf.matmul(tf.reshape(x, [-1, height * width, num_in]), w)
-    return tf.reshape(rgb, [-1, height, width, num_out])
+    return conv_narrow(x, style[:, :, tf.newaxis] * w)
 
 
 def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
@@ -288,7 +287,7 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     Returns:
       [N, H, W, R].
     """
-    _, height, width, channels = x.shape.as_list()
+    channels = x.shape.as_list()[3]
     with tf.variable_scope("extraLayer"):
         w = get_weight([3, 3, channels, channels])
         style = modulation(y, channels, modulate)
@@ -303,21 +302,7 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     filters = tf.reshape(filters, [9, channels, -1, num_out])
     filters = tf.transpose(filters, [2, 1, 0, 3])  # [N, I, 9, R]
     filters = tf.reshape(filters * style[:, :, tf.newaxis, tf.newaxis], [-1, channels, 9 * num_out])
-    taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), filters)  # [N, H * W, 9 * R]
-    taps = tf.reshape(taps, [-1, height, width, 9 * num_out])
-    return _sum_neighbours(taps, num_out)
-
-
-def _sum_neighbours(taps, num_out):
-    """Sum of what the taps of a 3x3 filter give for each position: [N, H, W, 9 * R] => [.., R].
-
-    Along the rows, then along the columns: two convolutions with zeros and ones.
-    """
-    one, rgb = np.eye(3), np.eye(num_out)
-    along_x = [np.kron(np.kron(one, one[:, [x]]), rgb) for x in range(3)]  # [9 * R, 3 * R]
-    along_y = [np.kron(one[:, [y]], rgb) for y in range(3)]  # [3 * R, R]
-    sums = _conv2d(taps, tf.constant(np.stack(along_x)[np.newaxis], taps.dtype))
-    return _conv2d(sums, tf.constant(np.stack(along_y)[:, np.newaxis], taps.dtype))
+    return conv_narrow(x, filters, side=3)
 
 
 def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):

@@ -14,6 +14,7 @@ from dnnlib.tflib.compat import local_gpu_names, tf
 from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.attend import attend_reference
+from dnnlib.tflib.ops.conv_narrow import conv_narrow_reference
 from dnnlib.tflib.ops.fir import Fir
 from dnnlib.tflib.ops.fir_reference import fir_reference
 from dnnlib.tflib.ops.fused_bias_act import bias_act_reference
@@ -124,6 +125,17 @@ def conv3x3_case(shape, num_out, scaled=False, form="same") -> Case:
     return Case(name, shapes, call, reference)
 
 
+def conv_narrow_case(shape, num_out, side) -> Case:
+    """A convolution of [N, H, W, C] to few channels, with filters for each sample."""
+    shapes = dict(x=shape, w=[shape[0], shape[3], side**2 * num_out])
+    return Case(
+        f"conv_narrow {shape} to {num_out}, {side}x{side}",
+        shapes,
+        lambda x, w: calls.conv_narrow(x, w, side),
+        lambda x, w: conv_narrow_reference(x, w, side),
+    )
+
+
 def default_cases(dtype: str = "float32") -> Iterator[Case]:
     """Some of everything, small; sizes are odd on purpose."""
     kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
@@ -142,6 +154,8 @@ def default_cases(dtype: str = "float32") -> Iterator[Case]:
     if dtype == "float32" and not native.has_cuda():
         for form in calls.CONV_FORMS:
             yield conv3x3_case([2, 9, 7, 32], 48, True, form)
+        for side in (1, 3):
+            yield conv_narrow_case([2, 9, 7, 32], 3, side)
     for integration in calls.INTEGRATIONS:
         yield attend_case([2, 30, 24], 5, 1, integration)
     yield attend_case([2, 300, 35], 12, 3, "both", True, "l", "klvp")

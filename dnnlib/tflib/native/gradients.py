@@ -1,6 +1,6 @@
 """Gradients of the native ops. Imported once, after the library has been loaded.
 
-The gradient of a filter is a filter. The gradient of bias and activation is an op, which is linear
+The gradient of a filter is a filter, those of a convolution are convolutions. The gradient of bias and activation is an op, which is linear
 in the incoming gradient; for piecewise linear activations its own gradient is made of the same ops,
 so that derivatives of every order stay native. For smooth activations, and for the attention,
 second and higher derivatives are those of the reference.
@@ -164,6 +164,30 @@ def _conv3x3_filter_grad(op, v):
     back = dict(form=TRANSPOSED[form], turned=form == SAME)
     dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, **back), x, scale)
     return dx, dscale, library.gansformer_conv3x3(x, scale, v, form=form, turned=False)
+
+
+@tf.RegisterGradient("GansformerConvNarrow")
+def _conv_narrow_grad(op, dy):
+    x, w = op.inputs
+    return _narrow("_back", dy, w, op), _narrow("_filter", x, dy, op)
+
+
+@tf.RegisterGradient("GansformerConvNarrowBack")
+def _conv_narrow_back_grad(op, v):
+    dy, w = op.inputs
+    return _narrow("", v, w, op), _narrow("_filter", v, dy, op)
+
+
+@tf.RegisterGradient("GansformerConvNarrowFilter")
+def _conv_narrow_filter_grad(op, v):
+    x, dy = op.inputs
+    return _narrow("_back", dy, v, op), _narrow("", x, v, op)
+
+
+def _narrow(direction, a, b, op):
+    """A convolution to few channels, or a gradient of one, with the side of another."""
+    call = getattr(native.library(), f"gansformer_conv_narrow{direction}")
+    return call(a, b, side=op.get_attr("side"))
 
 
 def _scaled(x, scale):

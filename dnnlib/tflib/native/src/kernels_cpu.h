@@ -6,6 +6,7 @@
 #include "attend.h"
 #include "bias_act.h"
 #include "conv3x3.h"
+#include "conv_narrow.h"
 #include "scalar.h"
 #include "upfirdn.h"
 
@@ -94,5 +95,19 @@ void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scal
 // I * O places in vectors.
 void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
                                   int64_t end, float* dw);
+
+// Parts [begin, end) of the maps, counted over all samples.
+void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_t begin, int64_t end,
+                     float* y);
+void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
+                          int64_t end, float* dx);
+
+// Parts [begin, end), each to sums of its own, of conv_narrow_sums() floats.
+void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
+                            int64_t end, float* sums);
+int64_t conv_narrow_sums(const ConvNarrow& p);
+
+// Adds the sums of a sample's parts: dw [samples, C, side^2 * R].
+void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw);
 
 }  // namespace gansformer

@@ -3,4 +3,5 @@
 #include "op_attend.h"
 #include "op_bias_act.h"
 #include "op_conv3x3.h"
+#include "op_conv_narrow.h"
 #include "op_upfirdn.h"

@@ -1,0 +1,208 @@
+// Convolution to few channels, CPU, by rows of the map.
+#include "conv_narrow.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels_cpu.h"
+#include "matrix_cpu.h"
+
+namespace gansformer {
+namespace {
+
+typedef Vector<4>::type Four;
+
+int64_t round_up(int64_t size, int64_t unit) { return (size + unit - 1) / unit * unit; }
+
+// Columns of a matrix of taps, with room for the last vector of four.
+int64_t stride_of(const ConvNarrow& p) { return round_up(p.columns() + 3, kLanes); }
+
+Four load4(const float* from) { return *reinterpret_cast<const Four*>(from); }
+void store4(float* to, Four v) { *reinterpret_cast<Four*>(to) = v; }
+
+struct Part {  // rows [begin, end) of a sample
+  int64_t sample, begin, end;
+
+  Part(const ConvNarrow& p, int64_t index)
+      : sample(index / p.parts()),
+        begin(index % p.parts() * p.rows()),
+        end(std::min(begin + p.rows(), p.height)) {}
+};
+
+// a [rows, depth] times b [depth, columns].
+void product(Factor a, int64_t rows, const float* b, int64_t columns, float* c, int64_t depth,
+             bool add = false) {
+  for (int64_t panel = 0; panel < columns; panel += kPanel)
+    multiply(a, rows, b + panel, columns, std::min(kPanel, columns - panel), c + panel, columns,
+             depth, add);
+}
+
+// Calls f(side, results) with numbers that the compiler knows for images; else 0 results.
+template <class F>
+void with_sizes(const ConvNarrow& p, F f) {
+  using std::integral_constant;
+  const bool rgb = p.out == 3;
+  if (p.side == 1 && rgb) f(integral_constant<int, 1>(), integral_constant<int, 3>());
+  else if (p.side == 1) f(integral_constant<int, 1>(), integral_constant<int, 0>());
+  else if (rgb) f(integral_constant<int, 3>(), integral_constant<int, 3>());
+  else f(integral_constant<int, 3>(), integral_constant<int, 0>());
+}
+
+// What the positions of a row give to the rows around: [W, stride], and zeros on both sides.
+struct TapRows {
+  const ConvNarrow& p;
+  const float *x, *filter;
+  int64_t stride, size;
+  Floats memory;
+
+  TapRows(const ConvNarrow& p, const float* x, const float* filter)
+      : p(p), x(x), filter(filter), stride(stride_of(p)), size((p.width + 2) * stride),
+        memory(p.side * size) {}
+
+  float* at(int64_t row) { return memory.data() + (row + p.side) % p.side * size + stride; }
+
+  void compute(int64_t row) {
+    if (row < 0 || row >= p.height) return void(std::fill_n(at(row), p.width * stride, 0.0f));
+    product({x + row * p.width * p.channels, p.channels, 1}, p.width, filter, stride, at(row),
+            p.channels);
+  }
+};
+
+// A row of results: y[w, r] = sum_ij taps[i][w + j - SIDE / 2, i, j, r]. One float after y may change.
+template <int SIDE, int OUT>
+void sum_taps(const ConvNarrow& p, const float* const* taps, float* y) {
+  const int64_t stride = stride_of(p), out = OUT ? OUT : p.out;
+  for (int64_t w = 0; w < p.width; ++w)
+    for (int64_t r = 0; r < out; r += 4) {
+      Four total{};
+#pragma GCC unroll 3
+      for (int i = 0; i < SIDE; ++i)
+#pragma GCC unroll 3
+        for (int j = 0; j < SIDE; ++j)
+          total += load4(taps[i] + (w + j - SIDE / 2) * stride + (i * SIDE + j) * out + r);
+      store4(y + w * out + r, total);
+    }
+}
+
+// The results around each position of a row, for its taps: [W, stride] from dy of one sample.
+// Along a row of taps they stand in the order of the map, which is against that of the filter.
+template <int SIDE, int OUT>
+void gather(const ConvNarrow& p, const float* dy, int64_t row, float* margin, float* to) {
+  const int64_t out = OUT ? OUT : p.out, run = SIDE * out, line = p.width * out;
+  const int64_t stride = stride_of(p);
+  float* const inside = margin + SIDE / 2 * out;
+  for (int i = 0; i < SIDE; ++i) {
+    const int64_t from = row + SIDE / 2 - i;
+    if (from < 0 || from >= p.height) std::fill_n(inside, line, 0.0f);
+    else std::copy_n(dy + from * line, line, inside);
+    for (int64_t w = 0; w < p.width; ++w)
+      for (int64_t k = 0; k < run; k += 4)
+        store4(to + w * stride + i * run + k, load4(margin + w * out + k));
+  }
+}
+
+// gather() for as many rows at once as make a long product.
+struct Gathered {
+  const ConvNarrow& p;
+  int64_t stride, most;
+  Floats memory, margin;
+
+  explicit Gathered(const ConvNarrow& p)
+      : p(p), stride(stride_of(p)), most(std::max<int64_t>(1, 64 / p.width)),
+        memory(most * p.width * stride), margin((p.width + p.side) * p.out + 4) {}
+
+  // Calls f(first position of the map, number of positions, matrix).
+  template <class F>
+  void each(const float* dy, const Part& part, F f) {
+    for (int64_t row = part.begin; row < part.end; row += most) {
+      const int64_t count = std::min(most, part.end - row);
+      with_sizes(p, [&](auto side, auto out) {
+        for (int64_t i = 0; i < count; ++i)
+          gather<side(), out()>(p, dy, row + i, margin.data(),
+                                memory.data() + i * p.width * stride);
+      });
+      f(row * p.width, count * p.width, memory.data());
+    }
+  }
+};
+
+// Column of the filter that belongs to a column of gather().
+int64_t turned(const ConvNarrow& p, int64_t column) {
+  const int64_t i = column / p.run(), j = column % p.run() / p.out, r = column % p.out;
+  return (i * p.side + p.side - 1 - j) * p.out + r;
+}
+
+}  // namespace
+
+void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_t begin, int64_t end,
+                     float* y) {
+  const int64_t stride = stride_of(p), half = p.side / 2, line = p.width * p.out;
+  Floats filter(p.channels * stride), results(line + 3);
+  for (int64_t index = begin; index < end; ++index) {
+    const Part part(p, index);
+    const float* of_sample = w + part.sample * p.channels * p.columns();
+    for (int64_t c = 0; c < p.channels; ++c)
+      std::copy_n(of_sample + c * p.columns(), p.columns(), filter.data() + c * stride);
+    const int64_t first = part.sample * p.height;
+    TapRows taps(p, x + first * p.width * p.channels, filter.data());
+    for (int64_t row = part.begin - half; row < part.begin + half; ++row) taps.compute(row);
+    for (int64_t row = part.begin; row < part.end; ++row) {
+      taps.compute(row + half);
+      const float* around[3];
+      for (int i = 0; i < p.side; ++i) around[i] = taps.at(row - half + i);
+      with_sizes(p, [&](auto side, auto out) {
+        sum_taps<side(), out()>(p, around, results.data());
+      });
+      std::copy_n(results.data(), line, y + (first + row) * line);
+    }
+  }
+}
+
+void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
+                          int64_t end, float* dx) {
+  Floats filter(p.columns() * p.channels);
+  Gathered results(p);
+  for (int64_t index = begin; index < end; ++index) {
+    const Part part(p, index);
+    const float* of_sample = w + part.sample * p.channels * p.columns();
+    for (int64_t k = 0; k < p.columns(); ++k)
+      for (int64_t c = 0; c < p.channels; ++c)
+        filter[k * p.channels + c] = of_sample[c * p.columns() + turned(p, k)];
+    const int64_t map = part.sample * p.height * p.width;
+    results.each(dy + map * p.out, part, [&](int64_t first, int64_t count, const float* matrix) {
+      product({matrix, results.stride, 1}, count, filter.data(), p.channels,
+              dx + (map + first) * p.channels, p.columns());
+    });
+  }
+}
+
+void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
+                            int64_t end, float* sums) {
+  Gathered results(p);
+  const int64_t size = p.channels * results.stride;
+  for (int64_t index = begin; index < end; ++index) {
+    const Part part(p, index);
+    const int64_t map = part.sample * p.height * p.width;
+    bool add = false;
+    results.each(dy + map * p.out, part, [&](int64_t first, int64_t count, const float* matrix) {
+      product({x + (map + first) * p.channels, 1, p.channels}, p.channels, matrix, results.stride,
+              sums + index * size, count, add);
+      add = true;
+    });
+  }
+}
+
+int64_t conv_narrow_sums(const ConvNarrow& p) { return p.channels * stride_of(p); }
+
+void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw) {
+  const int64_t stride = stride_of(p), size = p.channels * stride;
+  for (int64_t c = 0; c < p.channels; ++c)
+    for (int64_t k = 0; k < p.columns(); ++k) {
+      float total = 0.0f;
+      for (int64_t part = 0; part < p.parts(); ++part)
+        total += sums[(sample * p.parts() + part) * size + c * stride + k];
+      dw[(sample * p.channels + c) * p.columns() + turned(p, k)] = total;
+    }
+}
+
+}  // namespace gansformer
