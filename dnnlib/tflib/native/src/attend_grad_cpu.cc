@@ -12,79 +12,93 @@ struct GradTile {
   const AttendGrad<T>& grad;
   AttendTile<T> tile;
   SlotMatrix values_t;                                       // [V, S]
-  Matrix dcontrol, dnormal, dprobs, dx;                      // of the tile
-  Matrix dout;                                               // of one of its rows
+  Tile dcontrol, dnormal;                                    // of the tile
+  Matrix dprobs;                                             // of the tile
+  float along[kRows], shift[kRows];                          // what comes through the normalisation
   Matrix dkeys, dvalues, dbias, dact_bias, dscale, dlogits;  // sums over the positions
 
   GradTile(const Attend& params, const AttendIn<T>& inputs, const AttendGrad<T>& gradients)
       : p(params), in(inputs), grad(gradients), tile(params, inputs) {
-    for (Matrix* m : {&dnormal, &dx}) m->resize(kRows, p.channels);
-    dout.resize(1, p.channels);
-    dcontrol.resize(kRows, p.width());
+    dnormal.resize(p.channels);
+    dcontrol.resize(tile.width());
+    values_t.resize(tile.width(), p.slots());
     dprobs.resize(kRows, p.slots(), tile.slot_lanes());
     dkeys.resize(p.slots(), p.channels);
-    dvalues.resize(p.slots(), p.width());
-    dbias.resize(1, p.width());
+    dvalues.resize(p.slots(), tile.width());
+    dbias.resize(1, tile.width());
     dact_bias.resize(1, p.channels);
     dscale.resize(1, p.channels);
     dlogits.resize(1, p.slots());
   }
 
-  void start_sample(int64_t sample) {
+  void start(int64_t sample) {
+    for (Matrix* sum : {&dkeys, &dvalues, &dbias, &dact_bias, &dscale, &dlogits}) sum->clear();
+    if (sample == tile.sample) return;
     tile.start_sample(sample);
-    values_t.resize(p.width(), p.slots());
-    for (int s = 0; s < p.slots(); ++s)
-      for (int64_t v = 0; v < p.width(); ++v) values_t.at(v, s) = tile.values.row(s)[v];
+    transpose(tile.values, &values_t);
   }
 
   void run(int64_t first, int count) {
-    tile.load_x(first, count);
+    tile.read(first, count);
     tile.attend(first, count);
-    tile.find_norms();
-    if (p.integration == kAdd) enter<kAdd>(first, count);
-    else if (p.integration == kMul) enter<kMul>(first, count);
-    else enter<kBoth>(first, count);
-    accumulate_outer(tile.weights(), dcontrol, p.slots(), &dvalues);
-    multiply(dcontrol, values_t, p.width(), &dprobs);
-    softmax_grad(first, count);
-    accumulate_outer(dprobs, tile.x, p.slots(), &dkeys);
-    multiply(dprobs, tile.keys, p.slots(), &dx);
-    store_dx(first, count);
+    with_stride(tile.probs, [&](auto stride) {
+      constexpr int kStride = stride();
+      if (p.integration == kAdd) enter<kAdd, kStride>(first, count);
+      else if (p.integration == kMul) enter<kMul, kStride>(first, count);
+      else enter<kBoth, kStride>(first, count);
+      multiply(dcontrol, values_t, &dprobs);
+      softmax_grad(first, count);
+      leave<kStride>(first, count);
+    });
   }
 
   // From dy to dcontrol, dnormal, and the sums that need no more, in one pass.
-  template <int INTEGRATION>
+  template <int INTEGRATION, int STRIDE>
   void enter(int64_t first, int count) {
-    const int64_t start = tile.sample * p.positions + first, C = p.channels;
-    const float positive = p.gain, negative = p.gain * p.alpha;
-    const float *b = tile.bias.data(), *b2 = b + C, *last = tile.act_bias.data();
-    float *total = dact_bias.row(0), *d = dout.row(0);
+    const int64_t start = tile.sample * p.positions + first, C = p.channels, half = tile.x.columns;
+    const T* dy[kRows];
+    float positive[kRows], negative[kRows];  // slopes; zero for rows beyond `count`
     for (int r = 0; r < kRows; ++r) {
-      float *dc = dcontrol.row(r), *dn = dnormal.row(r);
-      if (r >= count) {
-        std::fill(dc, dc + p.width(), 0.0f);
-        std::fill(dn, dn + C, 0.0f);
-        continue;
+      dy[r] = grad.dy + (start + std::min(r, count - 1)) * C;
+      positive[r] = r < count ? p.gain : 0.0f;
+      negative[r] = positive[r] * p.alpha;
+    }
+    V noises[kRows] = {}, products[kRows] = {}, sums[kRows] = {};
+    for (int64_t c = 0; c < C; c += kLanes) {
+      const typename AttendTile<T>::template Column<INTEGRATION, STRIDE> column(tile, c);
+      const int64_t lanes = std::min<int64_t>(kLanes, C - c);
+      V g[kRows], d[kRows], total = {}, total_d = {};
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const V slope = column.argument[r] > 0 ? V{} + positive[r] : V{} + negative[r];
+        g[r] = load_lanes(dy[r] + c, lanes) * slope;
+        __builtin_prefetch(dy[r] + kAhead * C + c);
+        d[r] = INTEGRATION == kAdd ? g[r] : g[r] * column.normal[r];
+        const V dn = INTEGRATION == kAdd ? g[r] : g[r] * column.message[r];
+        total += g[r];
+        total_d += d[r];
+        noises[r] += g[r];
+        sums[r] += dn;
+        products[r] += dn * column.normal[r];
+        dnormal.set(c, r, dn);
+        dcontrol.set(c, r, d[r]);
+        if (INTEGRATION == kBoth) dcontrol.set(half + c, r, g[r]);
       }
-      const T* dy = grad.dy + (start + r) * C;
-      const float *x = tile.x.row(r), *control = tile.control.row(r), *second = control + C;
-      const float noise = in.noise ? to_float(in.noise[start + r]) : 0.0f;
-      const float shift = tile.mean[r], factor = tile.inverse_rms[r];
-#pragma GCC ivdep
-      for (int64_t c = 0; c < C; ++c) {
-        const float normal = (x[c] - shift) * factor, message = control[c] + b[c];
-        float t = INTEGRATION == kAdd ? normal + message : normal * message;  // as in store()
-        if (INTEGRATION == kBoth) t += second[c] + b2[c];
-        t += last[c] + noise;
-        const float g = to_float(dy[c]) * (t > 0 ? positive : negative);
-        d[c] = g;
-        total[c] += g;
-        dc[c] = INTEGRATION == kAdd ? g : g * normal;
-        dn[c] = INTEGRATION == kAdd ? g : g * message;
+      add_to(&dact_bias, c, total);
+      add_to(&dbias, c, total_d);
+      add_outer_column<STRIDE>(tile.weights(), d, c, &dvalues);
+      if (INTEGRATION == kBoth) {
+        add_to(&dbias, half + c, total);
+        add_outer_column<STRIDE>(tile.weights(), g, half + c, &dvalues);
       }
-      if (INTEGRATION == kBoth) std::copy(d, d + C, dc + C);
-      if (in.noise) grad.dnoise[start + r] = from_float<T>(sum(d, dout.cols));
-      for (int64_t v = 0; v < p.width() && in.bias; ++v) dbias.row(0)[v] += dc[v];
+    }
+    for (int r = 0; r < count && in.noise; ++r)
+      grad.dnoise[start + r] = from_float<T>(total(noises[r]));
+    const bool centre = p.normalise && INTEGRATION != kMul;
+    const bool divide = p.normalise && INTEGRATION != kAdd;
+    for (int r = 0; r < kRows; ++r) {
+      along[r] = divide ? total(products[r]) / C : 0.0f;
+      shift[r] = centre ? total(sums[r]) / C : 0.0f;
     }
   }
 
@@ -100,18 +114,19 @@ struct GradTile {
         d[s] *= to_float(in.keep[place + r * S + s]);
       }
     }
-    for (int r = 0; r < count; ++r) {
-      const float* probs = tile.probs.row(r);
-      float* d = dprobs.row(r);
-      if (tile.is_one_vector()) {
-        dprobs.cols == 8 ? through_softmax<8>(probs, d) : through_softmax<16>(probs, d);
-        continue;
+    if (tile.is_one_vector()) {
+      for (int64_t j = 0; j < kRows * dprobs.cols; j += kLanes) {
+        const V e = load(tile.probs.row(0) + j), d = load(dprobs.row(0) + j);
+        store(dprobs.row(0) + j, e * (d - tile.in_rows(e * d, Plus())));
       }
-      for (int m = 0; m < S; m += K) {
-        float mean = 0;
-        for (int k = m; k < m + K; ++k) mean += probs[k] * d[k];
-        for (int k = m; k < m + K; ++k) d[k] = probs[k] * (d[k] - mean);
-      }
+    } else {
+      for (int r = 0; r < kRows; ++r)
+        for (int m = 0; m < S; m += K) {
+          const float* probs = tile.probs.row(r);
+          float mean = 0, *d = dprobs.row(r);
+          for (int k = m; k < m + K; ++k) mean += probs[k] * d[k];
+          for (int k = m; k < m + K; ++k) d[k] = probs[k] * (d[k] - mean);
+        }
     }
     for (int r = 0; r < count && in.logits; ++r) {
       const float* d = dprobs.row(r);
@@ -123,58 +138,41 @@ struct GradTile {
     }
   }
 
-  template <int LANES>
-  static void through_softmax(const float* probs, float* d) {
-    typedef typename Vector<LANES>::type V;
-    const V& e = *reinterpret_cast<const V*>(probs);
-    V& v = *reinterpret_cast<V*>(d);
-    v = e * (v - across(V(e * v), Plus()));
-  }
-
-  // Adds what comes through the normalisation to dx, scales and stores it.
-  void store_dx(int64_t first, int count) {
-    const int64_t C = p.channels;
-    const bool centre = p.normalise && p.integration != kMul;
-    const bool divide = p.normalise && p.integration != kAdd;
-    float along[kRows], shift[kRows];  // share of the normalised row itself, and of a constant
-    for (int r = 0; r < kRows; ++r) {
-      const float *d = dnormal.row(r), *x = tile.x.row(r), inverse = tile.inverse_rms[r];
-      along[r] = divide ? dot(d, x, tile.mean[r], dnormal.cols) * inverse / C : 0.0f;
-      shift[r] = centre ? sum(d, dnormal.cols) / C : 0.0f;
-    }
-    for (int r = 0; r < count; ++r) {
-      const int64_t place = (tile.sample * p.positions + first + r) * C;
-      const float *d = dnormal.row(r), *x = tile.x.row(r), *s = tile.scale.data();
-      const float *through_scores = dx.row(r), inverse = tile.inverse_rms[r], mean = tile.mean[r];
-      const float share = along[r] * inverse, constant = shift[r];
-      const T* unscaled = in.x + place;
-      T* to = grad.dx + place;
-      float* total = dscale.row(0);
-      const auto at = [&](int64_t c) {
-        return through_scores[c] + inverse * (d[c] - (x[c] - mean) * share - constant);
-      };
-      if (in.scale) {
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) {
-          const float sum = at(c);
-          to[c] = from_float<T>(sum * s[c]);
-          total[c] += sum * to_float(unscaled[c]);
-        }
-      } else {
-#pragma GCC ivdep
-        for (int64_t c = 0; c < C; ++c) to[c] = from_float<T>(at(c));
+  // From the scores and the normalisation to dx, and the sums over x.
+  template <int STRIDE>
+  void leave(int64_t first, int count) {
+    const int64_t C = p.channels, place = (tile.sample * p.positions + first) * C;
+    const T* const unscaled = in.x + place;
+    T* const to = grad.dx + place;
+    for (int64_t c = 0; c < C; c += kLanes) {
+      const int64_t lanes = std::min<int64_t>(kLanes, C - c);
+      const V scale = load(tile.scale.row(0) + c);
+      V dx[kRows], x[kRows], total = {};
+      product_column<STRIDE>(dprobs, tile.keys, c, dx);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        x[r] = tile.x.at(c, r);
+        const V normal = (x[r] - tile.mean[r]) * tile.inverse_rms[r];
+        dx[r] += tile.inverse_rms[r] * (dnormal.at(c, r) - normal * along[r] - shift[r]);
+        __builtin_prefetch(to + (kAhead + r) * C + c, 1);
+        if (r >= count) continue;
+        store_lanes(to + r * C + c, dx[r] * scale, lanes);
+        if (in.scale) total += dx[r] * load_lanes(unscaled + r * C + c, lanes);
       }
+      if (in.scale) add_to(&dscale, c, total);
+      add_outer_column<STRIDE>(dprobs, x, c, &dkeys);
     }
   }
 
   // The sums one after the other, without padding.
   void store_sums(float* to) const {
-    for (const Matrix* m : {&dkeys, &dvalues, &dbias, &dact_bias, &dscale, &dlogits}) {
-      const int64_t width = m == &dvalues || m == &dbias ? p.width()
-                            : m == &dlogits              ? p.slots()
-                                                         : p.channels;
-      for (int64_t r = 0; r < m->rows; ++r) to = std::copy(m->row(r), m->row(r) + width, to);
-    }
+    const auto add = [&](const Matrix& m, int64_t size) {
+      for (int64_t r = 0; r < m.rows; ++r)
+        for (int64_t half = 0; half < m.cols; half += padded(size, kLanes))
+          to = std::copy_n(m.row(r) + half, size, to);
+    };
+    for (const Matrix* m : {&dkeys, &dvalues, &dbias, &dact_bias, &dscale}) add(*m, p.channels);
+    add(dlogits, p.slots());
   }
 };
 
@@ -182,18 +180,21 @@ struct GradTile {
 
 template <class T>
 void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
-                     int64_t begin, int64_t end, float* sums) {
+                     int64_t block, int64_t begin, int64_t end, float* sums) {
   GradTile<T> tile(p, in, grad);
-  tile.start_sample(begin / p.positions);
-  const int64_t first = begin % p.positions, last = first + end - begin;
-  for (int64_t position = first; position < last; position += kRows)
-    tile.run(position, int(std::min<int64_t>(kRows, last - position)));
-  tile.store_sums(sums);
+  const int64_t blocks = (p.positions + block - 1) / block;
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t first = index % blocks * block, last = std::min(first + block, p.positions);
+    tile.start(index / blocks);
+    for (int64_t position = first; position < last; position += kRows)
+      tile.run(position, int(std::min<int64_t>(kRows, last - position)));
+    tile.store_sums(sums + index * p.sums_size());
+  }
 }
 
 #define GF_INSTANTIATE(T)                                                                        \
   template void attend_grad_cpu(const Attend&, const AttendIn<T>&, const AttendGrad<T>&, int64_t, \
-                                int64_t, float*);
+                                int64_t, int64_t, float*);
 GF_INSTANTIATE(float)
 GF_INSTANTIATE(Half)
 GF_INSTANTIATE(BFloat16)

@@ -63,10 +63,11 @@ struct AttendGrad {
 template <class T>
 void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int64_t end);
 
-// Positions [begin, end) of one sample. The sums over them go to `sums`: see Attend::sums_size().
+// Blocks [begin, end) of `block` positions, counted over all samples; the last of each sample may be
+// shorter. The sums over a block go to a row of `sums`: see Attend::sums_size().
 template <class T>
 void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
-                     int64_t begin, int64_t end, float* sums);
+                     int64_t block, int64_t begin, int64_t end, float* sums);
 
 // Floats of a vector: the unit of ranges of channels below.
 int64_t conv3x3_lanes();

@@ -197,11 +197,7 @@ class AttendGradOp : public AttendBase {
       const AttendGrad<T> grad{data<T>(dy),         data<T>(y),           data<T>(out[kX]),
                                data<T>(out[kKeep]), data<T>(out[kNoise]), dlogits};
       parallel(ctx, units, kBlock * cost(p, 6), [&](int64_t begin, int64_t end) {
-        for (int64_t unit = begin; unit < end; ++unit) {
-          const int64_t start = unit / blocks * p.positions, first = unit % blocks * kBlock;
-          const int64_t last = std::min(first + kBlock, p.positions);
-          attend_grad_cpu(p, in, grad, start + first, start + last, sums + unit * stride);
-        }
+        attend_grad_cpu(p, in, grad, kBlock, begin, end, sums);
       });
       reduce(p, out, sums, blocks, dlogits, T());
     });

@@ -12,24 +12,17 @@ struct Vector {
   typedef float type __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 };
 
-// Every lane of `v` combined with every other by f(V, V): all lanes of the result are the same.
+// Every lane of a group combined with every other by f(V, V): all lanes of its result are the same.
+// Groups of 8 or 16 lanes.
 #ifdef __clang__
 #define GF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #else
 #define GF_SHUFFLE(v, ...) __builtin_shuffle(v, I{__VA_ARGS__})
 #endif
-template <class F>
-inline Vector<8>::type across(Vector<8>::type v, F f) {
-  typedef int I __attribute__((vector_size(32), unused));
-  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3));
-  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5));
-  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6));
-}
-
-template <class F>
+template <int GROUP, class F>
 inline Vector<16>::type across(Vector<16>::type v, F f) {
   typedef int I __attribute__((vector_size(64), unused));
-  v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  if (GROUP == 16) v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
   v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
   return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
@@ -42,7 +35,7 @@ struct Plus {
   template <class V> V operator()(V a, V b) const { return a + b; }
 };
 
-inline float total(const Vector<16>::type& lanes) { return across(lanes, Plus())[0]; }
+inline float total(const Vector<16>::type& lanes) { return across<16>(lanes, Plus())[0]; }
 
 // Begins with a line of the cache: a vector across two lines costs twice.
 template <class T>
