@@ -39,16 +39,13 @@ struct GradTile {
   }
 
   void run(int64_t first, int count) {
-    tile.read(first, count);
-    tile.attend(first, count);
-    with_stride(tile.probs, [&](auto stride) {
-      constexpr int kStride = stride();
-      if (p.integration == kAdd) enter<kAdd, kStride>(first, count);
-      else if (p.integration == kMul) enter<kMul, kStride>(first, count);
-      else enter<kBoth, kStride>(first, count);
+    tile.with_integration([&](auto integration, auto stride) {
+      tile.template read<integration()>(first, count);
+      tile.attend(first, count);
+      enter<integration(), stride()>(first, count);
       multiply(dcontrol, values_t, &dprobs);
       softmax_grad(first, count);
-      leave<kStride>(first, count);
+      leave<stride()>(first, count);
     });
   }
 
@@ -65,21 +62,23 @@ struct GradTile {
     }
     V noises[kRows] = {}, products[kRows] = {}, sums[kRows] = {};
     for (int64_t c = 0; c < C; c += kLanes) {
-      const typename AttendTile<T>::template Column<INTEGRATION, STRIDE> column(tile, c);
       const int64_t lanes = std::min<int64_t>(kLanes, C - c);
+      const typename AttendTile<T>::template Column<INTEGRATION, STRIDE> column(tile, c);
       V g[kRows], d[kRows], total = {}, total_d = {};
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const V slope = column.argument[r] > 0 ? V{} + positive[r] : V{} + negative[r];
+        const V normal = column.normal(r), message = column.message[r] + column.bias;
+        const V slope =
+            column.argument(r, normal, message) > 0 ? V{} + positive[r] : V{} + negative[r];
         g[r] = load_lanes(dy[r] + c, lanes) * slope;
         __builtin_prefetch(dy[r] + kAhead * C + c);
-        d[r] = INTEGRATION == kAdd ? g[r] : g[r] * column.normal[r];
-        const V dn = INTEGRATION == kAdd ? g[r] : g[r] * column.message[r];
+        d[r] = INTEGRATION == kAdd ? g[r] : g[r] * normal;
+        const V dn = INTEGRATION == kAdd ? g[r] : g[r] * message;
         total += g[r];
         total_d += d[r];
         noises[r] += g[r];
-        sums[r] += dn;
-        products[r] += dn * column.normal[r];
+        if (INTEGRATION == kBoth) sums[r] += dn;
+        if (INTEGRATION != kAdd) products[r] += dn * normal;
         dnormal.set(c, r, dn);
         dcontrol.set(c, r, d[r]);
         if (INTEGRATION == kBoth) dcontrol.set(half + c, r, g[r]);
@@ -92,14 +91,17 @@ struct GradTile {
         add_outer_column<STRIDE>(tile.weights(), g, half + c, &dvalues);
       }
     }
+    float dnoise[kRows];
+    totals(noises, dnoise);
     for (int r = 0; r < count && in.noise; ++r)
-      grad.dnoise[start + r] = from_float<T>(total(noises[r]));
-    const bool centre = p.normalise && INTEGRATION != kMul;
-    const bool divide = p.normalise && INTEGRATION != kAdd;
-    for (int r = 0; r < kRows; ++r) {
-      along[r] = divide ? total(products[r]) / C : 0.0f;
-      shift[r] = centre ? total(sums[r]) / C : 0.0f;
-    }
+      grad.dnoise[start + r] = from_float<T>(dnoise[r]);
+    std::fill_n(along, kRows, 0.0f);
+    std::fill_n(shift, kRows, 0.0f);
+    if (p.normalise && INTEGRATION != kAdd) totals(products, along);
+    if (p.normalise && INTEGRATION == kAdd) std::copy_n(dnoise, kRows, shift);
+    if (p.normalise && INTEGRATION == kBoth) totals(sums, shift);
+    for (float* of_rows : {along, shift})
+      for (int r = 0; r < kRows; ++r) of_rows[r] *= 1.0f / C;
   }
 
   // dprobs => derivatives of the scores, in place.

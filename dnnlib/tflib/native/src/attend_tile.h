@@ -76,44 +76,56 @@ struct AttendTile {
     }
   }
 
+  // Calls f(integration, STRIDE of the weights), numbers that the compiler knows.
+  template <class F>
+  void with_integration(F f) const {
+    with_stride(probs, [&](auto stride) {
+      if (p.integration == kAdd) f(std::integral_constant<int, kAdd>(), stride);
+      else if (p.integration == kMul) f(std::integral_constant<int, kMul>(), stride);
+      else f(std::integral_constant<int, kBoth>(), stride);
+    });
+  }
+
   // Positions [first, first + count) of the sample.
   void forward(int64_t first, int count, T* y) {
-    read(first, count);
-    attend(first, count);
-    with_stride(probs, [&](auto stride) {
-      if (p.integration == kAdd) finish<kAdd, stride()>(first, count, y);
-      else if (p.integration == kMul) finish<kMul, stride()>(first, count, y);
-      else finish<kBoth, stride()>(first, count, y);
+    with_integration([&](auto integration, auto stride) {
+      read<integration()>(first, count);
+      attend(first, count);
+      finish<integration(), stride()>(first, count, y);
     });
   }
 
   // x of all rows, and what it is normalised by: mean and 1 / root mean square, 0 and 1 where the
   // normalisation does without. Rows beyond `count` repeat the last one.
+  template <int INTEGRATION>
   void read(int64_t first, int count) {
     const int64_t C = p.channels, start = sample * p.positions + first;
     const T* from[kRows];
     for (int r = 0; r < kRows; ++r) from[r] = in.x + (start + std::min(r, count - 1)) * C;
-    V sums[kRows] = {}, squares[kRows] = {};
+    V sums[kRows] = {};  // kMul: of squares
     for (int64_t c = 0; c < C; c += kLanes) {
-      const V factor = load(scale.row(0) + c);
       const int64_t lanes = std::min<int64_t>(kLanes, C - c);
+      const V factor = load(scale.row(0) + c);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         const V v = load_lanes(from[r] + c, lanes) * factor;
         __builtin_prefetch(from[r] + kAhead * C + c);
         x.set(c, r, v);
-        sums[r] += v;
-        squares[r] += v * v;
+        sums[r] += INTEGRATION == kMul ? v * v : v;
       }
     }
-    const bool centre = p.normalise && p.integration != kMul;
-    const bool divide = p.normalise && p.integration != kAdd;
-    for (int r = 0; r < kRows; ++r) {
-      mean[r] = centre ? total(sums[r]) / C : 0.0f;
-      if (divide) inverse_rms[r] = centre ? square_around(mean[r], r) : total(squares[r]);
+    std::fill_n(mean, kRows, 0.0f);
+    std::fill_n(inverse_rms, kRows, 1.0f);
+    const float share = 1.0f / C;
+    if (p.normalise) {
+      float* const found = INTEGRATION == kMul ? inverse_rms : mean;
+      totals(sums, found);
+      for (int r = 0; r < kRows; ++r) found[r] *= share;
+      for (int r = 0; r < kRows && INTEGRATION == kBoth; ++r)
+        inverse_rms[r] = square_around(mean[r], r) * share;
+      for (int r = 0; r < kRows && INTEGRATION != kAdd; ++r)
+        inverse_rms[r] = 1.0f / std::sqrt(inverse_rms[r] + kNormEpsilon);
     }
-    for (int r = 0; r < kRows; ++r)
-      inverse_rms[r] = divide ? 1.0f / std::sqrt(inverse_rms[r] / C + kNormEpsilon) : 1.0f;
     for (int r = 0; r < count && in.noise; ++r) noise[r] = to_float(in.noise[start + r]);
   }
 
@@ -191,42 +203,47 @@ struct AttendTile {
       for (int s = 0; s < p.slots(); s += p.elements) f(probs.row(r) + s);
   }
 
-  // What is gathered for kLanes channels of all rows, and from it and x, normalised, the argument of the
-  // activation.
+  // kLanes channels of all rows: what is gathered, and with x, normalised, the argument of the activation.
   template <int INTEGRATION, int STRIDE>
   struct Column {
-    V normal[kRows], message[kRows], argument[kRows];
+    const AttendTile& tile;
+    const int64_t c;
+    V message[kRows], second[kRows];  // second: kBoth
+    V bias, last;
 
-    Column(const AttendTile& tile, int64_t c) {
-      V second[kRows];
+    Column(const AttendTile& tile, int64_t c) : tile(tile), c(c) {
+      const int64_t half = tile.x.columns;
       product_column<STRIDE>(tile.weights(), tile.values, c, message);
-      if (INTEGRATION == kBoth)
-        product_column<STRIDE>(tile.weights(), tile.values, tile.x.columns + c, second);
-      const V bias = load(tile.bias.row(0) + c), last = load(tile.act_bias.row(0) + c);
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        normal[r] = (tile.x.at(c, r) - tile.mean[r]) * tile.inverse_rms[r];
-        message[r] += bias;
-        V t = INTEGRATION == kAdd ? normal[r] + message[r] : normal[r] * message[r];
-        if (INTEGRATION == kBoth) t += second[r] + load(tile.bias.row(0) + tile.x.columns + c);
-        argument[r] = t + (last + tile.noise[r]);
-      }
+      if (INTEGRATION == kBoth) product_column<STRIDE>(tile.weights(), tile.values, half + c, second);
+      bias = load(tile.bias.row(0) + c);
+      last = load(tile.act_bias.row(0) + c);
+      if (INTEGRATION == kBoth) last += load(tile.bias.row(0) + half + c);
+    }
+
+    V normal(int r) const {
+      const V centred = INTEGRATION == kMul ? tile.x.at(c, r) : tile.x.at(c, r) - tile.mean[r];
+      return INTEGRATION == kAdd ? centred : centred * tile.inverse_rms[r];
+    }
+    V argument(int r, V normal, V gathered) const {
+      const V rest = last + tile.noise[r];
+      if (INTEGRATION == kAdd) return normal + gathered + rest;
+      return normal * gathered + (INTEGRATION == kBoth ? second[r] + rest : rest);
     }
   };
 
   template <int INTEGRATION, int STRIDE>
   void finish(int64_t first, int count, T* y) const {
     const int64_t C = p.channels;
-    const float alpha = p.alpha, gain = p.gain;
+    const V positive = V{} + p.gain, negative = V{} + p.gain * p.alpha;
     T* const to = y + (sample * p.positions + first) * C;
     for (int64_t c = 0; c < C; c += kLanes) {
-      const Column<INTEGRATION, STRIDE> column(*this, c);
       const int64_t lanes = std::min<int64_t>(kLanes, C - c);
+      const Column<INTEGRATION, STRIDE> column(*this, c);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const V t = column.argument[r];
+        const V t = column.argument(r, column.normal(r), column.message[r] + column.bias);
         __builtin_prefetch(to + (kAhead + r) * C + c, 1);
-        if (r < count) store_lanes(to + r * C + c, gain * (t > 0 ? t : t * alpha), lanes);
+        if (r < count) store_lanes(to + r * C + c, t * (t > 0 ? positive : negative), lanes);
       }
     }
   }

@@ -199,27 +199,27 @@ class AttendGradOp : public AttendBase {
       parallel(ctx, units, kBlock * cost(p, 6), [&](int64_t begin, int64_t end) {
         attend_grad_cpu(p, in, grad, kBlock, begin, end, sums);
       });
-      reduce(p, out, sums, blocks, dlogits, T());
+      reduce(ctx, p, out, sums, blocks, dlogits, T());
     });
   }
 
  private:
   // Sums of blocks => gradients of what all positions, or all samples, share.
   template <class T>
-  static void reduce(const Attend& p, Tensor** out, const float* sums, int64_t blocks,
-                     const float* dlogits, T) {
+  static void reduce(OpKernelContext* ctx, const Attend& p, Tensor** out, const float* sums,
+                     int64_t blocks, const float* dlogits, T) {
     for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
       if (!out[i]->NumElements() || (i == kLogits && !p.flat_logits)) return;
       const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
       for (int64_t g = 0; g < groups; ++g)
-        reduce_rows(sums, g * rows, (g + 1) * rows, p.sums_size(), offset, size,
+        reduce_rows(ctx, sums, g * rows, (g + 1) * rows, p.sums_size(), offset, size,
                     data<T>(out[i]) + g * size);
     });
     if (!p.flat_logits && out[kLogits]->NumElements()) {
       const int64_t size = p.slots() * p.positions, groups = p.shared_logits ? 1 : p.samples;
       const int64_t rows = p.samples / groups;
       for (int64_t g = 0; g < groups; ++g)
-        reduce_rows(dlogits, g * rows, (g + 1) * rows, size, 0, size,
+        reduce_rows(ctx, dlogits, g * rows, (g + 1) * rows, size, 0, size,
                     data<T>(out[kLogits]) + g * size);
     }
   }

@@ -173,10 +173,10 @@ class BiasActGradOp : public BiasActBase {
                  }
                });
       if (bias.NumElements())
-        reduce_rows(sums, 0, p.samples * blocks, stride, 0, p.channels, data<T>(dbias));
+        reduce_rows(ctx, sums, 0, p.samples * blocks, stride, 0, p.channels, data<T>(dbias));
       if (scale.NumElements())
         for (int64_t n = 0; n < p.samples; ++n)
-          reduce_rows(sums, n * blocks, (n + 1) * blocks, stride, p.channels, p.channels,
+          reduce_rows(ctx, sums, n * blocks, (n + 1) * blocks, stride, p.channels, p.channels,
                       data<T>(dscale) + n * p.channels);
     });
   }

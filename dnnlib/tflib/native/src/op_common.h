@@ -73,12 +73,16 @@ void with_type(DataType type, F f) {
 
 // Adds rows [begin, end) of `sums` [rows, stride], columns [offset, offset + size).
 template <class T>
-void reduce_rows(const float* sums, int64_t begin, int64_t end, int64_t stride, int64_t offset,
-                 int64_t size, T* out) {
-  std::vector<double> total(size, 0.0);
-  for (int64_t r = begin; r < end; ++r)
-    for (int64_t j = 0; j < size; ++j) total[j] += sums[r * stride + offset + j];
-  for (int64_t j = 0; j < size; ++j) out[j] = from_float<T>(float(total[j]));
+void reduce_rows(OpKernelContext* ctx, const float* sums, int64_t begin, int64_t end, int64_t stride,
+                 int64_t offset, int64_t size, T* out) {
+  parallel(ctx, size, double(end - begin), [&](int64_t first, int64_t last) {
+    std::vector<double> total(last - first, 0.0);
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row = sums + r * stride + offset + first;
+      for (size_t j = 0; j < total.size(); ++j) total[j] += row[j];
+    }
+    for (size_t j = 0; j < total.size(); ++j) out[first + j] = from_float<T>(float(total[j]));
+  });
 }
 
 #ifdef GANSFORMER_CUDA
