@@ -154,6 +154,7 @@ def default_cases(dtype: str = "float32") -> Iterator[Case]:
     if dtype == "float32" and not native.has_cuda():
         for form in calls.CONV_FORMS:
             yield conv3x3_case([2, 9, 7, 32], 48, True, form)
+        yield conv3x3_case([2, 17, 19, 32], 48, True)  # in larger patches
         for side in (1, 3):
             yield conv_narrow_case([2, 9, 7, 32], 3, side)
     for integration in calls.INTEGRATIONS:

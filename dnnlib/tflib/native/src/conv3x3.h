@@ -7,15 +7,18 @@
 //
 //   form        map to map                    patch to patch   products instead of
 //   kSame       [H, W], one zero around it    4x4 to 2x2       16, 36
+//     or                                      6x6 to 4x4       36, 144
 //   kDown       stride 2, H' = (H - 3) / 2 + 1    5x5 to 2x2   25, 36
 //   kUp         its transpose, H' = 2 H + 1   3x3 to 4x4       25, 36
 //
 // The last two split the filter by phase: the even taps along an axis, two of them, are minimal
 // filtering with three products instead of four, and the odd tap is a product for each result, with
-// the same factor for both. So all forms have 4x4 transformed filters.
+// the same factor for both. So they have 4x4 transformed filters for their 5x5 points.
 // The gradient of the filter has such a form as well: the same B, A in the place of G, and G^T in
 // that of A^T (for kSame with factors of its own).
 #pragma once
+
+#include <algorithm>
 
 #include "scalar.h"
 
@@ -24,13 +27,18 @@ namespace gansformer {
 enum ConvForm { kSame, kDown, kUp };
 
 constexpr int kConvLanes = 16;  // I and O are multiples of it
-constexpr int kFilters = 4;     // along an axis: filter min(point, 3) belongs to a point
 
 struct Conv3x3 {
   ConvForm form;
   int64_t samples, height, width, in, out;
 
-  int points() const { return form == kSame ? 16 : 25; }
+  // Whether the patches of kSame are the larger ones: for few positions, the 36 transformed filters of
+  // many channels cost more than that saves. No matter of the samples: their number changes no result.
+  bool is_wide() const {
+    return form == kSame && height * width >= std::max<int64_t>(256, in * out / 256);
+  }
+  int points() const { return is_wide() ? 36 : form == kSame ? 16 : 25; }
+  int filters() const { return is_wide() ? 36 : 16; }  // transformed ones
   int64_t size_after(int64_t size) const {
     return form == kSame ? size : form == kDown ? (size - 3) / 2 + 1 : 2 * size + 1;
   }
@@ -41,7 +49,7 @@ struct Conv3x3 {
   int64_t tiles() const { return samples * tile_rows() * tile_columns(); }
 
  private:
-  int tile() const { return form == kUp ? 4 : 2; }  // side of a patch of results
+  int tile() const { return form == kUp || is_wide() ? 4 : 2; }  // side of a patch of results
 };
 
 }  // namespace gansformer

@@ -38,6 +38,10 @@ struct Place {
   }
 };
 
+// Distance of the points in transforms [points, tiles, channels]: not a multiple of 4096 bytes, for then
+// they would share their lines of the first-level cache.
+int64_t distance(int64_t tiles, int64_t channels) { return tiles * channels + kConvLanes; }
+
 struct Map {
   const float* data;
   int64_t height, width, channels;
@@ -77,18 +81,18 @@ void transform_tiles(const Conv3x3& p, F transform, const Map& map, const float*
     const Pixels<SIZE, STEP, BEFORE> pixels(map, place, zeros.data());
     for (int64_t c = channels.begin; c < channels.end; c += kLanes) {
       V in[SIZE][SIZE], out[POINTS][POINTS];
-#pragma GCC unroll 5
+#pragma GCC unroll 6
       for (int i = 0; i < SIZE; ++i)
-#pragma GCC unroll 5
+#pragma GCC unroll 6
         for (int j = 0; j < SIZE; ++j) in[i][j] = load(pixels.at[i][j] + c);
       along_both<SIZE, POINTS>(transform, in, out);
       const V factor = scale ? load(scale + place.sample * map.channels + c) : V{} + 1.0f;
       float* at = to + t * channels.size() + c - channels.begin;
-#pragma GCC unroll 5
+#pragma GCC unroll 6
       for (int i = 0; i < POINTS; ++i)
-#pragma GCC unroll 5
+#pragma GCC unroll 6
         for (int j = 0; j < POINTS; ++j)
-          store(at + (i * POINTS + j) * tiles * channels.size(), out[i][j] * factor);
+          store(at + (i * POINTS + j) * distance(tiles, channels.size()), out[i][j] * factor);
     }
   }
 }
@@ -113,11 +117,11 @@ void store_tiles(const Conv3x3& p, const float* from, Place place, int64_t count
     float* to = y + ((place.sample * height + h) * width + w) * p.out;
     for (int64_t o = 0; o < p.out; o += kLanes) {
       V in[kPoints][kPoints], out[kOut][kOut];
-#pragma GCC unroll 5
+#pragma GCC unroll 6
       for (int i = 0; i < kPoints; ++i)
-#pragma GCC unroll 5
+#pragma GCC unroll 6
         for (int j = 0; j < kPoints; ++j)
-          in[i][j] = load(from + ((i * kPoints + j) * tiles + t) * p.out + o);
+          in[i][j] = load(from + (i * kPoints + j) * distance(tiles, p.out) + t * p.out + o);
       along_both<kPoints, kOut>(FORM::output, in, out);
 #pragma GCC unroll 4
       for (int i = 0; i < kOut; ++i)
@@ -131,7 +135,8 @@ void store_tiles(const Conv3x3& p, const float* from, Place place, int64_t count
 // Calls f(FORM()) with the form.
 template <class F>
 void with_form(const Conv3x3& p, F f) {
-  if (p.form == kSame) f(Same());
+  if (p.is_wide()) f(SameWide());
+  else if (p.form == kSame) f(Same());
   else if (p.form == kDown) f(Down());
   else f(Up());
 }
@@ -145,9 +150,11 @@ int64_t conv3x3_block(const Conv3x3& p) {
   return std::max<int64_t>(1, std::min<int64_t>(fits, 96) / kRows) * kRows;
 }
 
-// The sums are read and written for every block: these must not be small when the sums are large.
+// The sums are read and written for every block: these must not be small when the sums are large. Some
+// blocks there should be, for threads to share.
 int64_t conv3x3_filter_block(const Conv3x3& p) {
-  return std::max<int64_t>(conv3x3_block(p), 8 * kRows);
+  const int64_t share = (p.tiles() / 4 / kRows + 1) * kRows;
+  return std::min(std::max<int64_t>(conv3x3_block(p), 16 * kRows), share);
 }
 
 namespace {
@@ -156,7 +163,8 @@ namespace {
 template <class FORM>
 int64_t filter_of(int point) {
   const int row = point / FORM::kPoints, column = point % FORM::kPoints;
-  return std::min(row, kFilters - 1) * kFilters + std::min(column, kFilters - 1);
+  constexpr int kLast = FORM::kFilters - 1;
+  return std::min(row, kLast) * FORM::kFilters + std::min(column, kLast);
 }
 
 template <class FORM>
@@ -174,12 +182,12 @@ void transform_filter(const Conv3x3& p, const float* w, bool swapped, bool turne
       }
       const int64_t panel = o / kPanel * kPanel, width = std::min(kPanel, p.out - panel);
       for (int a = 0; a < kLanes; ++a) {
-        V in[3][3], out[kFilters][kFilters];
+        V in[3][3], out[FORM::kFilters][FORM::kFilters];
         for (int tap = 0; tap < 9; ++tap) in[tap / 3][tap % 3] = load(block[tap][a]);
-        along_both<3, kFilters>(FORM::filter, in, out);
+        along_both<3, FORM::kFilters>(FORM::filter, in, out);
         float* to = u + panel * p.in + (i + a) * width + o - panel;
-        for (int f = 0; f < kFilters * kFilters; ++f)
-          store(to + f * taps, out[f / kFilters][f % kFilters]);
+        for (int f = 0; f < FORM::kFilters * FORM::kFilters; ++f)
+          store(to + f * taps, out[f / FORM::kFilters][f % FORM::kFilters]);
       }
     }
 }
@@ -189,8 +197,9 @@ void convolve(const Conv3x3& p, const float* x, const float* scale, const float*
               int64_t begin, int64_t end) {
   const int64_t tiles = conv3x3_block(p);
   const int points = p.points();
-  float* in = scratch(points * tiles * (p.in + p.out));
-  float* out = in + points * tiles * p.in;
+  const int64_t in_distance = distance(tiles, p.in), out_distance = distance(tiles, p.out);
+  float* in = scratch(points * (in_distance + out_distance));
+  float* out = in + points * in_distance;
   for (; begin < end; begin += tiles) {
     const Place place(p, begin);
     const int64_t count = std::min(tiles, end - begin);
@@ -198,9 +207,9 @@ void convolve(const Conv3x3& p, const float* x, const float* scale, const float*
     for (int point = 0; point < points; ++point)
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
         const int64_t width = std::min(kPanel, p.out - panel);
-        const Factor a{in + point * tiles * p.in, p.in, 1};
+        const Factor a{in + point * in_distance, p.in, 1};
         multiply(a, count, u + (filter_of<FORM>(point) * p.out + panel) * p.in, width, width,
-                 out + point * tiles * p.out + panel, p.out, p.in, false);
+                 out + point * out_distance + panel, p.out, p.in, false);
       }
     store_tiles<FORM>(p, out, place, count, tiles, y);
   }
@@ -213,8 +222,10 @@ void correlate(const Conv3x3& p, const float* x, const float* scale, const float
   const int points = p.points();
   const Channels channels{p.in, first, std::min(first + conv3x3_slice(p), p.in)};
   const Map results{dy, p.out_height(), p.out_width(), p.out};
-  float* in = scratch(points * tiles * (channels.size() + p.out));
-  float* out = in + points * tiles * channels.size();
+  const int64_t in_distance = distance(tiles, channels.size());
+  const int64_t out_distance = distance(tiles, p.out);
+  float* in = scratch(points * (in_distance + out_distance));
+  float* out = in + points * in_distance;
   for (bool add = false; begin < end; begin += tiles, add = true) {
     const Place place(p, begin);
     const int64_t count = std::min(tiles, end - begin);
@@ -223,10 +234,10 @@ void correlate(const Conv3x3& p, const float* x, const float* scale, const float
         p, FORM::results, results, nullptr, {p.out, 0, p.out}, place, count, tiles, out);
     for (int point = 0; point < points; ++point)
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
-        const Factor a{in + point * tiles * channels.size(), 1, channels.size()};
+        const Factor a{in + point * in_distance, 1, channels.size()};
         float* to = sums + (filter_of<FORM>(point) * p.in + channels.begin) * p.out + panel;
-        const bool again = point / FORM::kPoints >= kFilters || point % FORM::kPoints >= kFilters;
-        multiply(a, channels.size(), out + point * tiles * p.out + panel, p.out,
+        const bool again = point / FORM::kPoints >= FORM::kFilters || point % FORM::kPoints >= FORM::kFilters;
+        multiply(a, channels.size(), out + point * out_distance + panel, p.out,
                  std::min(kPanel, p.out - panel), to, p.out, count, add || again);
       }
   }
@@ -235,16 +246,16 @@ void correlate(const Conv3x3& p, const float* x, const float* scale, const float
 template <class FORM>
 void sums_to_filter(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin, int64_t end,
                     float* dw) {
-  const int64_t taps = p.in * p.out, stride = kFilters * kFilters * taps;
+  const int64_t taps = p.in * p.out, stride = FORM::kFilters * FORM::kFilters * taps;
   for (int64_t place = begin * kLanes; place < end * kLanes; place += kLanes) {
-    V in[kFilters][kFilters], out[3][3];
-    for (int f = 0; f < kFilters * kFilters; ++f) {
+    V in[FORM::kFilters][FORM::kFilters], out[3][3];
+    for (int f = 0; f < FORM::kFilters * FORM::kFilters; ++f) {
       const float* from = sums + f * taps + place;
       V total = load(from);
       for (int64_t chunk = 1; chunk < chunks; ++chunk) total += load(from + chunk * stride);
-      in[f / kFilters][f % kFilters] = total;
+      in[f / FORM::kFilters][f % FORM::kFilters] = total;
     }
-    along_both<kFilters, 3>(FORM::taps, in, out);
+    along_both<FORM::kFilters, 3>(FORM::taps, in, out);
     for (int tap = 0; tap < 9; ++tap) store(dw + tap * taps + place, out[tap / 3][tap % 3]);
   }
 }
@@ -271,13 +282,15 @@ int64_t conv3x3_slice(const Conv3x3& p) {
 
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
                              int64_t slice, int64_t begin, int64_t end, float* sums) {
-  if (p.form == kSame) correlate<Same>(p, x, scale, dy, slice, begin, end, sums);
+  if (p.is_wide()) correlate<SameWide>(p, x, scale, dy, slice, begin, end, sums);
+  else if (p.form == kSame) correlate<Same>(p, x, scale, dy, slice, begin, end, sums);
   else correlate<Down>(p, x, scale, dy, slice, begin, end, sums);
 }
 
 void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
                                   int64_t end, float* dw) {
-  if (p.form == kSame) sums_to_filter<Same>(p, sums, chunks, begin, end, dw);
+  if (p.is_wide()) sums_to_filter<SameWide>(p, sums, chunks, begin, end, dw);
+  else if (p.form == kSame) sums_to_filter<Same>(p, sums, chunks, begin, end, dw);
   else sums_to_filter<Down>(p, sums, chunks, begin, end, dw);
 }
 

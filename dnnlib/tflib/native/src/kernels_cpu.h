@@ -77,7 +77,7 @@ int64_t conv3x3_block(const Conv3x3& p);
 int64_t conv3x3_filter_block(const Conv3x3& p);  // for the gradient of the filter
 
 // Transforms a filter, input channels [begin, end) in vectors. w: [3, 3, I, O]; kUp, and `turned`:
-// [3, 3, O, I]. `turned`: by 180 degrees, as for the gradient of x. u: [16, panels of O, I, panel].
+// [3, 3, O, I]. `turned`: by 180 degrees, as for the gradient of x. u: [filters(), panels of O, I, panel].
 void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
                         float* u);
 
@@ -88,11 +88,11 @@ void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const flo
 // Input channels of a slice of the gradient of the filter.
 int64_t conv3x3_slice(const Conv3x3& p);
 
-// Tiles [begin, end), a slice of the input channels, to sums [16, I, O]. Not for kUp.
+// Tiles [begin, end), a slice of the input channels, to sums [filters(), I, O]. Not for kUp.
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
                              int64_t slice, int64_t begin, int64_t end, float* sums);
 
-// Adds the sums [chunks, 16, I, O] and transforms them to dw [3, 3, I, O], of which [begin, end) of the
+// Adds the sums [chunks, filters(), I, O] and transforms them to dw [3, 3, I, O], of which [begin, end) of the
 // I * O places in vectors.
 void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
                                   int64_t end, float* dw);

@@ -100,10 +100,10 @@ class Conv3x3Op : public OpKernel {
     if (!y->NumElements()) return;
     Tensor filter;
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT,
-                                           TensorShape({kFilters * kFilters, p.in, p.out}),
+                                           TensorShape({p.filters(), p.in, p.out}),
                                            &filter));
     float* u = data<float>(&filter);
-    parallel(ctx, p.in / conv3x3_lanes(), 4.0 * conv3x3_lanes() * p.out,
+    parallel(ctx, p.in / conv3x3_lanes(), 0.25 * p.filters() * conv3x3_lanes() * p.out,
              [&](int64_t begin, int64_t end) {
                conv3x3_filter_cpu(p, data<float>(w), turned_, begin, end, u);
              });
@@ -142,9 +142,10 @@ class Conv3x3FilterOp : public OpKernel {
       return;
     }
     // Chunks of tiles have sums of their own: as many as the sizes say, not the threads.
-    const int64_t block = conv3x3_filter_block(p), size = kFilters * kFilters * p.in * p.out;
+    const int64_t block = conv3x3_filter_block(p), size = p.filters() * p.in * p.out;
     const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostSums / size));
-    const int64_t wanted = std::max(p.tiles() / 256, std::min<int64_t>(2, p.tiles() / 64));
+    const int64_t share = p.is_wide() ? 128 : 256;  // tiles of a chunk
+    const int64_t wanted = std::max(p.tiles() / share, std::min<int64_t>(2, p.tiles() / 64));
     const int64_t blocks = (p.tiles() + block - 1) / block;
     const int64_t chunks = std::max<int64_t>(1, std::min({most, wanted, blocks}));
     Tensor sums_tensor;
@@ -161,7 +162,7 @@ class Conv3x3FilterOp : public OpKernel {
                                          unit % slices, first, last, sums + chunk * size);
                }
              });
-    parallel(ctx, p.in * p.out / conv3x3_lanes(), 16.0 * chunks, [&](int64_t begin, int64_t end) {
+    parallel(ctx, p.in * p.out / conv3x3_lanes(), double(p.filters() * chunks), [&](int64_t begin, int64_t end) {
       conv3x3_filter_from_sums_cpu(p, sums, chunks, begin, end, data<float>(dw));
     });
   }
