@@ -23,16 +23,25 @@ def moving_average(net, src_net, beta, beta_nontrainable):
     """Operation behind :meth:`dnnlib.tflib.Network.setup_as_moving_average_of`."""
     updates = []
     with tf.name_scope(net.name + "_MovingAvg"):
-        beta = tf.convert_to_tensor(beta, tf.float32)  # one constant for all variables
+        rates = {}  # one tensor for all variables of a kind
         for name, variable in net.vars.items():
-            weight = beta if name in net.trainables else beta_nontrainable
+            is_trainable = name in net.trainables
+            weight = beta if is_trainable else beta_nontrainable
             if name not in src_net.vars or weight is None:
                 continue
             with tf.device(variable.device):
                 source = src_net.vars[name]
-                is_copy = not tfutil.is_tf_expression(weight) and weight == 0
-                value = source if is_copy else tfutil.lerp(source, variable, weight)
-                updates.append(variable.assign(value).op)
+                if not tfutil.is_tf_expression(weight) and weight == 0:
+                    updates.append(variable.assign(source).op)
+                    continue
+                if is_trainable not in rates:
+                    rates[is_trainable] = 1.0 - tf.convert_to_tensor(weight, tf.float32)
+                # own - (own - source) * (1 - beta): a step down this "gradient".
+                updates.append(
+                    tf.raw_ops.ResourceApplyGradientDescent(
+                        var=variable.handle, alpha=rates[is_trainable], delta=variable - source
+                    )
+                )
     return tf.group(*updates)
 
 

@@ -180,8 +180,8 @@ class Optimizer:
                 with tf.device(total.device):
                     gradients.append(total / parts if parts > 1 else total)
         # All replicas have the same gradients: the first one's norm is everyone's.
-        squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in averaged[0]]
-        norm = tf.sqrt(tf.add_n(squares))
+        half_squares = [tf.nn.l2_loss(gradient) for gradient in averaged[0]]
+        norm = tf.sqrt(2.0 * tf.add_n(half_squares))
         scale = None if self.clip is None else self.clip / tf.maximum(norm, self.clip)
 
         def apply():
@@ -216,9 +216,9 @@ class Optimizer:
         first, second = self._memory.moments[variable.name]
         with tf.device(variable.device):
             return tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=first.handle,
-                v=second.handle,
+                var=_handle(variable),
+                m=_handle(first),
+                v=_handle(second),
                 beta1_power=powers[0],
                 beta2_power=powers[1],
                 lr=rates[0],
@@ -251,6 +251,13 @@ class Optimizer:
         """Forget everything: moments, step count, skipped updates, sums of unfinished rounds."""
         own = [v for v in tf.global_variables() if v.op.name.startswith(self._scope + "/")]
         tfutil.run([variable.initializer for variable in own])
+
+
+def _handle(variable):
+    """Handle of a variable, made in the current branch of a tf.cond: one from outside costs a Switch."""
+    op = variable.handle.op
+    names = {name: op.get_attr(name) for name in ("container", "shared_name")}
+    return tf.raw_ops.VarHandleOp(dtype=variable.dtype, shape=variable.shape, **names)
 
 
 def _float64(x):

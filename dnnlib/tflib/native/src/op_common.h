@@ -75,13 +75,17 @@ void with_type(DataType type, F f) {
 template <class T>
 void reduce_rows(OpKernelContext* ctx, const float* sums, int64_t begin, int64_t end, int64_t stride,
                  int64_t offset, int64_t size, T* out) {
+  constexpr int kColumns = 64;  // at a time, so that their sums stay in the first-level cache
   parallel(ctx, size, double(end - begin), [&](int64_t first, int64_t last) {
-    std::vector<double> total(last - first, 0.0);
-    for (int64_t r = begin; r < end; ++r) {
-      const float* row = sums + r * stride + offset + first;
-      for (size_t j = 0; j < total.size(); ++j) total[j] += row[j];
+    for (; first < last; first += kColumns) {
+      const int64_t count = std::min<int64_t>(kColumns, last - first);
+      double total[kColumns] = {};
+      for (int64_t r = begin; r < end; ++r) {
+        const float* row = sums + r * stride + offset + first;
+        for (int64_t j = 0; j < count; ++j) total[j] += row[j];
+      }
+      for (int64_t j = 0; j < count; ++j) out[first + j] = from_float<T>(float(total[j]));
     }
-    for (size_t j = 0; j < total.size(); ++j) out[first + j] = from_float<T>(float(total[j]));
   });
 }
 
