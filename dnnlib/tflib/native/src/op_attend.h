@@ -122,7 +122,9 @@ class AttendOp : public AttendBase {
     Attend p;
     OP_REQUIRES_OK(ctx, sizes(ctx, 0, &p));
     Tensor* y = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
+    if (CUDA) OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
+    else  // a tile has been read when it is written: y may lie where x does
+      OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, 0, ctx->input(0).shape(), &y));
     if (!y->NumElements()) return;
 #ifdef GANSFORMER_CUDA
     if (CUDA) {
@@ -159,8 +161,10 @@ class AttendGradOp : public AttendBase {
     OP_REQUIRES(ctx, dy.shape() == x.shape() && y.shape() == x.shape(),
                 tensorflow::errors::InvalidArgument("native attend: x, y and dy do not fit"));
     Tensor* out[kNumAttendInputs];
-    for (int i = 0; i < kNumAttendInputs; ++i)
+    for (int i = CUDA ? kX : kX + 1; i < kNumAttendInputs; ++i)
       OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(kFirst + i).shape(), &out[i]));
+    if (!CUDA)  // where dy lies, if nobody else needs it
+      OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, kX, x.shape(), &out[kX]));
     if (!x.NumElements()) return;
     // Per block of positions: sums for the inputs that all positions share.
 #ifdef GANSFORMER_CUDA
