@@ -120,13 +120,22 @@ def test_a_size_that_is_known_late(session):
 
 
 @pytest.mark.usefixtures("_native_convolution")
-@pytest.mark.parametrize("form, size", [("same", [34, 36]), ("down", [69, 73])])
+@pytest.mark.parametrize(
+    "form, shape, size",
+    [
+        ("same", [3, 34, 36], [34, 36]),  # larger patches
+        ("same", [13, 14, 16], [14, 16]),  # smaller ones
+        ("down", [3, 69, 73], [34, 36]),
+    ],
+)
 @pytest.mark.parametrize("num_in, num_out", [(16, 80), (272, 48)])
-def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, form, size, session):
+def test_many_chunks_of_tiles_give_the_filters_gradient(
+    num_in, num_out, form, shape, size, session
+):
     """More tiles and channels than one part of the gradient has; channels that fill no panel."""
     rng = np.random.RandomState(2)
-    x = tf.constant(rng.randn(3, *size, num_in), tf.float32)
-    dy = tf.constant(rng.randn(3, 34, 36, num_out), tf.float32)
+    x = tf.constant(rng.randn(*shape, num_in), tf.float32)
+    dy = tf.constant(rng.randn(shape[0], *size, num_out), tf.float32)
     w = tf.zeros([3, 3, num_in, num_out])
     (found,) = tf.gradients(calls.conv3x3(x, w, form=form), w, dy)
     strides, padding = ([1, 1, 1, 1], "SAME") if form == "same" else ([1, 2, 2, 1], "VALID")
@@ -134,6 +143,31 @@ def test_many_chunks_of_tiles_give_the_filters_gradient(num_in, num_out, form, s
     found, again, wanted = session.run([found, tf.identity(found), wanted])
     assert (found == again).all()
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.usefixtures("_native_convolution")
+@pytest.mark.parametrize(
+    "height, width, num_in, num_out",
+    [
+        (16, 17, 16, 32),  # larger patches
+        (15, 17, 16, 32),  # smaller: fewer than 256 positions
+        (16, 17, 272, 272),  # smaller: many channels for the positions
+    ],
+)
+def test_rounding_grows_little_and_does_not_depend_on_the_batch(
+    height, width, num_in, num_out, session
+):
+    rng = np.random.RandomState(4)
+    x, w = rng.randn(3, height, width, num_in), rng.randn(3, 3, num_in, num_out)
+    x[:, :, :, 0] += 10.0
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], "constant")
+    wanted = sum(
+        padded[:, i : i + height, j : j + width] @ w[i, j] for i in range(3) for j in range(3)
+    )
+    x, w = tf.constant(x, tf.float32), tf.constant(w, tf.float32)
+    found, first = session.run([calls.conv3x3(x, w), calls.conv3x3(x[:1], w)])
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-6 * np.abs(wanted).max())
+    np.testing.assert_array_equal(found[:1], first)
 
 
 @pytest.mark.usefixtures("_native_convolution")

@@ -95,6 +95,20 @@ CONV3X3 = [
         (False, True),
     )
 ]
+CONV_NARROW = [
+    check.conv_narrow_case(shape, num_out, side)
+    for (shape, num_out), side in itertools.product(
+        (
+            ([2, 9, 7, 32], 3),
+            ([3, 1, 2, 16], 5),
+            ([1, 34, 70, 48], 3),  # several parts, whole vectors and single results
+            ([2, 5, 130, 16], 1),
+            ([2, 6, 4, 80], 7),
+            ([5, 3, 1, 16], 4),
+        ),
+        (1, 3),
+    )
+]
 
 
 def thinned(cases, step):
@@ -131,6 +145,13 @@ def test_bias_act(case, session):
 def test_conv3x3(case, session):
     if native.has_cuda():
         pytest.skip("the native 3x3 convolution is one for CPUs")
+    _compare(case, session)
+
+
+@pytest.mark.parametrize("case", thinned(CONV_NARROW, 3))
+def test_conv_narrow(case, session):
+    if native.has_cuda():
+        pytest.skip("the native convolution to few channels is one for CPUs")
     _compare(case, session)
 
 
