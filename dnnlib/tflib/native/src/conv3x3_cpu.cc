@@ -215,17 +215,33 @@ void convolve(const Conv3x3& p, const float* x, const float* scale, const float*
   }
 }
 
+// Sums [filters, channels, O] to taps [9, I, O], of which the rows of the channels are written.
+template <class FORM>
+void sums_to_taps(const Conv3x3& p, const float* sums, Channels channels, float* dw) {
+  const int64_t size = channels.size() * p.out;
+  float* to = dw + channels.begin * p.out;
+  for (int64_t place = 0; place < size; place += kLanes) {
+    V in[FORM::kFilters][FORM::kFilters], out[3][3];
+    for (int f = 0; f < p.filters(); ++f)
+      in[f / FORM::kFilters][f % FORM::kFilters] = load(sums + f * size + place);
+    along_both<FORM::kFilters, 3>(FORM::taps, in, out);
+    for (int tap = 0; tap < 9; ++tap)
+      store(to + tap * p.in * p.out + place, out[tap / 3][tap % 3]);
+  }
+}
+
 template <class FORM>
 void correlate(const Conv3x3& p, const float* x, const float* scale, const float* dy, int64_t slice,
-               int64_t begin, int64_t end, float* sums) {
+               int64_t begin, int64_t end, float* dw) {
   const int64_t tiles = conv3x3_filter_block(p), first = slice * conv3x3_slice(p);
   const int points = p.points();
   const Channels channels{p.in, first, std::min(first + conv3x3_slice(p), p.in)};
   const Map results{dy, p.out_height(), p.out_width(), p.out};
   const int64_t in_distance = distance(tiles, channels.size());
-  const int64_t out_distance = distance(tiles, p.out);
-  float* in = scratch(points * (in_distance + out_distance));
+  const int64_t out_distance = distance(tiles, p.out), sum_distance = channels.size() * p.out;
+  float* in = scratch(points * (in_distance + out_distance) + p.filters() * sum_distance);
   float* out = in + points * in_distance;
+  float* sums = out + points * out_distance;
   for (bool add = false; begin < end; begin += tiles, add = true) {
     const Place place(p, begin);
     const int64_t count = std::min(tiles, end - begin);
@@ -235,29 +251,14 @@ void correlate(const Conv3x3& p, const float* x, const float* scale, const float
     for (int point = 0; point < points; ++point)
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
         const Factor a{in + point * in_distance, 1, channels.size()};
-        float* to = sums + (filter_of<FORM>(point) * p.in + channels.begin) * p.out + panel;
-        const bool again = point / FORM::kPoints >= FORM::kFilters || point % FORM::kPoints >= FORM::kFilters;
+        float* to = sums + filter_of<FORM>(point) * sum_distance + panel;
+        constexpr int kFilters = FORM::kFilters;
+        const bool again = point / FORM::kPoints >= kFilters || point % FORM::kPoints >= kFilters;
         multiply(a, channels.size(), out + point * out_distance + panel, p.out,
                  std::min(kPanel, p.out - panel), to, p.out, count, add || again);
       }
   }
-}
-
-template <class FORM>
-void sums_to_filter(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin, int64_t end,
-                    float* dw) {
-  const int64_t taps = p.in * p.out, stride = FORM::kFilters * FORM::kFilters * taps;
-  for (int64_t place = begin * kLanes; place < end * kLanes; place += kLanes) {
-    V in[FORM::kFilters][FORM::kFilters], out[3][3];
-    for (int f = 0; f < FORM::kFilters * FORM::kFilters; ++f) {
-      const float* from = sums + f * taps + place;
-      V total = load(from);
-      for (int64_t chunk = 1; chunk < chunks; ++chunk) total += load(from + chunk * stride);
-      in[f / FORM::kFilters][f % FORM::kFilters] = total;
-    }
-    along_both<FORM::kFilters, 3>(FORM::taps, in, out);
-    for (int tap = 0; tap < 9; ++tap) store(dw + tap * taps + place, out[tap / 3][tap % 3]);
-  }
+  sums_to_taps<FORM>(p, sums, channels, dw);
 }
 
 }  // namespace
@@ -281,17 +282,10 @@ int64_t conv3x3_slice(const Conv3x3& p) {
 }
 
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
-                             int64_t slice, int64_t begin, int64_t end, float* sums) {
-  if (p.is_wide()) correlate<SameWide>(p, x, scale, dy, slice, begin, end, sums);
-  else if (p.form == kSame) correlate<Same>(p, x, scale, dy, slice, begin, end, sums);
-  else correlate<Down>(p, x, scale, dy, slice, begin, end, sums);
-}
-
-void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
-                                  int64_t end, float* dw) {
-  if (p.is_wide()) sums_to_filter<SameWide>(p, sums, chunks, begin, end, dw);
-  else if (p.form == kSame) sums_to_filter<Same>(p, sums, chunks, begin, end, dw);
-  else sums_to_filter<Down>(p, sums, chunks, begin, end, dw);
+                             int64_t slice, int64_t begin, int64_t end, float* dw) {
+  if (p.is_wide()) correlate<SameWide>(p, x, scale, dy, slice, begin, end, dw);
+  else if (p.form == kSame) correlate<Same>(p, x, scale, dy, slice, begin, end, dw);
+  else correlate<Down>(p, x, scale, dy, slice, begin, end, dw);
 }
 
 }  // namespace gansformer

@@ -88,14 +88,9 @@ void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const flo
 // Input channels of a slice of the gradient of the filter.
 int64_t conv3x3_slice(const Conv3x3& p);
 
-// Tiles [begin, end), a slice of the input channels, to sums [filters(), I, O]. Not for kUp.
+// What the tiles [begin, end) give to a slice of the input channels of dw [3, 3, I, O]. Not for kUp.
 void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
-                             int64_t slice, int64_t begin, int64_t end, float* sums);
-
-// Adds the sums [chunks, filters(), I, O] and transforms them to dw [3, 3, I, O], of which [begin, end) of the
-// I * O places in vectors.
-void conv3x3_filter_from_sums_cpu(const Conv3x3& p, const float* sums, int64_t chunks, int64_t begin,
-                                  int64_t end, float* dw);
+                             int64_t slice, int64_t begin, int64_t end, float* dw);
 
 // Parts [begin, end) of the maps, counted over all samples.
 void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_t begin, int64_t end,

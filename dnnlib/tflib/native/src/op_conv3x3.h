@@ -141,17 +141,17 @@ class Conv3x3FilterOp : public OpKernel {
       std::fill_n(data<float>(dw), dw->NumElements(), 0.0f);
       return;
     }
-    // Chunks of tiles have sums of their own: as many as the sizes say, not the threads.
-    const int64_t block = conv3x3_filter_block(p), size = p.filters() * p.in * p.out;
-    const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostSums / size));
+    // Chunks of tiles give parts of dw: as many as the sizes say, not the threads.
+    const int64_t block = conv3x3_filter_block(p), size = dw->NumElements();
+    const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostParts / size));
     const int64_t share = p.is_wide() ? 128 : 256;  // tiles of a chunk
     const int64_t wanted = std::max(p.tiles() / share, std::min<int64_t>(2, p.tiles() / 64));
     const int64_t blocks = (p.tiles() + block - 1) / block;
     const int64_t chunks = std::max<int64_t>(1, std::min({most, wanted, blocks}));
-    Tensor sums_tensor;
+    Tensor parts_tensor;
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({chunks, size}),
-                                           &sums_tensor));
-    float* sums = data<float>(&sums_tensor);
+                                           &parts_tensor));
+    float* parts = data<float>(&parts_tensor);
     const int64_t slices = (p.in + conv3x3_slice(p) - 1) / conv3x3_slice(p);
     parallel(ctx, chunks * slices, double(p.tiles()) / chunks * p.in / slices * p.out,
              [&](int64_t begin, int64_t end) {
@@ -159,16 +159,14 @@ class Conv3x3FilterOp : public OpKernel {
                  const int64_t chunk = unit / slices, first = chunk * blocks / chunks * block;
                  const int64_t last = std::min((chunk + 1) * blocks / chunks * block, p.tiles());
                  conv3x3_filter_grad_cpu(p, data<float>(x), data<float>(scale), data<float>(dy),
-                                         unit % slices, first, last, sums + chunk * size);
+                                         unit % slices, first, last, parts + chunk * size);
                }
              });
-    parallel(ctx, p.in * p.out / conv3x3_lanes(), double(p.filters() * chunks), [&](int64_t begin, int64_t end) {
-      conv3x3_filter_from_sums_cpu(p, sums, chunks, begin, end, data<float>(dw));
-    });
+    reduce_rows(ctx, parts, 0, chunks, size, 0, size, data<float>(dw));
   }
 
  private:
-  static constexpr int64_t kMostSums = 16 << 20;  // floats
+  static constexpr int64_t kMostParts = 16 << 20;  // floats
 
   Conv3x3 params_;
 };
