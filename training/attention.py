@@ -65,14 +65,15 @@ NO_DROPOUT = Dropout(0.0, None, "")
 class Projection:
     """Long side of an attention, seen through dense layers but never projected.
 
-    Element f of sample n is, in head m, x[n, f] content[m]^T + pos[f] position[m]^T + bias[m].
+    Element f of sample n is x[n, f] content + pos[f] position + bias, of which head m has the m-th S
+    columns.
 
     Args:
       x: [N, F, C].
-      content: [M, S, C].
-      bias: [M, S].
+      content: [C, M * S].
+      bias: [1, M * S].
       pos: [F, P], the same for all samples; None: no positional part.
-      position: [M, S, P] or None.
+      position: [P, M * S] or None.
     """
 
     def __init__(self, x, content, bias, pos=None, position=None):
@@ -90,7 +91,11 @@ class Projection:
           Tuple of [N or 1, M * T, C] and [N or 1, F or 1, M * T].
         """
         position, pos = self._without_x(keys)
-        return _through(keys, self.content), tf.matmul(pos, position, transpose_b=True)
+        if position.shape.as_list()[0] == 1:  # a plain product needs no threads to wait for
+            logits = tf.expand_dims(tf.matmul(pos[0], position[0], transpose_b=True), 0)
+        else:
+            logits = tf.matmul(pos, position, transpose_b=True)
+        return _through(keys, self.content), logits
 
     def dots(self, keys):
         """Dot products with few vectors: keys [N, M, T, S] => [N, M, T, F]."""
@@ -102,7 +107,7 @@ class Projection:
 
     def _without_x(self, keys):
         """Two factors, [N, M * T, P + 1] and [1, F or 1, P + 1], of what does not depend on x."""
-        position = _through(keys, tf.expand_dims(self.bias, 2))  # [N, M * T, 1]
+        position = _through(keys, self.bias)  # [N, M * T, 1]
         pos = tf.ones([1 if self.pos is None else self.num_positions, 1], self.x.dtype)
         if self.pos is not None:
             position = tf.concat([_through(keys, self.position), position], axis=2)
@@ -113,15 +118,25 @@ class Projection:
         """Weighted sums of the elements: weights [N, M, T, F] => [N, M, T, S]."""
         _, heads, num_keys, _ = weights.shape.as_list()
         flat = tf.reshape(weights, [-1, heads * num_keys, self.num_positions])
-        sums = _through_back(tf.matmul(flat, self.x), self.content, num_keys)
+        sums = _through_layer(tf.matmul(flat, self.x), self.content, heads)
         if self.pos is not None:
             position = matmul_last(flat, self.pos)  # [N, M * T, P]
-            sums += _through_back(position, self.position, num_keys)
+            sums += _through_layer(position, self.position, heads)
         total = tf.reduce_sum(weights, axis=3, keepdims=True)  # [N, M, T, 1]
-        return sums + total * tf.expand_dims(self.bias, 1)
+        return sums + total * tf.reshape(self.bias, [heads, 1, -1])
 
 
 def _through(vectors, w):
+    """Vectors per head back through a layer: [N, M, T, S] with [O, M * S] => [N, M * T, O]."""
+    _, heads, num, size = vectors.shape.as_list()
+    out = w.shape.as_list()[0]
+    if heads == 1:
+        y = tf.matmul(tf.reshape(vectors, [-1, size]), w, transpose_b=True)
+        return tf.reshape(y, [-1, num, out])
+    return _each_head(vectors, tf.transpose(tf.reshape(w, [out, heads, size]), [1, 2, 0]))
+
+
+def _each_head(vectors, w):
     """Vectors per head times that head's matrix: [N, M, T, S] x [M, S, O] => [N, M * T, O]."""
     _, heads, num, size = vectors.shape.as_list()
     out = w.shape.as_list()[2]
@@ -133,42 +148,34 @@ def _through(vectors, w):
     return tf.reshape(tf.transpose(y, [1, 0, 2, 3]), [-1, heads * num, out])
 
 
-def _through_back(sums, w, num):
-    """Sums per head times its transposed matrix: [N, M * T, O] x [M, S, O] => [N, M, T, S]."""
-    heads, size, out = w.shape.as_list()
+def _through_layer(sums, w, heads):
+    """Sums per head through a layer: [N, M * T, O] with [O, M * S] => [N, M, T, S]."""
+    num = sums.shape.as_list()[1] // heads
+    out, width = w.shape.as_list()
     if heads == 1:
-        w = tf.reshape(w, [size, out])
-        y = tf.matmul(tf.reshape(sums, [-1, out]), w, transpose_b=True)
-        return tf.reshape(y, [-1, 1, num, size])
+        y = tf.matmul(tf.reshape(sums, [-1, out]), w)
+        return tf.reshape(y, [-1, 1, num, width])
     sums = tf.reshape(sums, [-1, heads, num, out])
     flat = tf.reshape(tf.transpose(sums, [1, 0, 2, 3]), [heads, -1, out])
-    y = tf.reshape(tf.matmul(flat, w, transpose_b=True), [heads, -1, num, size])
+    w = tf.transpose(tf.reshape(w, [out, heads, width // heads]), [1, 0, 2])
+    y = tf.reshape(tf.matmul(flat, w), [heads, -1, num, width // heads])
     return tf.transpose(y, [1, 0, 2, 3])
 
 
-def project(x, layer, num_heads, pos=None, pos_layer=None):
-    """x W + b, plus pos W' + b' if there is a position, as a Projection by heads.
+def project(x, layer, pos=None, pos_layer=None):
+    """x W + b, plus pos W' + b' if there is a position, as a Projection.
 
     Args:
       x: [N, F, C].
       layer: weight [C, D] and bias [D].
-      num_heads: M.
       pos: [F, P] or None.
       pos_layer: weight [P, D] and bias [D], or None.
     """
-    content, bias = _split_layer(layer, num_heads)
+    content, bias = layer
     if pos is None:
-        return Projection(x, content, bias)
-    position, pos_bias = _split_layer(pos_layer, num_heads)
-    return Projection(x, content, bias + pos_bias, pos, position)
-
-
-def _split_layer(layer, num_heads):
-    """Weight [I, D], bias [D] => [M, S, I], [M, S]."""
-    w, b = layer
-    rows, dim = w.shape.as_list()
-    shape = [num_heads, dim // num_heads]
-    return tf.reshape(tf.transpose(w), [*shape, rows]), tf.reshape(b, shape)
+        return Projection(x, content, tf.expand_dims(bias, 0))
+    position, pos_bias = pos_layer
+    return Projection(x, content, tf.expand_dims(bias + pos_bias, 0), pos, position)
 
 
 def split_heads(x, num_heads):
@@ -231,7 +238,7 @@ class Sides:
 
     def projection(self):
         """The queries of x: content plus position, [N, F, M, S] in effect."""
-        return project(self.x, self.query, self.num_heads, self.x_pos, self.from_pos)
+        return project(self.x, self.query, self.x_pos, self.from_pos)
 
     def keys_by_head(self):
         """[N, M, T, S]."""
@@ -360,7 +367,7 @@ class Attention:
         w, b = out
         dim, width = w.shape.as_list()
         size = dim // sides.num_heads
-        self.values = _through(values, tf.reshape(w, [sides.num_heads, size, width]))
+        self.values = _each_head(values, tf.reshape(w, [sides.num_heads, size, width]))
         if integration != "add":  # a gain of 1 + what is gathered
             channels = sides.x.shape.as_list()[2]
             b = b + np.float32(np.arange(width) < channels)

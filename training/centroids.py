@@ -79,15 +79,15 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
             bias = tf.concat([bias, pos_bias], axis=0)
 
         def by_head(w):
-            """[..., 2D] => [M, 2S, ...]."""
-            rows = w.shape.as_list()[0]
+            """[..., 2D] with the columns of one head after those of another."""
             if self.published or heads == 1:  # published: heads are cut from the joined vector
-                return tf.reshape(tf.transpose(w), [heads, 2 * size, rows])
-            w = tf.transpose(tf.reshape(w, [rows, 2, heads, size]), [2, 1, 3, 0])
-            return tf.reshape(w, [heads, 2 * size, rows])
+                return w
+            rows = w.shape.as_list()[0]
+            w = tf.transpose(tf.reshape(w, [rows, 2, heads, size]), [0, 2, 1, 3])
+            return tf.reshape(w, [rows, 2 * heads * size])
 
         position = None if position is None else by_head(position)
-        bias = by_head(bias[tf.newaxis])[..., 0]
+        bias = by_head(tf.expand_dims(bias, 0))
         return Projection(sides.x, by_head(content), bias, sides.x_pos, position)
 
     def _start(self, sides, elements):

@@ -58,7 +58,7 @@ def latents_from_image(
     to_pos = None
     if x_pos is not None:
         to_pos = dense_weights(x_pos.shape.as_list()[1], dim, "to_pos")
-    keys = project(x, key, num_heads, x_pos, to_pos)
+    keys = project(x, key, x_pos, to_pos)
     scale = np.float32(1.0 / np.sqrt(dim // num_heads))
     probs = tf.nn.softmax(keys.dots(split_heads(query * scale, num_heads)))  # [N, M, T, F]
     keep = dropout.keep(probs.shape.as_list()[1:], axis=1)
@@ -69,7 +69,7 @@ def latents_from_image(
     if y_gate:
         gate = question_gate(y, y_pos, num_heads)
         probs *= tf.transpose(gate, [0, 2, 1])[..., tf.newaxis]
-    found = project(x, value, num_heads).gather(probs)
+    found = project(x, value).gather(probs)
     return y + dense_layer(merge_heads(found), sizes.J, name="out")
 
 

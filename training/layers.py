@@ -256,6 +256,15 @@ class Tail(namedtuple("Tail", "scale noise bias act gain")):
 NO_TAIL = Tail(scale=None, noise=None, bias=None, act="linear", gain=1.0)
 
 
+def _turned(w):
+    """[I, O] => [O, I], by a product with ones and zeros.
+
+    TensorFlow transposes with all of its threads; for the few numbers of a filter to RGB it would
+    wait for them much longer than it takes.
+    """
+    return tf.matmul(tf.eye(w.shape.as_list()[1], dtype=w.dtype), w, transpose_b=True)
+
+
 def modulated_rgb_layer(x, y, num_out, modulate=True):
     """1x1 convolution with filters scaled by a latent, not normalised, without bias.
 
@@ -266,7 +275,7 @@ def modulated_rgb_layer(x, y, num_out, modulate=True):
     style = modulation(y, num_in, modulate)
     if style is None:
         return matmul_last(x, w)
-    return conv_narrow(x, style[:, :, tf.newaxis] * w)
+    return conv_narrow(x, style[:, tf.newaxis] * _turned(w))  # [N, O, I]
 
 
 def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
@@ -295,13 +304,11 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     style_rgb = modulation(y_rgb, channels, modulate)
     if style is None:
         return _conv2d(x, matmul_last(w, w_rgb))
-    to_rgb = tf.expand_dims(demodulation(w, style) * style_rgb, 2) * w_rgb  # [N, C, R]
-    # Filters of sample n: [3 * 3, I, O] x [O, R], their rows scaled by its style.
-    to_rgb = tf.reshape(tf.transpose(to_rgb, [1, 0, 2]), [channels, -1])  # [O, N * R]
-    filters = tf.matmul(tf.reshape(w, [9 * channels, channels]), to_rgb)
-    filters = tf.reshape(filters, [9, channels, -1, num_out])
-    filters = tf.transpose(filters, [2, 1, 0, 3])  # [N, I, 9, R]
-    filters = tf.reshape(filters * style[:, :, tf.newaxis, tf.newaxis], [-1, channels, 9 * num_out])
+    # [N * R, O] x [3 * 3, I, O]^T; then their channels are scaled by the style.
+    to_rgb = tf.expand_dims(demodulation(w, style) * style_rgb, 1) * _turned(w_rgb)  # [N, R, O]
+    to_rgb, w = tf.reshape(to_rgb, [-1, channels]), tf.reshape(w, [9 * channels, channels])
+    filters = tf.reshape(tf.matmul(to_rgb, w, transpose_b=True), [-1, 9 * num_out, channels])
+    filters *= style[:, tf.newaxis]  # [N, R * 9, I]
     return conv_narrow(x, filters, side=3)
 
 

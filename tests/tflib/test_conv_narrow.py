@@ -20,13 +20,13 @@ def _native_convolution():
 
 
 def _oracle(x, w, side):
-    """[N, H, W, C] with [N, C, side^2 * R], tap by tap."""
+    """[N, H, W, C] with [N, R * side^2, C], tap by tap."""
     _, height, width, channels = x.shape
-    w = w.reshape(len(w), channels, side, side, -1)
+    w = w.reshape(len(w), -1, side, side, channels)
     edge = side // 2
     x = np.pad(x, [(0, 0), (edge, edge), (edge, edge), (0, 0)], "constant")
     return sum(
-        np.einsum("nhwc,ncr->nhwr", x[:, i : i + height, j : j + width], w[:, :, i, j])
+        np.einsum("nhwc,nrc->nhwr", x[:, i : i + height, j : j + width], w[:, :, i, j])
         for i in range(side)
         for j in range(side)
     )
@@ -37,7 +37,7 @@ def _oracle(x, w, side):
 @pytest.mark.parametrize("height, width", [(5, 7), (40, 65), (1, 1)])
 def test_sums_over_taps(choice, num_out, side, height, width, session):
     rng = np.random.RandomState(0)
-    x, w = rng.randn(2, height, width, 16), rng.randn(2, 16, side**2 * num_out)
+    x, w = rng.randn(2, height, width, 16), rng.randn(2, num_out * side**2, 16)
     with chosen(choice):
         y = conv_narrow(tf.constant(x, tf.float32), tf.constant(w, tf.float32), side)
         assert y.shape.as_list() == [2, height, width, num_out]
@@ -56,28 +56,28 @@ def test_sums_over_taps(choice, num_out, side, height, width, session):
     ],
 )
 def test_which_form_is_taken(channels, columns, dtype, is_native, session):
-    y = conv_narrow(tf.zeros([2, 3, 4, channels], dtype), tf.zeros([2, channels, columns], dtype), 3)
+    y = conv_narrow(tf.zeros([2, 3, 4, channels], dtype), tf.zeros([2, columns, channels], dtype), 3)
     assert (y.op.type == NATIVE) == is_native
     assert session.run(y).shape == (2, 3, 4, columns // 9)
 
 
 @pytest.mark.usefixtures("_native_convolution")
 def test_an_empty_map_has_gradients_of_zero(session):
-    x, w = tf.zeros([2, 0, 4, 16]), tf.ones([2, 16, 27])
+    x, w = tf.zeros([2, 0, 4, 16]), tf.ones([2, 27, 16])
     y = conv_narrow(x, w, 3)
     dx, dw = session.run(tf.gradients(y, [x, w]))
     assert dx.shape == (2, 0, 4, 16)
-    assert dw.shape == (2, 16, 27) and not dw.any()
+    assert dw.shape == (2, 27, 16) and not dw.any()
 
 
 @pytest.mark.usefixtures("_native_convolution")
 @pytest.mark.parametrize(
     "shape, filters, side, what",
     [
-        ([2, 4, 5, 16], [3, 16, 27], 3, "does not fit"),
-        ([2, 4, 5, 16], [2, 16, 26], 3, "does not fit"),
-        ([2, 4, 5, 24], [2, 24, 27], 3, "multiple of 16"),
-        ([2, 4, 5, 16], [2, 16, 27], 2, "neither 1 nor 3"),
+        ([2, 4, 5, 16], [3, 27, 16], 3, "does not fit"),
+        ([2, 4, 5, 16], [2, 26, 16], 3, "does not fit"),
+        ([2, 4, 5, 24], [2, 27, 24], 3, "multiple of 16"),
+        ([2, 4, 5, 16], [2, 27, 16], 2, "neither 1 nor 3"),
     ],
 )
 def test_what_does_not_fit_is_refused(shape, filters, side, what, session):

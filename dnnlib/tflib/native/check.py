@@ -127,7 +127,7 @@ def conv3x3_case(shape, num_out, scaled=False, form="same") -> Case:
 
 def conv_narrow_case(shape, num_out, side) -> Case:
     """A convolution of [N, H, W, C] to few channels, with filters for each sample."""
-    shapes = dict(x=shape, w=[shape[0], shape[3], side**2 * num_out])
+    shapes = dict(x=shape, w=[shape[0], num_out * side**2, shape[3]])
     return Case(
         f"conv_narrow {shape} to {num_out}, {side}x{side}",
         shapes,

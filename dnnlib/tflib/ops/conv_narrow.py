@@ -15,13 +15,13 @@ def conv_narrow(x, w, side=1):
 
     Args:
       x: [N, H, W, C].
-      w: [N, C, side^2 * R], for each tap, row by row, R results.
+      w: [N, R * side^2, C], for each result its taps, row by row.
       side: of the filters, 1 or 3.
 
     Returns:
       [N, H, W, R].
     """
-    if calls.can_conv_narrow(x, w.shape.as_list()[2]):
+    if calls.can_conv_narrow(x, w.shape.as_list()[1]):
         return calls.conv_narrow(x, w, side)
     return conv_narrow_reference(x, w, side)
 
@@ -29,20 +29,20 @@ def conv_narrow(x, w, side=1):
 def conv_narrow_reference(x, w, side):
     """:func:`conv_narrow` in plain TensorFlow: any device, any order of derivative."""
     _, height, width, channels = x.shape.as_list()
-    columns = w.shape.as_list()[2]
-    taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), w)
+    columns = w.shape.as_list()[1]
+    taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), w, transpose_b=True)
     taps = tf.reshape(taps, [-1, height, width, columns])
     return taps if side == 1 else _sum_neighbours(taps, columns // side**2)
 
 
 def _sum_neighbours(taps, num_out):
-    """Sum of what the taps of a 3x3 filter give for each position: [N, H, W, 9 * R] => [.., R].
+    """Sum of what the taps of a 3x3 filter give for each position: [N, H, W, R * 9] => [.., R].
 
     Along the rows, then along the columns: two convolutions with zeros and ones.
     """
     one, rgb = np.eye(3), np.eye(num_out)
-    along_x = [np.kron(np.kron(one, one[:, [x]]), rgb) for x in range(3)]  # [9 * R, 3 * R]
-    along_y = [np.kron(one[:, [y]], rgb) for y in range(3)]  # [3 * R, R]
+    along_x = [np.kron(rgb, np.kron(one, one[:, [x]])) for x in range(3)]  # [R * 9, R * 3]
+    along_y = [np.kron(rgb, one[:, [y]]) for y in range(3)]  # [R * 3, R]
     for filters in (np.stack(along_x)[np.newaxis], np.stack(along_y)[:, np.newaxis]):
         filters = tf.constant(filters, taps.dtype)
         taps = tf.nn.conv2d(taps, filters, strides=[1, 1, 1, 1], padding="SAME")

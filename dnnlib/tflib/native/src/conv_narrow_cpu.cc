@@ -126,10 +126,15 @@ struct Gathered {
   }
 };
 
-// Column of the filter that belongs to a column of gather().
-int64_t turned(const ConvNarrow& p, int64_t column) {
+// Row of the filter, (result, tap), that belongs to a column of taps: (row, column, result).
+int64_t row_of(const ConvNarrow& p, int64_t column) {
+  return column % p.out * p.side * p.side + column / p.out;
+}
+
+// The same for a column of gather().
+int64_t turned_row_of(const ConvNarrow& p, int64_t column) {
   const int64_t i = column / p.run(), j = column % p.run() / p.out, r = column % p.out;
-  return (i * p.side + p.side - 1 - j) * p.out + r;
+  return row_of(p, (i * p.side + p.side - 1 - j) * p.out + r);
 }
 
 }  // namespace
@@ -141,8 +146,10 @@ void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_
   for (int64_t index = begin; index < end; ++index) {
     const Part part(p, index);
     const float* of_sample = w + part.sample * p.channels * p.columns();
-    for (int64_t c = 0; c < p.channels; ++c)
-      std::copy_n(of_sample + c * p.columns(), p.columns(), filter.data() + c * stride);
+    for (int64_t k = 0; k < p.columns(); ++k) {
+      const float* row = of_sample + row_of(p, k) * p.channels;
+      for (int64_t c = 0; c < p.channels; ++c) filter[c * stride + k] = row[c];
+    }
     const int64_t first = part.sample * p.height;
     TapRows taps(p, x + first * p.width * p.channels, filter.data());
     for (int64_t row = part.begin - half; row < part.begin + half; ++row) taps.compute(row);
@@ -166,8 +173,8 @@ void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, 
     const Part part(p, index);
     const float* of_sample = w + part.sample * p.channels * p.columns();
     for (int64_t k = 0; k < p.columns(); ++k)
-      for (int64_t c = 0; c < p.channels; ++c)
-        filter[k * p.channels + c] = of_sample[c * p.columns() + turned(p, k)];
+      std::copy_n(of_sample + turned_row_of(p, k) * p.channels, p.channels,
+                  filter.data() + k * p.channels);
     const int64_t map = part.sample * p.height * p.width;
     results.each(dy + map * p.out, part, [&](int64_t first, int64_t count, const float* matrix) {
       product({matrix, results.stride, 1}, count, filter.data(), p.channels,
@@ -196,13 +203,15 @@ int64_t conv_narrow_sums(const ConvNarrow& p) { return p.channels * stride_of(p)
 
 void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw) {
   const int64_t stride = stride_of(p), size = p.channels * stride;
-  for (int64_t c = 0; c < p.channels; ++c)
-    for (int64_t k = 0; k < p.columns(); ++k) {
+  for (int64_t k = 0; k < p.columns(); ++k) {
+    float* row = dw + (sample * p.columns() + turned_row_of(p, k)) * p.channels;
+    for (int64_t c = 0; c < p.channels; ++c) {
       float total = 0.0f;
       for (int64_t part = 0; part < p.parts(); ++part)
         total += sums[(sample * p.parts() + part) * size + c * stride + k];
-      dw[(sample * p.channels + c) * p.columns() + turned(p, k)] = total;
+      row[c] = total;
     }
+  }
 }
 
 }  // namespace gansformer

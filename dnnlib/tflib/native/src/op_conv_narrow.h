@@ -4,7 +4,7 @@
 #include "conv_narrow.h"
 #include "op_common.h"
 
-// x: [N, H, W, C], w: [N, C, side^2 * R], y: [N, H, W, R]
+// x: [N, H, W, C], w: [N, R * side^2, C], y: [N, H, W, R]
 REGISTER_OP("GansformerConvNarrow")
     .Input("x: float")
     .Input("w: float")
@@ -17,7 +17,7 @@ REGISTER_OP("GansformerConvNarrow")
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &w));
       TF_RETURN_IF_ERROR(c->GetAttr("side", &side));
-      TF_RETURN_IF_ERROR(c->Divide(c->Dim(w, 2), side * side, true, &out));
+      TF_RETURN_IF_ERROR(c->Divide(c->Dim(w, 1), side * side, true, &out));
       TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, out, &y));
       c->set_output(0, y);
       return gansformer::ok_status();
@@ -32,7 +32,7 @@ REGISTER_OP("GansformerConvNarrowBack")
       gansformer::ShapeHandle dy, w, dx;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &dy));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &w));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(dy, 3, c->Dim(w, 1), &dx));
+      TF_RETURN_IF_ERROR(c->ReplaceDim(dy, 3, c->Dim(w, 2), &dx));
       c->set_output(0, dx);
       return gansformer::ok_status();
     });
@@ -50,7 +50,7 @@ REGISTER_OP("GansformerConvNarrowFilter")
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &dy));
       TF_RETURN_IF_ERROR(c->GetAttr("side", &side));
       TF_RETURN_IF_ERROR(c->Multiply(c->Dim(dy, 3), side * side, &columns));
-      c->set_output(0, c->MakeShape({c->Dim(x, 0), c->Dim(x, 3), columns}));
+      c->set_output(0, c->MakeShape({c->Dim(x, 0), columns, c->Dim(x, 3)}));
       return gansformer::ok_status();
     });
 
@@ -98,9 +98,9 @@ class ConvNarrowOp : public ConvNarrowKernel {
   void Compute(OpKernelContext* ctx) override {
     const Tensor &x = ctx->input(0), &w = ctx->input(1);
     const bool fits = x.dims() == 4 && w.dims() == 3 && w.dim_size(0) == x.dim_size(0) &&
-                      w.dim_size(1) == x.dim_size(3) && w.dim_size(2) % taps() == 0;
+                      w.dim_size(2) == x.dim_size(3) && w.dim_size(1) % taps() == 0;
     ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), w.dim_size(2) / taps(), fits, &p));
+    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), w.dim_size(1) / taps(), fits, &p));
     Tensor* y = nullptr;
     const TensorShape shape({p.samples, p.height, p.width, p.out});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
@@ -118,9 +118,9 @@ class ConvNarrowBackOp : public ConvNarrowKernel {
   void Compute(OpKernelContext* ctx) override {
     const Tensor &dy = ctx->input(0), &w = ctx->input(1);
     const bool fits = dy.dims() == 4 && w.dims() == 3 && w.dim_size(0) == dy.dim_size(0) &&
-                      w.dim_size(2) == dy.dim_size(3) * taps();
+                      w.dim_size(1) == dy.dim_size(3) * taps();
     ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(dy, w.dim_size(1), dy.dim_size(3), fits, &p));
+    OP_REQUIRES_OK(ctx, sizes(dy, w.dim_size(2), dy.dim_size(3), fits, &p));
     Tensor* dx = nullptr;
     const TensorShape shape({p.samples, p.height, p.width, p.channels});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dx));
@@ -142,7 +142,7 @@ class ConvNarrowFilterOp : public ConvNarrowKernel {
     ConvNarrow p;
     OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), dy.dim_size(3), fits, &p));
     Tensor* dw = nullptr;
-    const TensorShape shape({p.samples, p.channels, p.columns()});
+    const TensorShape shape({p.samples, p.columns(), p.channels});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dw));
     if (!dw->NumElements()) return;
     if (!x.NumElements()) {
