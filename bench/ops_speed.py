@@ -91,8 +91,7 @@ def cases():
             for shape, num_out in sizes:
                 yield f"convolution 3x3, {form}", check.conv3x3_case(shape, num_out, form=form)
         for shape in MAPS[:2]:
-            for side in (1, 3):
-                yield f"convolution {side}x{side} to RGB", check.conv_narrow_case(shape, 3, side)
+            yield "convolution 3x3 to RGB", check.conv_narrow_case(shape, 3)
     for shape in ATTENDED:
         yield "attention", check.attend_case(shape, SLOTS, extras="")
         yield "attention and the rest", check.attend_case(shape, SLOTS, extras="lsna", shared="kl")

@@ -65,8 +65,8 @@ NO_DROPOUT = Dropout(0.0, None, "")
 class Projection:
     """Long side of an attention, seen through dense layers but never projected.
 
-    Element f of sample n is x[n, f] content + pos[f] position + bias, of which head m has the m-th S
-    columns.
+    Element f of sample n is x[n, f] content + pos[f] position + bias, of which head m has the m-th
+    S columns.
 
     Args:
       x: [N, F, C].

@@ -270,12 +270,14 @@ def modulated_rgb_layer(x, y, num_out, modulate=True):
 
     The few filters are scaled instead of the map: [N, H, W, I] => [N, H, W, O].
     """
-    num_in = x.shape.as_list()[3]
+    _, height, width, num_in = x.shape.as_list()
     w = get_weight([1, 1, num_in, num_out])[0, 0]
     style = modulation(y, num_in, modulate)
     if style is None:
         return matmul_last(x, w)
-    return conv_narrow(x, style[:, tf.newaxis] * _turned(w))  # [N, O, I]
+    w = style[:, tf.newaxis] * _turned(w)  # [N, O, I]
+    rgb = tf.matmul(tf.reshape(x, [-1, height * width, num_in]), w, transpose_b=True)
+    return tf.reshape(rgb, [-1, height, width, num_out])
 
 
 def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
@@ -309,7 +311,7 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     to_rgb, w = tf.reshape(to_rgb, [-1, channels]), tf.reshape(w, [9 * channels, channels])
     filters = tf.reshape(tf.matmul(to_rgb, w, transpose_b=True), [-1, 9 * num_out, channels])
     filters *= style[:, tf.newaxis]  # [N, R * 9, I]
-    return conv_narrow(x, filters, side=3)
+    return conv_narrow(x, filters)
 
 
 def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):

@@ -254,7 +254,7 @@ class Optimizer:
 
 
 def _handle(variable):
-    """Handle of a variable, made in the current branch of a tf.cond: one from outside costs a Switch."""
+    """Handle of a variable, made in this branch of a tf.cond: one from outside costs a Switch."""
     op = variable.handle.op
     names = {name: op.get_attr(name) for name in ("container", "shared_name")}
     return tf.raw_ops.VarHandleOp(dtype=variable.dtype, shape=variable.shape, **names)

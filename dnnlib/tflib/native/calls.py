@@ -10,7 +10,7 @@ MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
 MAX_SLOTS, MAX_CHANNELS = 64, 1024  # kCudaMaxSlots, kCudaMaxChannels in src/kernels_cuda.h
 CONV_LANES = 16  # kConvLanes in src/conv3x3.h, kNarrowLanes in src/conv_narrow.h
 CONV_FORMS = ("same", "down", "up")  # in the order of src/conv3x3.h
-MAX_NARROW = 64  # columns of a convolution to few channels: taps times channels
+MAX_NARROW = 7  # output channels of a convolution to few channels
 # Of a map: for fewer, transforming the filter costs more than it saves.
 MIN_CONV_POSITIONS = {"same": 256, "down": 256, "up": 64}
 INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
@@ -112,20 +112,20 @@ def conv3x3(x, w, scale=None, form="same"):
     return native.library().gansformer_conv3x3(x, scale, w, form=form, turned=False)
 
 
-def can_conv_narrow(x, columns):
-    """Whether there is a native form of a convolution to few channels, columns taps in all: on CPUs."""
+def can_conv_narrow(x, num_out):
+    """Whether there is a native form of a 3x3 convolution to few channels: on CPUs."""
     return (
         x.dtype == tf.float32
         and x.shape.as_list()[3] % CONV_LANES == 0
-        and columns <= MAX_NARROW
+        and num_out <= MAX_NARROW
         and native.library() is not None
         and not native.has_cuda()
     )
 
 
-def conv_narrow(x, w, side):
+def conv_narrow(x, w):
     """See dnnlib.tflib.ops.conv_narrow."""
-    return native.library().gansformer_conv_narrow(x, w, side=side)
+    return native.library().gansformer_conv_narrow(x, w)
 
 
 def absent(x):

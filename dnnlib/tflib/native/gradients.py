@@ -1,9 +1,9 @@
 """Gradients of the native ops. Imported once, after the library has been loaded.
 
-The gradient of a filter is a filter, those of a convolution are convolutions. The gradient of bias and activation is an op, which is linear
-in the incoming gradient; for piecewise linear activations its own gradient is made of the same ops,
-so that derivatives of every order stay native. For smooth activations, and for the attention,
-second and higher derivatives are those of the reference.
+The gradient of a filter is a filter, those of a convolution are convolutions. The gradient of bias
+and activation is an op, which is linear in the incoming gradient; for piecewise linear activations
+its own gradient is made of the same ops, so that derivatives of every order stay native. For smooth
+activations, and for the attention, second and higher derivatives are those of the reference.
 """
 
 import numpy as np
@@ -169,25 +169,20 @@ def _conv3x3_filter_grad(op, v):
 @tf.RegisterGradient("GansformerConvNarrow")
 def _conv_narrow_grad(op, dy):
     x, w = op.inputs
-    return _narrow("_back", dy, w, op), _narrow("_filter", x, dy, op)
+    library = native.library()
+    return library.gansformer_conv_narrow_back(dy, w), library.gansformer_conv_narrow_filter(x, dy)
 
 
 @tf.RegisterGradient("GansformerConvNarrowBack")
 def _conv_narrow_back_grad(op, v):
     dy, w = op.inputs
-    return _narrow("", v, w, op), _narrow("_filter", v, dy, op)
+    return calls.conv_narrow(v, w), native.library().gansformer_conv_narrow_filter(v, dy)
 
 
 @tf.RegisterGradient("GansformerConvNarrowFilter")
 def _conv_narrow_filter_grad(op, v):
     x, dy = op.inputs
-    return _narrow("_back", dy, v, op), _narrow("", x, v, op)
-
-
-def _narrow(direction, a, b, op):
-    """A convolution to few channels, or a gradient of one, with the side of another."""
-    call = getattr(native.library(), f"gansformer_conv_narrow{direction}")
-    return call(a, b, side=op.get_attr("side"))
+    return native.library().gansformer_conv_narrow_back(dy, v), calls.conv_narrow(x, v)
 
 
 def _scaled(x, scale):

@@ -1,4 +1,4 @@
-"""Convolution to few channels, as to RGB, with filters for each sample.
+"""3x3 convolution to few channels, as to RGB, with filters for each sample.
 
 Instead of a sum for each result it is a matrix product of positions and channels, with a column for
 each tap and result, and a sum of neighbours.
@@ -10,40 +10,38 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.native import calls
 
 
-def conv_narrow(x, w, side=1):
+def conv_narrow(x, w):
     """Convolution with zeros around the map.
 
     Args:
       x: [N, H, W, C].
-      w: [N, R * side^2, C], for each result its taps, row by row.
-      side: of the filters, 1 or 3.
+      w: [N, R * 9, C], for each result its taps, row by row.
 
     Returns:
       [N, H, W, R].
     """
-    if calls.can_conv_narrow(x, w.shape.as_list()[1]):
-        return calls.conv_narrow(x, w, side)
-    return conv_narrow_reference(x, w, side)
+    if calls.can_conv_narrow(x, w.shape.as_list()[1] // 9):
+        return calls.conv_narrow(x, w)
+    return conv_narrow_reference(x, w)
 
 
-def conv_narrow_reference(x, w, side):
+def conv_narrow_reference(x, w):
     """:func:`conv_narrow` in plain TensorFlow: any device, any order of derivative."""
     _, height, width, channels = x.shape.as_list()
     columns = w.shape.as_list()[1]
     taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), w, transpose_b=True)
-    taps = tf.reshape(taps, [-1, height, width, columns])
-    return taps if side == 1 else _sum_neighbours(taps, columns // side**2)
+    return _sum_neighbours(tf.reshape(taps, [-1, height, width, columns]), columns // 9)
 
 
 def _sum_neighbours(taps, num_out):
-    """Sum of what the taps of a 3x3 filter give for each position: [N, H, W, R * 9] => [.., R].
+    """Sum of what the taps give for each position: [N, H, W, R * 9] => [.., R].
 
     Along the rows, then along the columns: two convolutions with zeros and ones.
     """
     one, rgb = np.eye(3), np.eye(num_out)
     along_x = [np.kron(rgb, np.kron(one, one[:, [x]])) for x in range(3)]  # [R * 9, R * 3]
     along_y = [np.kron(rgb, one[:, [y]]) for y in range(3)]  # [R * 3, R]
-    for filters in (np.stack(along_x)[np.newaxis], np.stack(along_y)[:, np.newaxis]):
-        filters = tf.constant(filters, taps.dtype)
+    for ones in (np.stack(along_x)[np.newaxis], np.stack(along_y)[:, np.newaxis]):
+        filters = tf.constant(ones, taps.dtype)
         taps = tf.nn.conv2d(taps, filters, strides=[1, 1, 1, 1], padding="SAME")
     return taps

@@ -1,4 +1,4 @@
-// Convolution to few channels, CPU, by rows of the map.
+// Convolution to few channels, CPU, row by row of the map.
 #include "conv_narrow.h"
 
 #include <algorithm>
@@ -37,15 +37,11 @@ void product(Factor a, int64_t rows, const float* b, int64_t columns, float* c, 
              depth, add);
 }
 
-// Calls f(side, results) with numbers that the compiler knows for images; else 0 results.
+// Calls f with the number of results if the compiler may know it, that of images; else with 0.
 template <class F>
-void with_sizes(const ConvNarrow& p, F f) {
-  using std::integral_constant;
-  const bool rgb = p.out == 3;
-  if (p.side == 1 && rgb) f(integral_constant<int, 1>(), integral_constant<int, 3>());
-  else if (p.side == 1) f(integral_constant<int, 1>(), integral_constant<int, 0>());
-  else if (rgb) f(integral_constant<int, 3>(), integral_constant<int, 3>());
-  else f(integral_constant<int, 3>(), integral_constant<int, 0>());
+void with_out(const ConvNarrow& p, F f) {
+  if (p.out == 3) f(std::integral_constant<int, 3>());
+  else f(std::integral_constant<int, 0>());
 }
 
 // What the positions of a row give to the rows around: [W, stride], and zeros on both sides.
@@ -57,9 +53,9 @@ struct TapRows {
 
   TapRows(const ConvNarrow& p, const float* x, const float* filter)
       : p(p), x(x), filter(filter), stride(stride_of(p)), size((p.width + 2) * stride),
-        memory(p.side * size) {}
+        memory(3 * size) {}
 
-  float* at(int64_t row) { return memory.data() + (row + p.side) % p.side * size + stride; }
+  float* at(int64_t row) { return memory.data() + (row + 3) % 3 * size + stride; }
 
   void compute(int64_t row) {
     if (row < 0 || row >= p.height) return void(std::fill_n(at(row), p.width * stride, 0.0f));
@@ -68,31 +64,31 @@ struct TapRows {
   }
 };
 
-// A row of results: y[w, r] = sum_ij taps[i][w + j - SIDE / 2, i, j, r]. One float after y may change.
-template <int SIDE, int OUT>
+// A row of results: y[w, r] = sum_ij taps[i][w + j - 1, i, j, r]. Three floats after y may change.
+template <int OUT>
 void sum_taps(const ConvNarrow& p, const float* const* taps, float* y) {
   const int64_t stride = stride_of(p), out = OUT ? OUT : p.out;
   for (int64_t w = 0; w < p.width; ++w)
     for (int64_t r = 0; r < out; r += 4) {
       Four total{};
 #pragma GCC unroll 3
-      for (int i = 0; i < SIDE; ++i)
+      for (int i = 0; i < 3; ++i)
 #pragma GCC unroll 3
-        for (int j = 0; j < SIDE; ++j)
-          total += load4(taps[i] + (w + j - SIDE / 2) * stride + (i * SIDE + j) * out + r);
+        for (int j = 0; j < 3; ++j)
+          total += load4(taps[i] + (w + j - 1) * stride + (3 * i + j) * out + r);
       store4(y + w * out + r, total);
     }
 }
 
 // The results around each position of a row, for its taps: [W, stride] from dy of one sample.
 // Along a row of taps they stand in the order of the map, which is against that of the filter.
-template <int SIDE, int OUT>
+template <int OUT>
 void gather(const ConvNarrow& p, const float* dy, int64_t row, float* margin, float* to) {
-  const int64_t out = OUT ? OUT : p.out, run = SIDE * out, line = p.width * out;
+  const int64_t out = OUT ? OUT : p.out, run = 3 * out, line = p.width * out;
   const int64_t stride = stride_of(p);
-  float* const inside = margin + SIDE / 2 * out;
-  for (int i = 0; i < SIDE; ++i) {
-    const int64_t from = row + SIDE / 2 - i;
+  float* const inside = margin + out;
+  for (int i = 0; i < 3; ++i) {
+    const int64_t from = row + 1 - i;
     if (from < 0 || from >= p.height) std::fill_n(inside, line, 0.0f);
     else std::copy_n(dy + from * line, line, inside);
     for (int64_t w = 0; w < p.width; ++w)
@@ -109,17 +105,16 @@ struct Gathered {
 
   explicit Gathered(const ConvNarrow& p)
       : p(p), stride(stride_of(p)), most(std::max<int64_t>(1, 64 / p.width)),
-        memory(most * p.width * stride), margin((p.width + p.side) * p.out + 4) {}
+        memory(most * p.width * stride), margin((p.width + 2) * p.out + 4) {}
 
   // Calls f(first position of the map, number of positions, matrix).
   template <class F>
   void each(const float* dy, const Part& part, F f) {
     for (int64_t row = part.begin; row < part.end; row += most) {
       const int64_t count = std::min(most, part.end - row);
-      with_sizes(p, [&](auto side, auto out) {
+      with_out(p, [&](auto out) {
         for (int64_t i = 0; i < count; ++i)
-          gather<side(), out()>(p, dy, row + i, margin.data(),
-                                memory.data() + i * p.width * stride);
+          gather<out()>(p, dy, row + i, margin.data(), memory.data() + i * p.width * stride);
       });
       f(row * p.width, count * p.width, memory.data());
     }
@@ -128,20 +123,20 @@ struct Gathered {
 
 // Row of the filter, (result, tap), that belongs to a column of taps: (row, column, result).
 int64_t row_of(const ConvNarrow& p, int64_t column) {
-  return column % p.out * p.side * p.side + column / p.out;
+  return column % p.out * 9 + column / p.out;
 }
 
 // The same for a column of gather().
 int64_t turned_row_of(const ConvNarrow& p, int64_t column) {
   const int64_t i = column / p.run(), j = column % p.run() / p.out, r = column % p.out;
-  return row_of(p, (i * p.side + p.side - 1 - j) * p.out + r);
+  return row_of(p, (3 * i + 2 - j) * p.out + r);
 }
 
 }  // namespace
 
 void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_t begin, int64_t end,
                      float* y) {
-  const int64_t stride = stride_of(p), half = p.side / 2, line = p.width * p.out;
+  const int64_t stride = stride_of(p), line = p.width * p.out;
   Floats filter(p.channels * stride), results(line + 3);
   for (int64_t index = begin; index < end; ++index) {
     const Part part(p, index);
@@ -152,14 +147,12 @@ void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_
     }
     const int64_t first = part.sample * p.height;
     TapRows taps(p, x + first * p.width * p.channels, filter.data());
-    for (int64_t row = part.begin - half; row < part.begin + half; ++row) taps.compute(row);
+    taps.compute(part.begin - 1);
+    taps.compute(part.begin);
     for (int64_t row = part.begin; row < part.end; ++row) {
-      taps.compute(row + half);
-      const float* around[3];
-      for (int i = 0; i < p.side; ++i) around[i] = taps.at(row - half + i);
-      with_sizes(p, [&](auto side, auto out) {
-        sum_taps<side(), out()>(p, around, results.data());
-      });
+      taps.compute(row + 1);
+      const float* around[3] = {taps.at(row - 1), taps.at(row), taps.at(row + 1)};
+      with_out(p, [&](auto out) { sum_taps<out()>(p, around, results.data()); });
       std::copy_n(results.data(), line, y + (first + row) * line);
     }
   }

@@ -103,7 +103,7 @@ void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy
                             int64_t end, float* sums);
 int64_t conv_narrow_sums(const ConvNarrow& p);
 
-// Adds the sums of a sample's parts: dw [samples, R * side^2, C].
+// Adds the sums of a sample's parts: dw [samples, R * 9, C].
 void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw);
 
 }  // namespace gansformer

@@ -4,20 +4,17 @@
 #include "conv_narrow.h"
 #include "op_common.h"
 
-// x: [N, H, W, C], w: [N, R * side^2, C], y: [N, H, W, R]
+// x: [N, H, W, C], w: [N, R * 9, C], y: [N, H, W, R]
 REGISTER_OP("GansformerConvNarrow")
     .Input("x: float")
     .Input("w: float")
     .Output("y: float")
-    .Attr("side: int")
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, w, y;
-      int side;
       gansformer::DimensionHandle out;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &w));
-      TF_RETURN_IF_ERROR(c->GetAttr("side", &side));
-      TF_RETURN_IF_ERROR(c->Divide(c->Dim(w, 1), side * side, true, &out));
+      TF_RETURN_IF_ERROR(c->Divide(c->Dim(w, 1), 9, true, &out));
       TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, out, &y));
       c->set_output(0, y);
       return gansformer::ok_status();
@@ -27,7 +24,6 @@ REGISTER_OP("GansformerConvNarrowBack")
     .Input("dy: float")
     .Input("w: float")
     .Output("dx: float")
-    .Attr("side: int")
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle dy, w, dx;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &dy));
@@ -41,41 +37,33 @@ REGISTER_OP("GansformerConvNarrowFilter")
     .Input("x: float")
     .Input("dy: float")
     .Output("dw: float")
-    .Attr("side: int")
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, dy;
-      int side;
       gansformer::DimensionHandle columns;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &dy));
-      TF_RETURN_IF_ERROR(c->GetAttr("side", &side));
-      TF_RETURN_IF_ERROR(c->Multiply(c->Dim(dy, 3), side * side, &columns));
+      TF_RETURN_IF_ERROR(c->Multiply(c->Dim(dy, 3), 9, &columns));
       c->set_output(0, c->MakeShape({c->Dim(x, 0), columns, c->Dim(x, 3)}));
       return gansformer::ok_status();
     });
 
 namespace gansformer {
 
-// Construction, and the sizes of a call.
 class ConvNarrowKernel : public OpKernel {
  protected:
-  explicit ConvNarrowKernel(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("side", &side_));
-    OP_REQUIRES(ctx, side_ == 1 || side_ == 3,
-                tensorflow::errors::InvalidArgument("native convolution to few channels: side ",
-                                                    side_, " is neither 1 nor 3"));
+  using OpKernel::OpKernel;
+
+  static Status misfit(const Tensor& map) {  // map: x or dy
+    return tensorflow::errors::InvalidArgument("native convolution to few channels: ",
+                                               map.shape().DebugString(),
+                                               " does not fit the other factor");
   }
 
-  // `map`: x or dy; `fits`: the other factor does.
-  Status sizes(const Tensor& map, int64_t channels, int64_t out, bool fits, ConvNarrow* p) const {
-    if (!fits)
-      return tensorflow::errors::InvalidArgument("native convolution to few channels: ",
-                                                 map.shape().DebugString(),
-                                                 " does not fit the other factor");
+  static Status sizes(const Tensor& map, int64_t channels, int64_t out, ConvNarrow* p) {
     if (channels % kNarrowLanes)
       return tensorflow::errors::InvalidArgument(
           "native convolution to few channels: the others must be a multiple of ", kNarrowLanes);
-    *p = ConvNarrow{map.dim_size(0), map.dim_size(1), map.dim_size(2), channels, out, side_};
+    *p = ConvNarrow{map.dim_size(0), map.dim_size(1), map.dim_size(2), channels, out};
     return ok_status();
   }
 
@@ -84,23 +72,19 @@ class ConvNarrowKernel : public OpKernel {
   static void each_part(OpKernelContext* ctx, const ConvNarrow& p, F f) {
     parallel(ctx, p.samples * p.parts(), 0.1 * p.rows() * p.width * p.channels * p.columns(), f);
   }
-
-  int64_t taps() const { return side_ * side_; }
-
- private:
-  int side_;
 };
 
 class ConvNarrowOp : public ConvNarrowKernel {
  public:
-  explicit ConvNarrowOp(OpKernelConstruction* ctx) : ConvNarrowKernel(ctx) {}
+  using ConvNarrowKernel::ConvNarrowKernel;
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &x = ctx->input(0), &w = ctx->input(1);
     const bool fits = x.dims() == 4 && w.dims() == 3 && w.dim_size(0) == x.dim_size(0) &&
-                      w.dim_size(2) == x.dim_size(3) && w.dim_size(1) % taps() == 0;
+                      w.dim_size(2) == x.dim_size(3) && w.dim_size(1) % 9 == 0;
+    OP_REQUIRES(ctx, fits, misfit(x));
     ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), w.dim_size(1) / taps(), fits, &p));
+    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), w.dim_size(1) / 9, &p));
     Tensor* y = nullptr;
     const TensorShape shape({p.samples, p.height, p.width, p.out});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
@@ -113,14 +97,15 @@ class ConvNarrowOp : public ConvNarrowKernel {
 
 class ConvNarrowBackOp : public ConvNarrowKernel {
  public:
-  explicit ConvNarrowBackOp(OpKernelConstruction* ctx) : ConvNarrowKernel(ctx) {}
+  using ConvNarrowKernel::ConvNarrowKernel;
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &dy = ctx->input(0), &w = ctx->input(1);
     const bool fits = dy.dims() == 4 && w.dims() == 3 && w.dim_size(0) == dy.dim_size(0) &&
-                      w.dim_size(1) == dy.dim_size(3) * taps();
+                      w.dim_size(1) == dy.dim_size(3) * 9;
+    OP_REQUIRES(ctx, fits, misfit(dy));
     ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(dy, w.dim_size(2), dy.dim_size(3), fits, &p));
+    OP_REQUIRES_OK(ctx, sizes(dy, w.dim_size(2), dy.dim_size(3), &p));
     Tensor* dx = nullptr;
     const TensorShape shape({p.samples, p.height, p.width, p.channels});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dx));
@@ -133,14 +118,15 @@ class ConvNarrowBackOp : public ConvNarrowKernel {
 
 class ConvNarrowFilterOp : public ConvNarrowKernel {
  public:
-  explicit ConvNarrowFilterOp(OpKernelConstruction* ctx) : ConvNarrowKernel(ctx) {}
+  using ConvNarrowKernel::ConvNarrowKernel;
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &x = ctx->input(0), &dy = ctx->input(1);
     const bool fits = x.dims() == 4 && dy.dims() == 4 && x.dim_size(0) == dy.dim_size(0) &&
                       x.dim_size(1) == dy.dim_size(1) && x.dim_size(2) == dy.dim_size(2);
+    OP_REQUIRES(ctx, fits, misfit(x));
     ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), dy.dim_size(3), fits, &p));
+    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), dy.dim_size(3), &p));
     Tensor* dw = nullptr;
     const TensorShape shape({p.samples, p.columns(), p.channels});
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dw));
