@@ -13,7 +13,7 @@ import webbrowser
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.util import log
-from training.explorer.server import open_server
+from vis.explorer.server import open_server
 
 MAX_PORT = 65535
 
@@ -74,8 +74,8 @@ def run(argv):
     """Parse the arguments, open the model, serve."""
     args = parse_args(argv)
     cli.start_tensorflow(args.gpus)
-    load_sampler = importlib.import_module("training.sampler").load_sampler
-    explorer = importlib.import_module("training.explorer.render").Explorer
+    load_sampler = importlib.import_module("vis.sampler").load_sampler
+    explorer = importlib.import_module("vis.explorer.render").Explorer
 
     with open_server(args.port) as server:
         sampler = load_sampler(args.model, batch_size=1)

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from dnnlib import cli, util
 from dnnlib.errors import UserError
-from training import images as im
-from training import latents as lat
-from training import visualize as vis
-from training.animation import check_format, save_animation
-from training.vis_latents import frames_of, interpolate_ws
+from vis import attention_maps as vis
+from vis import latents as lat
+from vis import pictures as im
+from vis.animation import check_format, save_animation
+from vis.latent_sheets import frames_of, interpolate_ws
 
 DEFAULT_PSI = 0.7
 DEFAULT_IMAGES_NUM = 32
@@ -226,7 +226,7 @@ def make_pictures(args, sampler):
 
 def make_pictures_of_latents(args, sampler):
     """The pictures of ws that a file holds."""
-    given_noise = importlib.import_module("training.given_noise")
+    given_noise = importlib.import_module("vis.noise_maps")
     ws = lat.load_ws(args.latents, sampler.ws_shape)
     noise = given_noise.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
     if noise:
@@ -264,7 +264,7 @@ def run(argv):
     """Parse the arguments, open the model, make the pictures."""
     args = parse_args(argv)
     cli.start_tensorflow(args.gpus)
-    load_sampler = importlib.import_module("training.sampler").load_sampler
+    load_sampler = importlib.import_module("vis.sampler").load_sampler
 
     sampler = load_sampler(args.model, args.batch_size, args.class_idx)
     if args.attention:

@@ -13,9 +13,9 @@ from functools import partial
 from datasets_tool import inspect_set, labels
 from datasets_tool.catalogue import ENTRIES, RESOLUTION, prepare_entry
 from datasets_tool.convert import Recipe, prepare
-from datasets_tool.formats import FORMATS, open_source
-from datasets_tool.images import CROPS, WHOLE_CROPS, check_resolution
+from datasets_tool.decode import CROPS, WHOLE_CROPS, check_resolution
 from datasets_tool.scenes import ScenesSource
+from datasets_tool.sources.formats import FORMATS, open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
 

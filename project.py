@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from dnnlib import cli, util
 from dnnlib.errors import UserError
-from training import images as im
-from training import visualize as vis
-from training.animation import check_format, save_animation
+from vis import attention_maps as vis
+from vis import pictures as im
+from vis.animation import check_format, save_animation
 
 PROGRESS_FRAMES = 80  # of the animation
 FINAL_FRAMES = 15  # that show the result
@@ -198,7 +198,7 @@ def project(args, projector, draw, name, target):
 
     Args:
       args: result of :func:`parse_args`.
-      projector: training.projection.Projector.
+      projector: vis.projection.Projector.
       draw: function(ws, noise) => images [1, C, H, W] and attention maps or None.
       name: of the picture; files begin with it.
       target: [C, H, W].
@@ -244,9 +244,9 @@ def run(argv):
     """Parse the arguments, open the model, project the pictures."""
     args = parse_args(argv)
     cli.start_tensorflow(args.gpus)
-    load_sampler = importlib.import_module("training.sampler").load_sampler
-    given_noise = importlib.import_module("training.given_noise")
-    projection = importlib.import_module("training.projection")
+    load_sampler = importlib.import_module("vis.sampler").load_sampler
+    given_noise = importlib.import_module("vis.noise_maps")
+    projection = importlib.import_module("vis.projection")
 
     sampler = load_sampler(args.model, class_idx=args.class_idx)
     targets = {

@@ -4,15 +4,15 @@ import json
 import os
 import sys
 
+from config import resolve as configuration
+from config.options import RunOptions
 from dnnlib import cli, util
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import run_dir as runs
 from metrics.registry import find as find_metrics
-from training import config as configuration
 from training.dataset import Dataset
-from training.options import RunOptions
-from training.vis_types import VisOptions, check_animation, chosen_kinds
-from training.vis_types import visualize as show_kinds
+from vis.kinds import VisOptions, check_animation, chosen_kinds
+from vis.kinds import visualize as show_kinds
 
 VIS_BATCH_SIZE = 8  # pictures at a time, unless --batch-gpu says otherwise
 
@@ -162,7 +162,7 @@ def visualize(given):
     if ratio is None and config["data"]["dataset"]:
         ratio = Dataset(configuration.dataset_path({**flags, **given})).ratio
     start_tensorflow(config)
-    from training.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
+    from vis.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
 
     sampler = load_sampler(model, config["loop"]["batch_gpu"] or VIS_BATCH_SIZE)
     chosen_kinds(sampler, kinds)  # may refuse, so before there is a folder

@@ -49,7 +49,7 @@ def parse_arguments(description):
 
 def resolve(model, args):
     """Configuration of a model at the benchmark's size."""
-    from training import config  # noqa: PLC0415 - after the arguments
+    from config import resolve as config  # noqa: PLC0415 - after the arguments
 
     argv = [*MODELS[model], "--train", "--batch-size", str(args.batch_size)]
     argv += ["--resolution", str(args.resolution), "--dataset", "clevr" if args.full else "scenes"]

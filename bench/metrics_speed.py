@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import scipy.linalg
 
-from dnnlib.tfrecord import encode_image, frame
+from dnnlib.records.tfrecord import encode_image, frame
 from metrics import neighbours
 from metrics.cache import ArrayCache
 from metrics.context import Reals
 from metrics.features import Features
 from metrics.frechet_inception_distance import frechet_distance, mean_and_cov
-from metrics.images import DatasetImages
+from metrics.image_sources import DatasetImages
 from metrics.precision_recall import precision_recall
 from training.dataset import Dataset
 

@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from datasets_tool.convert import prepare
-from datasets_tool.formats import open_source
-from datasets_tool.images import decode, fit
+from datasets_tool.decode import decode, fit
 from datasets_tool.pool import Recipe, keep_freed_memory
-from dnnlib.tfrecord import encode_image, frame
+from datasets_tool.sources.formats import open_source
+from dnnlib.records.tfrecord import encode_image, frame
 
 
 def make_jpegs(folder, count, size):

@@ -23,7 +23,7 @@ MAKE = """
 import sys
 import numpy as np
 from datasets_tool.writer import SetWriter
-from dnnlib.tfrecord import encode_image, frame
+from dnnlib.records.tfrecord import encode_image, frame
 folder, count, side = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 writer, rng = SetWriter(folder, {}, [side], 1), np.random.RandomState(0)
 block = rng.randint(0, 256, [3, side, side + 64]).astype(np.uint8)

@@ -7,11 +7,11 @@ import posixpath
 import shutil
 from dataclasses import dataclass, replace
 
-from datasets_tool.archives import ZipSource, open_zip
 from datasets_tool.convert import full_recipe, is_ready, prepare
-from datasets_tool.databases import LmdbSource, RecordsSource, ZippedRecordsSource
-from datasets_tool.formats import open_source
-from datasets_tool.sources import picture_suffixes
+from datasets_tool.sources.archives import ZipSource, open_zip
+from datasets_tool.sources.databases import LmdbSource, RecordsSource, ZippedRecordsSource
+from datasets_tool.sources.folders import picture_suffixes
+from datasets_tool.sources.formats import open_source
 from dnnlib.download import download, file_md5
 from dnnlib.errors import UserError
 from dnnlib.util import log, make_folder

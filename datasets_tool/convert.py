@@ -12,12 +12,12 @@ from dataclasses import asdict
 import numpy as np
 from tqdm import tqdm
 
-from datasets_tool.images import UnreadableImageError, check_resolution, natural_resolution
+from datasets_tool.decode import UnreadableImageError, check_resolution, natural_resolution
 from datasets_tool.pool import Recipe, convert_all
-from datasets_tool.source import printable
+from datasets_tool.sources.base import printable
 from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
-from dnnlib.record_set import read_info
+from dnnlib.records.record_set import read_info
 from dnnlib.util import log
 
 _LABELS = "-rxx.labels"

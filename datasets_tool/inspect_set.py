@@ -16,8 +16,8 @@ from tqdm import tqdm
 from datasets_tool.convert import load_info
 from datasets_tool.pool import interrupts_wait, start_quietly
 from dnnlib.errors import UserError
-from dnnlib.record_set import RecordSet, find_levels
-from dnnlib.tfrecord import FOOTER_BYTES, HEADER_BYTES, DamagedRecordError, RecordFile
+from dnnlib.records.record_set import RecordSet, find_levels
+from dnnlib.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, DamagedRecordError, RecordFile
 from dnnlib.util import atomic_write, log
 
 _SHOWN = 20  # faults that are printed

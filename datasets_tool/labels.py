@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datasets_tool.source import one_line
+from datasets_tool.sources.base import one_line
 from dnnlib.errors import UserError
 
 _HEADERS = ("", "file", "file_name", "filename", "image", "image_id", "img", "name", "path")

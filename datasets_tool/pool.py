@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets_tool.images import UnreadableImageError, fit, levels
+from datasets_tool.decode import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
-from dnnlib.tfrecord import image_record_bytes, write_image_record
+from dnnlib.records.tfrecord import image_record_bytes, write_image_record
 
 _CHUNK_BYTES = 3 << 20  # of the largest images that a worker converts in one piece
 # Records that may wait, per worker: enough to go on while files are synchronised with the disk.

@@ -13,9 +13,9 @@ import zlib
 
 import numpy as np
 
-from datasets_tool.images import check_resolution
+from datasets_tool.decode import check_resolution
 from datasets_tool.raycast import Solid, render
-from datasets_tool.source import Source
+from datasets_tool.sources.base import Source
 
 RENDERER_VERSION = 1  # to be raised when the pictures change
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 
+from config.options import DataOptions, LoopOptions, RunOptions
 from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
@@ -16,10 +17,9 @@ from metrics import registry, report
 from metrics.evaluate import Evaluator
 from metrics.features import Features
 from metrics.generated import GeneratedImages
-from metrics.images import DatasetImages, FolderImages
+from metrics.image_sources import DatasetImages, FolderImages
 from metrics.options import EvalOptions
 from training.dataset import Dataset
-from training.options import DataOptions, LoopOptions, RunOptions
 
 MAX_BATCH = 64  # images at a time; more is no faster
 PIXELS = 4 * 256 * 256  # at a time, unless --batch-gpu says otherwise; as in training

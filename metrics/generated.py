@@ -13,7 +13,7 @@ from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders
 from dnnlib.tflib.compat import tf
-from metrics.images import crop
+from metrics.image_sources import crop
 from metrics.randomness import random_of
 
 
@@ -25,7 +25,7 @@ class GeneratedImages:
       seed: decides everything that is drawn.
       batch_size: images at a time. Noise depends on it, latents do not.
       reals: DatasetImages to draw labels from; None draws any class.
-      ratio: see :func:`metrics.images.crop`.
+      ratio: see :func:`metrics.image_sources.crop`.
 
     Raises:
       UserError: the images to draw labels from have other labels than the network takes.

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.images import INK, save_picture
-from training.palette import component_colors
+from vis.palette import component_colors
+from vis.pictures import INK, save_picture
 
 WIDTH, HEIGHT = 720, 420  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 76, 20, 44, 52  # margins around the curves

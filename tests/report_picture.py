@@ -8,7 +8,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from training import report
+from vis.report import page as report
 
 SIZE = (1280, 1072)  # of the window in pixels
 MAX_BYTES = 200000

@@ -5,8 +5,8 @@ import threading
 import urllib.error
 import urllib.request
 
-from training.explorer.render import Explorer
-from training.explorer.server import ExplorerServer
+from vis.explorer.render import Explorer
+from vis.explorer.server import ExplorerServer
 
 
 @contextlib.contextmanager

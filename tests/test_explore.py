@@ -15,10 +15,10 @@ from tiny_painter import CLASSES, SIZE, D, K, L, painter_network, shared_session
 import explore
 import generate
 from dnnlib import cli, tflib
-from training.explorer import render, server
-from training.explorer.state import Limits, State, format_ranges, parse_name
-from training.palette import component_colors
-from training.sampler import Sampler, load_sampler
+from vis.explorer import render, server
+from vis.explorer.state import Limits, State, format_ranges, parse_name
+from vis.palette import component_colors
+from vis.sampler import Sampler, load_sampler
 
 LAYER_SIZES = (4, SIZE)  # of the painter's attention
 
@@ -58,7 +58,7 @@ def models(sampler, conditional, monkeypatch):
         known[path].class_idx = class_idx
         return known[path]
 
-    monkeypatch.setattr("training.sampler.load_sampler", load)
+    monkeypatch.setattr("vis.sampler.load_sampler", load)
 
 
 def _arrays(served, name):

@@ -11,7 +11,7 @@ from PIL import Image
 from serving import get, serving
 from tiny_painter import SIZE, K, painter_network, shared_session
 
-from training.sampler import Sampler
+from vis.sampler import Sampler
 
 LOADED = "document.querySelector('#picture').naturalWidth > 0"
 SETTLED = "!document.body.classList.contains('busy')"

@@ -9,8 +9,8 @@ from tiny_painter import CLASSES, SIZE, painter_network, shared_session
 
 import generate
 from dnnlib import cli, tflib
-from training import images as im
-from training.sampler import Sampler, load_sampler
+from vis import pictures as im
+from vis.sampler import Sampler, load_sampler
 
 
 def _save(tmp_path, **options):

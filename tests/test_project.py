@@ -12,7 +12,7 @@ import project
 from dnnlib import cli, tflib
 from metrics import trusted
 from metrics.graph_network import GraphNetwork
-from training import images as im
+from vis import pictures as im
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import explore
 import generate
 import prepare_data
 import project
-from training import config
+from config import resolve as config
 
 # Appended to the commands of the first steps; a later flag beats an earlier one.
 SHRINK = {

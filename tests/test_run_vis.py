@@ -8,8 +8,8 @@ from tiny_records import write_set
 import run_network
 from dnnlib import cli, tflib
 from dnnlib.submission import run_dir as runs
-from training import images as im
-from training.sampler import Sampler, load_sampler
+from vis import pictures as im
+from vis.sampler import Sampler, load_sampler
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dnnlib.tfrecord import encode_image, frame
+from dnnlib.records.tfrecord import encode_image, frame
 
 
 def write_set(folder, images, shards=1, labels=None):

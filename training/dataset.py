@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.record_set import RecordSet, read_info
+from dnnlib.records.record_set import RecordSet, read_info
 
 # Datasets that prepare_data.py makes with a flag of their own name.
 CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")

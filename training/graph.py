@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from config.options import LoopOptions, OptimizerOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.builders import find_builder
 from training import loss as losses
-from training.options import LoopOptions, OptimizerOptions
 
 
 @dataclass(frozen=True)

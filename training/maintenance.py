@@ -9,12 +9,15 @@ import time
 
 import numpy as np
 
+from config.options import LoopOptions
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.autosummary import SummaryWriter
-from training import checkpoint, images, report, visualize
-from training.options import LoopOptions
+from training import checkpoint
+from vis import attention_maps as visualize
+from vis import pictures as images
+from vis.report import page as report
 
 OVERLAY_NUM = 8  # samples on an attention sheet
 STRIPS_NUM = 4  # samples on a sheet of all layers

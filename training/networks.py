@@ -1,15 +1,15 @@
 """The networks of this project: importing this module registers all builders."""
 
-from training.discriminator import discriminator
-from training.generator import generator
-from training.mapping import mapping
-from training.stylegan2 import (
+from training.model.discriminator import discriminator
+from training.model.generator import generator
+from training.model.mapping import mapping
+from training.model.stylegan2 import (
     stylegan2_discriminator,
     stylegan2_generator,
     stylegan2_mapping,
     stylegan2_synthesis,
 )
-from training.synthesis import synthesis
+from training.model.synthesis import synthesis
 
 __all__ = [
     "discriminator",

@@ -11,14 +11,14 @@ import inspect
 import pathlib
 from collections import namedtuple
 
+from config.flags import FLAGS
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.builders import find_builder
+from dnnlib.tflib.published_names import SUB_NETWORKS
 from dnnlib.tflib.snapshot import read_snapshot
-from dnnlib.tflib.translate import SUB_NETWORKS
 from training import checkpoint
-from training.flags import FLAGS
 
 GENERATORS = ("generator", "stylegan2_generator")
 DISCRIMINATORS = ("discriminator", "stylegan2_discriminator")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import pathlib
 
+from config.options import RunOptions
+from config.resolve import contradictions
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from training import checkpoint
-from training.config import contradictions
-from training.options import RunOptions
 
 
 def choose_run(config):

@@ -7,12 +7,12 @@ import math
 import signal
 import time
 
+from config.options import LoopOptions
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from training import checkpoint
 from training.graph import TrainingGraph
 from training.maintenance import Maintenance
-from training.options import LoopOptions
 
 
 def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=None):

@@ -8,7 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import util
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders, describe, netvars, published, running, tfutil, translate
+from dnnlib.tflib import builders, describe, netvars, running, tfutil
+from dnnlib.tflib import published_names as translate
+from dnnlib.tflib import stored_network as published
 
 
 class Network:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dnnlib.crc32c import crc32c, masked_crc32c, masked_crc32c_rows
+from dnnlib.records.crc32c import crc32c, masked_crc32c, masked_crc32c_rows
 
 
 def bitwise_crc32c(data):

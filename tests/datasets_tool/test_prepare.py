@@ -22,7 +22,7 @@ import prepare_data
 from datasets_tool import writer as writer_module
 from datasets_tool.convert import Recipe, prepare
 from datasets_tool.scenes import ScenesSource, render_scene
-from datasets_tool.sources import FolderSource
+from datasets_tool.sources.folders import FolderSource
 from dnnlib import cli
 from dnnlib.errors import UserError
 from training.dataset import Dataset

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_tool.images import (
+from datasets_tool.decode import (
     UnreadableImageError,
     check_resolution,
     decode,

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 import prepare_data
-from datasets_tool import arrays, inspect_set
+from datasets_tool import inspect_set
 from datasets_tool import labels as labels_module
-from datasets_tool.formats import open_source
+from datasets_tool.sources import arrays
+from datasets_tool.sources.formats import open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
 from training.dataset import Dataset

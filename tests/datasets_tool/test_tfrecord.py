@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dnnlib import tfrecord
-from dnnlib.crc32c import masked_crc32c
-from dnnlib.tfrecord import DamagedRecordError, RecordFile, encode_image, frame
+from dnnlib.records import tfrecord
+from dnnlib.records.crc32c import masked_crc32c
+from dnnlib.records.tfrecord import DamagedRecordError, RecordFile, encode_image, frame
 
 
 def make_images(count=5, shape=(3, 8, 16)):

@@ -9,6 +9,7 @@ import pytest
 import tiny_painter
 from stand_ins import make_dataset, random_images
 
+from config.options import DataOptions, LoopOptions, RunOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
@@ -16,8 +17,7 @@ from dnnlib.tflib.compat import tf
 from metrics import command, inception, kernel_inception_distance, report
 from metrics.options import EvalOptions
 from training.dataset import Dataset
-from training.images import save_picture
-from training.options import DataOptions, LoopOptions, RunOptions
+from vis.pictures import save_picture
 
 
 @pytest.fixture(autouse=True)

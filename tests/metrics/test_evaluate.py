@@ -14,10 +14,10 @@ from metrics.evaluate import Evaluator
 from metrics.features import Features
 from metrics.frechet_inception_distance import frechet_distance, mean_and_cov
 from metrics.generated import GeneratedImages
-from metrics.images import DatasetImages, FolderImages
+from metrics.image_sources import DatasetImages, FolderImages
 from metrics.inception_score import inception_score
 from metrics.perceptual_path_length import path_ends, path_lengths, trimmed_mean
-from training.images import save_picture
+from vis.pictures import save_picture
 
 REALS = random_images(30, 8, seed=1)
 

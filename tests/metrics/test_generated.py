@@ -8,7 +8,7 @@ from stand_ins import make_dataset, random_images
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from metrics.generated import GeneratedImages
-from metrics.images import DatasetImages
+from metrics.image_sources import DatasetImages
 from metrics.perceptual_path_length import path_ends
 
 

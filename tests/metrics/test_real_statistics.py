@@ -10,9 +10,9 @@ from dnnlib.errors import UserError
 from metrics.cache import ArrayCache
 from metrics.context import Reals
 from metrics.frechet_inception_distance import mean_and_cov
-from metrics.images import DatasetImages, FolderImages
+from metrics.image_sources import DatasetImages, FolderImages
 from training.dataset import Dataset
-from training.images import save_picture
+from vis.pictures import save_picture
 
 KEY = {"what": "moments", "num": 5, "contents": "abc", "mirror": False}
 

@@ -16,9 +16,9 @@ from test_unpickle import mutate
 
 from dnnlib import UserError, tflib
 from dnnlib.cli import run_script
-from dnnlib.tflib.published import read_state
 from dnnlib.tflib.snapshot.__main__ import main
 from dnnlib.tflib.snapshot.unpickle import read_pickle
+from dnnlib.tflib.stored_network import read_state
 
 Z = tiny.latents(5)
 

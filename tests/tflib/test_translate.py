@@ -6,7 +6,7 @@ import pytest
 
 from dnnlib import UserError
 from dnnlib.tflib import builders
-from dnnlib.tflib.translate import PUBLISHED_BUILDERS, SUB_NETWORKS, resolve, translate
+from dnnlib.tflib.published_names import PUBLISHED_BUILDERS, SUB_NETWORKS, resolve, translate
 
 
 def test_head_generator():

@@ -1,7 +1,7 @@
 """Attention written down literally: every projection is computed, nothing is folded.
 
 The oracle of the folded form, in values and in gradients. x asks, y answers; axes as in
-training/attention.py. Variables come by name, as the layers create them, not yet scaled.
+training/model/attention.py. Variables come by name, as the layers create them, not yet scaled.
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from dnnlib.errors import UserError
-from training import animation
+from vis import animation
 
 
 def _frames(num=5):

@@ -3,12 +3,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 from literal_attention import Options, attention, dense, split
 
-from training.attention import NO_DROPOUT, Dropout, attention_layer
-from training.centroids import attention_kind
-from training.image_attention import image_from_image, latents_from_image
-from training.layers import Tail
-from training.randomness import FreeRandom
-from training.shapes import ShapeError
+from dnnlib.tflib.random import FreeRandom
+from training.model.attention import NO_DROPOUT, Dropout, attention_layer
+from training.model.centroids import attention_kind
+from training.model.image_attention import image_from_image, latents_from_image
+from training.model.layers import Tail
+from training.model.shapes import ShapeError
 
 N, F, T, C, J, D, P, R = 2, 16, 3, 5, 7, 8, 6, 9  # all different: a swapped axis cannot hide
 

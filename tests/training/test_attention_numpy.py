@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from test_attention import Case, randomise
 
-from training.image_attention import image_from_image
+from training.model.image_attention import image_from_image
 
 CASES = {
     "simplex": dict(heads=2, x_gate=True, y_gate=True, mask=True, norm="layer", integration="both"),

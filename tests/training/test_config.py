@@ -3,10 +3,12 @@ import json
 
 import pytest
 
+from config import flags, presets
+from config import resolve as config
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib import native, precision
-from training import config, flags, loss, presets
+from training import loss
 
 
 def resolve(*argv, **kwargs):

@@ -10,7 +10,7 @@ import pytest
 from tiny_records import write_set
 
 from dnnlib.errors import UserError
-from dnnlib.tfrecord import DamagedRecordError, encode_image, frame
+from dnnlib.records.tfrecord import DamagedRecordError, encode_image, frame
 from training.dataset import Dataset
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import StepRandom
-from training.discriminator import discriminator
+from training.model.discriminator import discriminator
 
 N, K, A = 4, 3, 6
 BASE = dict(resolution=16, channel_base=48, channel_max=7, a_dim=A, components_num=K)

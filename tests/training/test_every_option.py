@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from config import resolve as configuration
+from config.flags import FLAGS
 from dnnlib import tflib
-from training import config as configuration
-from training.flags import FLAGS
 from training.graph import TrainingGraph
 
 TRAINED = ("G", "mapping", "synthesis", "D", "G_loss", "G_reg", "D_loss", "D_reg")

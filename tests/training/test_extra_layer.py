@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dnnlib.tflib.compat import tf
-from training import layers
+from training.model import layers
 
 N, H, W, C, D, R = 2, 4, 6, 5, 7, 3
 

@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.tflib import StepRandom
-from training.generator import mix_latents, truncate
+from training.model.generator import mix_latents, truncate
 
 N, K, Z, LAYERS = 4, 3, 6, 5
 SMALL = dict(channel_base=24, channel_max=7)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from dnnlib.tflib import translate
+from dnnlib.tflib import published_names as translate
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "variables.json").read_text())
 NETWORKS = GOLDEN["networks"]

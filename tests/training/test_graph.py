@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from config import resolve as configuration
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from training import config as configuration
 from training.checkpoint import LoopState
 from training.graph import TrainingGraph, split_batch
 from training.training_loop import run_iteration

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from dnnlib.errors import UserError
-from training import images as im
-from training import palette
+from vis import palette
+from vis import pictures as im
 
 
 def _read(path):

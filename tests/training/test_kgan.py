@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from training.kgan import MERGE_TYPES, Merging
-from training.synthesis import synthesis
+from training.model.kgan import MERGE_TYPES, Merging
+from training.model.synthesis import synthesis
 
 N, K, C, H, D = 2, 3, 5, 4, 6
 

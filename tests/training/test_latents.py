@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from training import given_noise
-from training import latents as lat
+from vis import latents as lat
+from vis import noise_maps as given_noise
 
 
 def _rng():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from training.layers import (
+from training.model.layers import (
     conv2d_act_layer,
     dense_layer,
     minibatch_stddev_layer,

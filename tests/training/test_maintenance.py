@@ -10,9 +10,11 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from training import checkpoint, images, report, training_loop
+from training import checkpoint, training_loop
 from training.checkpoint import LoopState
 from training.maintenance import Maintenance, status_line
+from vis import pictures as images
+from vis.report import page as report
 
 
 class FakeNetwork:

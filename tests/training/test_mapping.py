@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from training.mapping import mapping
+from training.model.mapping import mapping
 
 N, K, Z, W, H = 4, 3, 6, 6, 10
 LRELU_GAIN = np.sqrt(2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from training.positional import GridEncodings
+from training.model.positional import GridEncodings
 
 R, SIZE = 3, 8
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tiny_painter import painter_network
 
+from config import resolve as configuration
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from training import checkpoint, pretrained
-from training import config as configuration
 from training.graph import build_networks
 from training.pretrained import NothingFitsError, Pretrained, prepare
 

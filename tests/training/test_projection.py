@@ -8,9 +8,9 @@ from tiny_painter import SIZE, painter_network, shared_session
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from metrics.graph_network import GraphNetwork
-from training import given_noise
-from training import projection as pro
-from training.sampler import Sampler
+from vis import noise_maps as given_noise
+from vis import projection as pro
+from vis.sampler import Sampler
 
 K, Z = 3, 6
 QUICK = dict(w_samples=20, seed=3)

@@ -14,11 +14,11 @@ import pytest
 from tiny_records import write_set
 
 import run_network
+from config import resolve as configuration
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.compat import tf
-from training import config as configuration
 from training import resume
 
 CHILD = pathlib.Path(__file__).with_name("train_child.py")

@@ -11,8 +11,11 @@ import pytest
 import report_picture
 from PIL import Image
 
+from config import resolve as config
 from dnnlib import cli
-from training import config, images, report, report_pictures
+from vis import pictures as images
+from vis.report import page as report
+from vis.report import pictures as report_pictures
 
 
 def row(tick, **values):

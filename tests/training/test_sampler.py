@@ -4,9 +4,9 @@ from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network, shared_sess
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from training import latents as lat
-from training import visualize as vis
-from training.sampler import Sampler, load_sampler
+from vis import attention_maps as vis
+from vis import latents as lat
+from vis.sampler import Sampler, load_sampler
 
 SEEDS = [5, 0, 7, 2, 9]
 

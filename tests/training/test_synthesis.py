@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import StepRandom
-from training.synthesis import synthesis
+from training.model.synthesis import synthesis
 
 N, K, D = 2, 3, 6
 LAYERS = 5  # at resolution 8

@@ -3,10 +3,10 @@ import pytest
 from tiny_painter import SIZE, D, K, L, painter_network, shared_session
 
 from dnnlib.errors import UserError
-from training import images as im
-from training import vis_latents
-from training import visualize as vis
-from training.sampler import Sampler
+from vis import attention_maps as vis
+from vis import latent_sheets as vis_latents
+from vis import pictures as im
+from vis.sampler import Sampler
 
 SEEDS = [5, 0, 7, 2, 9]
 

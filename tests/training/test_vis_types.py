@@ -4,12 +4,13 @@ from PIL import Image
 from tiny_painter import CLASSES, SIZE, D, K, L, painter_network, shared_session
 
 from dnnlib.errors import UserError
-from training import images as im
-from training import latents as lat
-from training import vis_latents, vis_types
-from training import visualize as vis
-from training.sampler import Sampler
-from training.vis_types import VisOptions
+from vis import attention_maps as vis
+from vis import kinds as vis_types
+from vis import latent_sheets as vis_latents
+from vis import latents as lat
+from vis import pictures as im
+from vis.kinds import VisOptions
+from vis.sampler import Sampler
 
 
 @pytest.fixture(scope="module", autouse=True)

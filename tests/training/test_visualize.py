@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from dnnlib.errors import UserError
-from training import images as im
-from training import visualize as vis
-from training.palette import component_colors
+from vis import attention_maps as vis
+from vis import pictures as im
+from vis.palette import component_colors
 
 N, K, LAYERS, M, SIZE = 5, 3, 4, 2, 16
 

@@ -8,7 +8,8 @@ import pickle
 
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
-from dnnlib.tflib import published, tfutil
+from dnnlib.tflib import stored_network as published
+from dnnlib.tflib import tfutil
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.snapshot.unpickle import PickledNetwork, RefusedError, read_pickle
 

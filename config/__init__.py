@@ -1,0 +1,1 @@
+"""What turns the command line into one nested dict."""

@@ -1,0 +1,311 @@
+"""Command line => configuration: one nested dict of plain values.
+
+Precedence: default in the consumer's signature < options of the run to --reload < preset < flag
+that was given, in whatever spelling. :func:`parse` needs no TensorFlow; :func:`resolve` imports the
+consumers, for their defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+from typing import Any
+
+from config import presets
+from config.flags import CONSUMERS, FLAGS, FREE, GROUPS
+from config.options import DataOptions, RunOptions
+from dnnlib.cli import Parser
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as runs
+
+# Flags that say what to do with a run rather than what the run is.
+MODES = (
+    "train",
+    "vis",
+    "eval",
+    "eval-all",
+    "eval-folder",
+    "eval-reference",
+    "pretrained-pkl",
+    "restart",
+    "reload",
+    "dry-run",
+    "expname",
+    "result-dir",
+    "gpus",
+)
+
+NESTED = {"mapping": "G", "synthesis": "G"}  # consumers whose options are an option of another
+
+
+def build_parser(with_defaults=False):
+    """Argparse front end of the table.
+
+    Args:
+      with_defaults: show the defaults in the help; imports the networks.
+    """
+    parser = Parser(
+        prog="run_network.py",
+        description="Train a GANsformer or one of its baselines.",
+        add_help=False,
+        usage="python run_network.py --train --gansformer-default --dataset NAME [flags]",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
+    )
+    parser.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS)
+    for title, rows in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for flag in rows:
+            names = [f"--{name}" for name in [flag.name, *flag.aliases.split()]]
+            # SUPPRESS: an entry exists only if the user typed the flag, in whatever spelling.
+            kwargs = dict(type=flag.type, default=argparse.SUPPRESS, dest=flag.name)
+            kwargs["choices"] = getattr(flag.type, "choices", None)
+            if flag.is_boolean:
+                kwargs.update(nargs="?", const=True)
+            text = flag.help.replace("%", "%%")
+            if with_defaults:
+                text += _default_text(default_of(flag))
+            group.add_argument(*names, help=text, metavar=_metavar(flag), **kwargs)
+    return parser
+
+
+def _metavar(flag):
+    """What stands for the value in the help."""
+    choices = getattr(flag.type, "choices", None)
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    return "BOOL" if flag.is_boolean else getattr(flag.type, "metavar", "NAME")
+
+
+def _default_text(value):
+    """The default as the end of a help text."""
+    return "" if value in (None, "") else f" (default: {value})"
+
+
+def parse(argv=None):
+    """The flags that were given: {name: value}.
+
+    Raises:
+      UserError: an unknown flag (names the closest one) or an impossible value.
+    """
+    return vars(build_parser().parse_args(argv))
+
+
+def consumer(name):
+    """The function or class that takes the options of this name."""
+    module, _, attribute = CONSUMERS[name].partition(":")
+    if module != "config.options":
+        importlib.import_module("dnnlib.tflib")  # quietens TensorFlow, which the others import
+    return getattr(importlib.import_module(module), attribute)
+
+
+def default_of(flag):
+    """The default lives once: in the signature of the function that uses the value."""
+    name, parameter = flag.destinations()[0]
+    return inspect.signature(consumer(name)).parameters[parameter].default
+
+
+def preset_values(given):
+    """Values of the presets that were asked for, by flag name."""
+    dataset, baseline = given.get("dataset"), given.get("baseline")
+    if given.get("gansformer-default") and baseline:
+        raise UserError(f"--gansformer-default and --baseline={baseline} exclude each other")
+    if given.get("gansformer-default"):
+        return {**presets.GANSFORMER, **presets.DATASETS.get(dataset, {})}
+    if baseline:
+        return {**presets.BASELINES[baseline], **presets.BASELINE_DATASETS.get(dataset, {})}
+    return {}
+
+
+def resolve(given, reloaded=None):
+    """Flags => configuration.
+
+    Args:
+      given: result of :func:`parse`.
+      reloaded: values of all flags of an earlier run, for --reload.
+
+    Returns:
+      {consumer: {parameter: value}} of plain values, with "flags", the value of every flag.
+      The options of mapping and synthesis stand inside those of G.
+
+    Raises:
+      UserError: flags that contradict each other.
+    """
+    values = {flag.name: default_of(flag) for flag in FLAGS.values()}
+    values["ratio"] = presets.RATIOS.get(given.get("dataset"))
+    values.update(reloaded or {})
+    values.update(preset_values({"dataset": values["dataset"], **given}))
+    values.update(given)
+    check(values, given)
+    config: dict[str, Any] = {name: {} for name in CONSUMERS}
+    for flag in FLAGS.values():
+        for name, parameter in flag.destinations():
+            config[name][parameter] = values[flag.name]
+    size = values["latent-size"] // values["components-num"]
+    config["G"].update(z_dim=size, w_dim=size)
+    config["D"].update(a_dim=size)
+    if not (values["transformer"] or values["kgan"]):
+        # Components would be those of D alone: an image is made from one latent, of the full size.
+        size = values["latent-size"]
+        config["G"].update(components_num=1, z_dim=size, w_dim=size)
+    for name, outer in NESTED.items():
+        config[outer][name] = config.pop(name)
+    return {"flags": values, **config}
+
+
+def add_facts(config, resolution, num_channels, num_images, label_size):
+    """Add what the dataset says to the configuration, and check the flags against it.
+
+    Raises:
+      UserError: a flag names a layer that a network of this resolution does not have.
+    """
+    flags, levels = config["flags"], resolution.bit_length() - 1
+    for name in ("g-img2img", "d-img2img", "merge-layer", "g-start-res", "d-start-res"):
+        if flags[name] > levels:
+            preset = presets.BASELINES.get(flags["baseline"], {})
+            origin = ""
+            if preset.get(name) == flags[name]:
+                origin = f", as --baseline={flags['baseline']} sets it,"
+            raise UserError(
+                f"--{name}={flags[name]}{origin} is beyond {levels}, the log2 of the resolution "
+                f"{resolution}; use at most {levels}"
+            )
+    _check_attention(flags, levels, "g", "generator", 2)
+    _check_attention(flags, levels, "d", "discriminator", 3)
+    config["facts"] = {
+        "resolution": resolution,
+        "num_channels": num_channels,
+        "num_images": num_images,
+        "label_size": label_size,
+    }
+
+
+def _check_attention(flags, levels, side, network, lowest):
+    """Raise UserError if attention that was asked for has no layer.
+
+    Args:
+      flags: value of every flag.
+      levels: log2 of the resolution.
+      side: "g" or "d".
+      network: its name.
+      lowest: log2 of the least resolution with attention.
+    """
+    kinds = ("transformer" if side == "g" else "d-transformer",)
+    kinds += (f"{side}-img2img", f"{side}-local-attention")
+    wanted = [name for name in kinds if flags[name]]
+    if not wanted:
+        return
+    if levels < lowest:
+        raise UserError(f"--{wanted[0]} has no layer at resolution {2**levels}; leave it out")
+    start, end = flags[f"{side}-start-res"], flags[f"{side}-end-res"]
+    if end <= lowest:
+        raise UserError(
+            f"--{side}-end-res={end} leaves --{wanted[0]} no layer; use {lowest + 1} or more"
+        )
+    level, first, last = flags[f"{side}-img2img"], max(lowest, start), min(levels, end - 1)
+    if level and not first <= level <= last:
+        possible = f"{first} to {last}" if first < last else first
+        raise UserError(
+            f"--{side}-img2img={level}: the {network} has attention at log2 resolutions {lowest} "
+            f"to {levels}, from --{side}-start-res={start} on and below --{side}-end-res={end}; "
+            f"use {possible}"
+        )
+
+
+def dataset_path(flags):
+    """Folder of the dataset, from flags that were given.
+
+    Raises:
+      UserError: none was given.
+    """
+    if not flags.get("dataset"):
+        raise UserError("--dataset is missing; name one that prepare_data.py made, e.g. scenes")
+    return os.path.join(flags.get("data-dir", DataOptions().data_dir), flags["dataset"])
+
+
+def check(values, given=()):
+    """The rules that join several flags.
+
+    Args:
+      values: value of every flag.
+      given: names of those that the user typed.
+
+    Raises:
+      UserError: names flag, value, rule and a way out.
+    """
+    size, num = values["latent-size"], values["components-num"]
+    if size % num:
+        low = size // num * num
+        nearest = f"{low} or {low + num}" if low else str(num)
+        raise UserError(
+            f"--latent-size={size} is not divisible by --components-num={num}; nearest: {nearest}"
+        )
+    check_resolution(values["resolution"])
+    if values["kgan"] and values["transformer"]:
+        raise UserError("--kgan and --transformer exclude each other; leave out one of them")
+    for side in ("g", "d"):
+        start, end = values[f"{side}-start-res"], values[f"{side}-end-res"]
+        if start >= end:
+            raise UserError(
+                f"--{side}-start-res={start} must be less than --{side}-end-res={end}, "
+                "which is the first resolution without attention"
+            )
+    if values["batch-gpu"] and values["batch-size"] % values["batch-gpu"]:
+        raise UserError(
+            f"--batch-size={values['batch-size']} is not divisible by "
+            f"--batch-gpu={values['batch-gpu']}"
+        )
+    for name in given:
+        needs = FLAGS[name].needs.split() if name in FLAGS else []
+        if needs and not any(values[need] not in (False, "none") for need in needs):
+            wanted = " or ".join(f"--{need}" for need in needs)
+            raise UserError(f"--{name} has no effect without {wanted}")
+
+
+def check_resolution(resolution):
+    """Raise UserError unless the resolution is None or a power of two."""
+    if resolution is not None and resolution & (resolution - 1):
+        low = 1 << (resolution.bit_length() - 1)
+        raise UserError(
+            f"--resolution={resolution} is not a power of two; nearest: {low} or {2 * low}"
+        )
+
+
+def reloaded_flags(given):
+    """For --reload: the flags of the experiment's latest run.
+
+    Args:
+      given: the flags on the command line, {name: value}.
+
+    Returns:
+      {name: value}.
+    """
+    defaults = RunOptions()
+    expname = given.get("expname", defaults.expname)
+    latest = runs.latest_run(given.get("result-dir", defaults.result_dir), expname)
+    if latest is None:
+        raise UserError(f"--reload: the experiment {expname!r} has no run yet; leave it out")
+    return flags_of_run(latest)
+
+
+def flags_of_run(run_dir):
+    """The flags of a run, {name: value}, but for those that say what to do with it."""
+    flags = runs.load_config(run_dir)["flags"]
+    return {name: value for name, value in flags.items() if name not in MODES}
+
+
+def contradictions(old, new):
+    """Flags that differ between an earlier run and this one and may not.
+
+    Args:
+      old: "flags" of the earlier run's configuration.
+      new: "flags" of this one.
+
+    Returns:
+      List of (name, earlier value, value now).
+    """
+    fixed = [name for name in FLAGS if name not in FREE and name in old]
+    if new.get("pretrained-pkl") is not None and "pretrained-pkl" in old:
+        fixed.append("pretrained-pkl")  # what a run was begun with need not be said again
+    return [(name, old[name], new[name]) for name in fixed if old[name] != new[name]]

@@ -1,0 +1,155 @@
+"""Pictures in zip and tar archives, read in place; nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+
+from datasets_tool.decode import UnreadableImageError, decode
+from datasets_tool.sources.base import Source, file_fingerprint, one_line
+from dnnlib.errors import UserError
+
+_COMPRESSED = (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
+
+
+def _is_picture(name, suffixes):
+    """Whether a member is a picture that is not hidden."""
+    parts = [part for part in name.split("/") if part not in (".", "..")]
+    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+    return name.lower().endswith(suffixes) and not hidden
+
+
+def _none_found(path, suffixes):
+    return UserError(f"{path}: holds no images ({' '.join(suffixes)})")
+
+
+class ZipSource(Source):
+    """All pictures in a zip archive, sorted by path.
+
+    Args:
+        path: the archive.
+        suffixes: of the members that count.
+        below: take only members whose path starts so.
+    """
+
+    def __init__(self, path, suffixes, below=""):
+        self.path, self.description, self._open_zip = os.path.abspath(path), path, None
+        self._names = sorted(
+            name
+            for name in open_zip(path).namelist()
+            if name.startswith(below) and _is_picture(name, suffixes)
+        )
+        if not self._names:
+            raise _none_found(path, suffixes)
+
+    def __getstate__(self):
+        return dict(self.__dict__, _open_zip=None)
+
+    def __len__(self):
+        return len(self._names)
+
+    def keys(self):
+        """Yield member names."""
+        return iter(self._names)
+
+    def load(self, key):
+        """Read and decode a member."""
+        if self._open_zip is None:
+            self._open_zip = open_zip(self.path)
+        try:
+            data = self._open_zip.read(key)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise UnreadableImageError(one_line(error)) from error
+        except (RuntimeError, NotImplementedError) as error:  # a password, an odd compression
+            raise UnreadableImageError(str(error).split(",", maxsplit=1)[0]) from error
+        return (*decode(data), {})
+
+    def fingerprint(self):
+        """That of the archive."""
+        return file_fingerprint(self.path)
+
+
+def open_zip(path):
+    """A ZipFile; UserError if it is none."""
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path}: cannot be opened as a zip archive: {one_line(error)}") from error
+
+
+class TarSource(Source):
+    """All pictures in a tar archive, in its own order; plain or compressed.
+
+    A plain archive is read at any place by the workers. A compressed one can only be read from
+    front to
+    back: this process does that and hands the bytes of the members on.
+    """
+
+    def __init__(self, path, suffixes):
+        self.path, self.description, self._suffixes = os.path.abspath(path), path, suffixes
+        self._file = None
+        with _open_tar(path, "r:*") as archive:
+            self._is_plain = not isinstance(archive.fileobj, _COMPRESSED)
+            try:
+                self._members = [
+                    (member.name, member.offset_data, member.size)
+                    for member in archive
+                    if member.isfile() and _is_picture(member.name, suffixes)
+                ]
+            except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+                raise UserError(f"{path}: the archive is damaged: {one_line(error)}") from error
+        if not self._members:
+            raise _none_found(path, suffixes)
+
+    def __getstate__(self):
+        return dict(self.__dict__, _file=None, _members=None)
+
+    def __len__(self):
+        return len(self._members)
+
+    def keys(self):
+        """Yield (name, offset, size), or (name, bytes) of a compressed archive."""
+        if self._is_plain:
+            yield from self._members
+            return
+        with _open_tar(self.path, "r|*") as archive:
+            for member in archive:
+                if member.isfile() and _is_picture(member.name, self._suffixes):
+                    yield member.name, archive.extractfile(member).read()
+
+    def load(self, key):
+        """Read and decode a member."""
+        if not self._is_plain:
+            return (*decode(key[1]), {})
+        if self._file is None:
+            self._file = open(self.path, "rb")  # noqa: SIM115, PTH123 - kept for the next picture
+        _, offset, size = key
+        data = os.pread(self._file.fileno(), size, offset)
+        if len(data) != size:
+            raise UnreadableImageError("the archive ends inside it")
+        return (*decode(data), {})
+
+    def label_key(self, key):
+        """The member's name."""
+        return key[0]
+
+    def label_keys(self):
+        """Names of all members, without reading them."""
+        return (member[0] for member in self._members)
+
+    def fingerprint(self):
+        """That of the archive."""
+        return file_fingerprint(self.path)
+
+
+def _open_tar(path, mode):
+    """A TarFile; UserError if it is none."""
+    try:
+        return tarfile.open(path, mode)
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise UserError(f"{path}: cannot be opened as a tar archive: {one_line(error)}") from error

@@ -1,0 +1,178 @@
+"""Pictures in arrays: npy and hdf5 files, and sets of tensorflow_datasets."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import numpy as np
+
+from datasets_tool.decode import UnreadableImageError, to_picture
+from datasets_tool.labels import from_array, from_numbers
+from datasets_tool.sources.base import Source, file_fingerprint, one_line
+from dnnlib.errors import UserError
+
+
+def optional_package(name, purpose, pin=""):
+    """Import a package that not everybody needs; if it is missing, say how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{purpose} needs the package {name}: pip install '{name}{pin}'") from error
+
+
+class _ArraySource(Source):
+    """Common to arrays in files: uint8 [N, C, H, W], or [N, H, W, C], or [N, H, W]."""
+
+    def __init__(self, path):
+        self.path, self.description = os.path.abspath(path), path
+        self._array = None
+        array = self._open()
+        self._count, shape = len(array) if array.ndim else 0, array.shape[1:]
+        known = (1, 3, 4)
+        self._channels_last = len(shape) == 3 and shape[0] not in known and shape[2] in known
+        if array.dtype != np.uint8 or len(shape) not in (2, 3) or not self._count:
+            raise UserError(
+                f"{path}: holds {array.dtype} {list(array.shape)}, not images: uint8 [N, C, H, W]"
+            )
+
+    def _open(self):
+        """The array; not loaded as a whole."""
+        raise NotImplementedError
+
+    def __getstate__(self):
+        return dict(self.__dict__, _array=None)
+
+    def __len__(self):
+        return self._count
+
+    def keys(self):
+        """Yield places in the array."""
+        return iter(range(self._count))
+
+    def load(self, key):
+        """Take one image."""
+        if self._array is None:
+            self._array = self._open()
+        try:
+            image = np.array(self._array[key])
+        except OSError as error:
+            raise UnreadableImageError(one_line(error)) from error
+        if image.ndim == 2:
+            image = image[np.newaxis]
+        elif self._channels_last:
+            image = image.transpose(2, 0, 1)
+        return as_rgb(image)
+
+    def own_labels(self):
+        """``<name>-labels.npy`` beside the file, as the published tool has it."""
+        path = os.path.splitext(self.path)[0] + "-labels.npy"
+        return from_array(path, self._count) if os.path.isfile(path) else None
+
+    def fingerprint(self):
+        """That of the file."""
+        return file_fingerprint(self.path)
+
+
+def as_rgb(image):
+    """uint8 [C, H, W] => what Source.load returns."""
+    picture, notes = to_picture(image), set()
+    if picture.mode == "L":
+        notes.add("grey")
+    elif picture.mode == "RGBA":
+        notes.add("alpha ignored")
+    return picture.convert("RGB"), notes, {}
+
+
+class NpySource(_ArraySource):
+    """Images in an .npy file, read through a memory map."""
+
+    def _open(self):
+        try:
+            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            text = one_line(error)
+            raise UserError(f"{self.path}: cannot be read as an npy file: {text}") from error
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{self.path}: is an archive of arrays, not one; give an npy file")
+        return array
+
+
+class Hdf5Source(_ArraySource):
+    """Images in the ``data...`` entry of an hdf5 file with the largest last dimension."""
+
+    def _open(self):
+        h5py = optional_package("h5py", f"{self.path}: reading hdf5")
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be opened as hdf5: {one_line(error)}") from error
+        shapes = {name: getattr(file.get(name), "shape", None) or () for name in file}
+        names = [n for n, shape in shapes.items() if n.startswith("data") and len(shape) > 2]
+        if not names:
+            raise UserError(
+                f"{self.path}: has no array of images 'data...', only "
+                f"{', '.join(file) or 'nothing'}"
+            )
+        return file[max(names, key=lambda name: shapes[name][-1])]
+
+
+class TfdsSource(Source):
+    """A set of tensorflow_datasets, ``NAME`` or ``NAME:SPLIT``, with its labels.
+
+    The package reads in this process; pictures are handed to the workers.
+    """
+
+    def __init__(self, name):
+        self.description = f"tfds {name}"
+        self._name, _, split = name.partition(":")
+        self._split = split or "train"
+        self._tfds = optional_package("tensorflow_datasets", f"--format tfds ({name})")
+        self._builder = self._tfds.builder(self._name)
+        self._builder.download_and_prepare()
+        if self._split not in self._builder.info.splits:
+            have = ", ".join(self._builder.info.splits)
+            raise UserError(f"tfds {self._name}: has no split {self._split!r}, only {have}")
+
+    def __getstate__(self):
+        return {"description": self.description}
+
+    def __len__(self):
+        return self._builder.info.splits[self._split].num_examples
+
+    def _examples(self):
+        """All examples as dicts of arrays, in a fixed order."""
+        return self._tfds.as_numpy(self._builder.as_dataset(split=self._split, shuffle_files=False))
+
+    def keys(self):
+        """Yield (number, uint8 [H, W, C])."""
+        for index, example in enumerate(self._examples()):
+            yield index, example["image"]
+
+    def load(self, key):
+        """Take the image that the key carries."""
+        return as_rgb(key[1].transpose(2, 0, 1))
+
+    def label_key(self, key):
+        """The number."""
+        return key[0]
+
+    def label_keys(self):
+        """All numbers."""
+        return iter(range(len(self)))
+
+    def own_labels(self):
+        """The feature ``label``, if there is one."""
+        if "label" not in self._builder.info.features:
+            return None
+        values = np.array([int(example["label"]) for example in self._examples()])
+        classes_num = self._builder.info.features["label"].num_classes
+        return from_numbers(values, f"{self.description}: label", classes_num=classes_num)
+
+    def fingerprint(self):
+        """Name, version and split."""
+        return {
+            "tfds": self._name,
+            "version": str(self._builder.info.version),
+            "split": self._split,
+        }

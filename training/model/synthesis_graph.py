@@ -1,0 +1,281 @@
+"""The layers of a synthesis network and how they hang together."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.errors import OptionError, closest
+from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+from dnnlib.tflib.random import random_source
+from training.model.attention import INTEGRATIONS, Dropout
+from training.model.kgan import Merging
+from training.model.layers import (
+    Tail,
+    conv2d_layer,
+    extra_rgb_layer,
+    get_bias,
+    get_weight,
+    modulated_conv2d_layer,
+    modulated_rgb_layer,
+    noise_strength,
+    num_features,
+    total_gain,
+)
+from training.model.synthesis_attention import AttentionOptions, LatentImageAttention
+
+CHOICES = {
+    "architecture": ("skip", "resnet", "orig"),
+    "norm": (None, "instance", "layer", "batch"),
+    "integration": INTEGRATIONS,
+    "noise_mode": ("random", "const", "none"),
+    "maps": ("image", "layers", "none"),
+}
+
+
+def log2_resolution(resolution):
+    """log2 of a resolution, or OptionError if it is none that the networks can have."""
+    log2 = int(resolution).bit_length() - 1
+    if resolution != 2**log2 or log2 < 2:
+        raise OptionError(f"resolution={resolution} is not a power of two, 4 or more")
+    return log2
+
+
+def noise_mode_of(noise_mode, randomize_noise):
+    """The two spellings of the option in one; None if neither is given."""
+    if noise_mode is None and randomize_noise is not None:
+        return "random" if randomize_noise else "const"
+    return noise_mode
+
+
+def check_options(opt):
+    """Raise OptionError for options that make no sense, on their own or together."""
+    for name, choices in CHOICES.items():
+        value = getattr(opt, name)
+        if value not in choices:
+            known = ", ".join(repr(choice) for choice in choices)
+            hint = closest(value, [choice for choice in choices if choice])
+            raise OptionError(f"{name}={value!r} is none of {known}; {hint}".rstrip("; "))
+    if opt.merge and opt.transformer:
+        raise OptionError("--kgan and --transformer exclude each other; leave out one of them")
+    if opt.duplex and opt.img2ltnt:
+        raise OptionError(
+            "--duplex updates the latents from the image already; leave out --g-img2ltnt"
+        )
+
+
+class SynthesisGraph:
+    """One evaluation of a synthesis network.
+
+    Args:
+      opt: options of :func:`training.model.synthesis.synthesis`, as attributes.
+      ws: [N, K, L, D].
+      grids: GridEncodings, or None without any attention.
+      first_layer: index, among the L, of the first convolution's latent. GANsformer's networks keep
+        index 0 for the latent stem.
+      progressive: layers that make images are named as in a progressively grown network, and exist
+        for every resolution; only the last is used.
+    """
+
+    def __init__(self, opt, ws, grids=None, first_layer=1, progressive=False):
+        self.opt, self.grids = opt, grids
+        self.first_layer, self.progressive = first_layer, progressive
+        self.max_log2 = log2_resolution(opt.resolution)
+        self.latents = tf.unstack(ws, axis=2)  # L times [N, K, D]
+        self.num_samples = tf.shape(ws)[0]
+        self.rng = random_source(opt.rng, ws)
+        self.merging = None
+        if opt.merge:
+            self.merging = Merging(
+                opt.components_num,
+                self.max_log2,
+                opt.merge_layer,
+                opt.merge_type,
+                opt.merge_same,
+                opt.published,
+            )
+        self.noise_variables = self._noise_variables(len(self.latents) - 1)
+        self.attention = None
+        if opt.transformer or ((opt.img2img or opt.local_attention) and not opt.published):
+            options = AttentionOptions(*(getattr(opt, name) for name in AttentionOptions._fields))
+            dropout = Dropout(opt.attention_dropout, self.rng, "synthesis")
+            mask = opt.component_mask
+            self.attention = LatentImageAttention(options, grids, opt.ltnt_pos, mask, dropout)
+
+    def images(self):
+        """[N, num_channels, H, W]."""
+        x, y = self._stem(), None
+        x = self._layer(x, 2, "4x4/Conv", 0)
+        for r in range(2, self.max_log2 + 1):
+            if r > 2:
+                x = self._block(x, r)
+            is_last = r == self.max_log2
+            if y is not None:
+                y = upsample_2d(y, self.opt.resample_kernel)
+            if self.merging is not None and r == self.merging.log2_res:
+                x, y = self._merge(x, y)
+            if self.opt.architecture == "skip" or is_last:
+                y = self._to_rgb(x, y, r)
+            elif self.progressive:
+                self._to_rgb(x, y, r)
+        return tf.transpose(y, [0, 3, 1, 2])
+
+    def maps(self):
+        """Attention maps of the layers so far: list of [N, K, M, h, w]."""
+        return [make() for make in self.attention.maps] if self.opt.transformer else []
+
+    def _num_pictures(self, r):
+        """Pictures per sample at resolution 2^r: k until they merge."""
+        return self.merging.num if self.merging and r <= self.merging.log2_res else 1
+
+    def _style(self, index):
+        """The latent that modulates convolutions: [N, D], or [N * k, D] for k pictures."""
+        latents = self.latents[index]
+        if self.merging is not None and latents.shape.as_list()[1] > 1:
+            return tf.reshape(latents, [-1, latents.shape.as_list()[2]])
+        return latents[:, -1]
+
+    def _features(self, r):
+        o = self.opt
+        return num_features(r, o.channel_base, o.channel_max, o.channel_min, o.channel_decay)
+
+    # ----------------------------------------------------------------------------------- noise
+
+    def _noise_variables(self, num):
+        """The last one of GANsformer's networks is never used; it exists in every snapshot."""
+        variables = []
+        for i in range(num):
+            r = (i + 5) // 2
+            copies = self.merging.num if self.merging and self.merging.owns_noise(r) else 1
+            init = tf.initializers.random_normal()
+            shape = [copies, 1, 2**r, 2**r]
+            variables.append(tf.get_variable(f"noise{i}", shape, initializer=init, trainable=False))
+        return variables
+
+    def _noise(self, r, i, site):
+        """Noise of layer i: [N, H, W, 1] ([N * k, ...] for k pictures), or None."""
+        if self.opt.noise_mode == "none":
+            return None
+        size = 2**r
+        if self.opt.noise_mode == "const":
+            copies = self.noise_variables[i].shape.as_list()[0]
+            noise = tf.reshape(self.noise_variables[i], [copies, size, size, 1])
+            times = self.num_samples * (self._num_pictures(r) // copies)
+            return tf.tile(noise, [times, 1, 1, 1])
+        noise = self.rng.normal(f"noise/{site}", [self._num_pictures(r), size, size, 1])
+        return tf.reshape(noise, [-1, size, size, 1])
+
+    def _tail(self, scale, r, i, site, gain=1.0):
+        """What ends layer i; creates its variables."""
+        noise = None
+        if self.opt.local_noise:
+            strength, noise = noise_strength(), self._noise(r, i, site)
+            noise = None if noise is None else tf.cast(noise, strength.dtype) * strength
+        act, bias = self.opt.nonlinearity, get_bias(self._features(r))
+        return Tail(scale, noise, bias, act, total_gain(act, gain))
+
+    # ---------------------------------------------------------------------------------- layers
+
+    def _stem(self):
+        """The 4x4 map before the first convolution: [N, 4, 4, C]."""
+        features = self._features(2)
+        if not self.opt.latent_stem:
+            copies = self._num_pictures(2)
+            with tf.variable_scope("4x4/Const"):
+                init = tf.initializers.random_normal()
+                const = tf.get_variable("const", [copies, features, 4, 4], initializer=init)
+            return tf.tile(tf.transpose(const, [0, 2, 3, 1]), [self.num_samples, 1, 1, 1])
+        with tf.variable_scope("4x4/Dense"):
+            y = self._style(0)
+            shape = [y.shape.as_list()[1], features * 16]
+            x = tf.matmul(y, get_weight(shape, gain=np.sqrt(2) / 4))
+            x = tf.transpose(tf.reshape(x, [-1, features, 4, 4]), [0, 2, 3, 1])
+            return self._tail(None, 2, 0, "4x4/Dense").apply(x)
+
+    def _layer(self, x, r, name, i, up=False, gain=1.0):
+        """Modulated convolution, attention, noise, bias and activation.
+
+        Args:
+          x: [N, H, W, I].
+          r: log2 of the output's resolution.
+          name: scope.
+          i: number of the layer.
+          up: double the resolution.
+          gain: scale of the output.
+        """
+        opt = self.opt
+        index = i + self.first_layer
+        with tf.variable_scope(name):
+            x, scale = modulated_conv2d_layer(
+                x, self._style(index), self._features(r), 3, up, opt.resample_kernel, opt.style
+            )
+            if self.attention is not None and self.attention.covers(r):
+                components = self.latents[index][:, :-1] if opt.transformer else None
+                return self.attention(
+                    x, components, r, name, scale, lambda s: self._tail(s, r, i, name, gain)
+                )
+            if self.attention is not None:
+                self.attention.skip_layer()
+            return self._tail(scale, r, i, name, gain).apply(x)
+
+    def _block(self, x, r):
+        """Double the resolution: [N, H, W, I] => [N, 2H, 2W, O]."""
+        res = f"{2**r}x{2**r}"
+        is_resnet = self.opt.architecture == "resnet"
+        gain = 1.0 / np.sqrt(2) if is_resnet else 1.0
+        y = self._layer(x, r, f"{res}/Conv0_up", 2 * r - 5, up=True)
+        y = self._layer(y, r, f"{res}/Conv1", 2 * r - 4, gain=gain)
+        if is_resnet:
+            with tf.variable_scope(f"{res}/Skip"):
+                kernel = self.opt.resample_kernel
+                y += conv2d_layer(x, self._features(r), 1, True, False, kernel, gain)
+        return y
+
+    def _merge(self, x, y):
+        """The k pictures of each sample, the images so far and the latents become one."""
+        res = f"{2**self.merging.log2_res}x{2**self.merging.log2_res}"
+        with tf.variable_scope(f"{res}/{self.merging.scope()}"):
+            weights = self.merging.weights(x)
+        self.latents = [self.merging.merge_latents(w, weights) for w in self.latents]
+        y = None if y is None else self.merging.merge(y, weights)
+        return self.merging.merge(x, weights), y
+
+    def _to_rgb(self, x, y, r):
+        """Add the image of this resolution to those of coarser ones: [N, H, W, num_channels]."""
+        opt = self.opt
+        index = 2 * r - 3 + self.first_layer
+        scope = f"ToRGB_lod{self.max_log2 - r}" if self.progressive else f"{2**r}x{2**r}/ToRGB"
+        with tf.variable_scope(scope):
+            style = self._style(index)
+            if r == self.max_log2 and opt.transformer and r <= opt.end_res:
+                before = self._style(index - 1)
+                rgb = extra_rgb_layer(x, before, style, opt.num_channels, opt.style)
+            else:
+                rgb = modulated_rgb_layer(x, style, opt.num_channels, opt.style)
+            rgb = tf.nn.bias_add(rgb, get_bias(opt.num_channels))
+            rgb = tf.tanh(rgb) if opt.tanh else rgb
+            return rgb if y is None else y + rgb
+
+
+def output_maps(maps, resolution, form):
+    """Attention maps as outputs of a network.
+
+    Args:
+      maps: one [N, K, M, h, w] for each layer.
+      resolution: of the image.
+      form: "image" or "layers".
+
+    Returns:
+      List of tensors: [N, K, layers, M, H, W] alone, or one for each layer, or nothing.
+    """
+    if form == "layers":
+        return [tf.identity(x, name=f"maps{idx}_out") for idx, x in enumerate(maps)]
+    if not maps:
+        return []
+    return [tf.stack([enlarge(x, resolution) for x in maps], axis=2, name="maps_out")]
+
+
+def enlarge(maps, resolution):
+    """Nearest neighbour: [N, K, M, h, w] => [N, K, M, H, W]."""
+    _, num, heads, height, width = maps.shape.as_list()
+    x = tf.reshape(maps, [-1, height, 1, width, 1])
+    x = tf.tile(x, [1, 1, resolution // height, 1, resolution // width])
+    return tf.reshape(x, [-1, num, heads, resolution, resolution])

@@ -1,0 +1,1 @@
+"""Everything that draws: samples, sheets, attention maps, animations, pages."""
