@@ -53,12 +53,21 @@ def to_url(name: str) -> str:
     return GDRIVE_URL.format(id=file_id)
 
 
-def fetch(name: str | os.PathLike, md5: str | None = None) -> pathlib.Path:
+def fetch(
+    name: str | os.PathLike,
+    md5: str | None = None,
+    folder: str | os.PathLike | None = None,
+    tries: int = TRIES,
+    verbose: bool = True,
+) -> pathlib.Path:
     """Find a file; download it into the cache if it is not there yet.
 
     Args:
       name: path, URL, or ``gdrive:`` name.
       md5: checksum that a download has to have, if one is known.
+      folder: of downloads; None: :func:`cache_dir`.
+      tries: attempts in a row without a single byte.
+      verbose: say what is downloaded.
 
     Returns:
       Path of a local file.
@@ -76,12 +85,16 @@ def fetch(name: str | os.PathLike, md5: str | None = None) -> pathlib.Path:
     url = to_url(name)
     tail = pathlib.PurePosixPath(urllib.parse.urlparse(url).path).name
     tail = re.sub(r"[^A-Za-z0-9_.-]", "_", name[len("gdrive:") :] if "gdrive:" in name else tail)
-    path = cache_dir() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{tail[-100:]}"
+    path = (
+        pathlib.Path(folder or cache_dir())
+        / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{tail[-100:]}"
+    )
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with util.lock(path.parent / f".{path.name}.lock"):
             if not path.is_file():  # unless another process has fetched it meanwhile
-                util.log(f"Downloading {name} to {path}")
+                if verbose:
+                    util.log(f"Downloading {name} to {path}")
                 download(
                     url,
                     path,
@@ -89,6 +102,6 @@ def fetch(name: str | os.PathLike, md5: str | None = None) -> pathlib.Path:
                     title=name,
                     way_out="download it by other means and give its path",
                     room="free some space, or choose another folder with DNNLIB_CACHE_DIR",
-                    tries=TRIES,
+                    tries=tries,
                 )
     return path

@@ -6,7 +6,7 @@ import contextlib
 import json
 import pathlib
 import re
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from dnnlib import util
 from dnnlib.errors import UserError
@@ -70,18 +70,32 @@ def newest_snapshot(result_dir: str, expname: str) -> pathlib.Path | None:
 
 
 def create_run(result_dir: str, expname: str) -> pathlib.Path:
-    """Make the next run directory of an experiment.
+    """Make the next run directory of an experiment."""
+    check_name(expname)
+    pattern = re.escape(expname) + r"-(\d{3,})"
+    return create_numbered(result_dir, pattern, lambda number: f"{expname}-{number:03d}")
+
+
+def create_numbered(result_dir: str, pattern: str, spell: Callable[[int], str]) -> pathlib.Path:
+    """Make a folder whose number follows the largest there is.
 
     Safe against others that do the same at the same time: each gets a number of its own.
+
+    Args:
+      result_dir: the folder around it.
+      pattern: regular expression of the names that count; its group is the number.
+      spell: number => name.
+
+    Raises:
+      UserError: it cannot be made.
     """
-    check_name(expname)
     folder = pathlib.Path(result_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            latest = latest_run(result_dir, expname)
-            number = 0 if latest is None else int(latest.name[len(expname) + 1 :]) + 1
-            path = folder / f"{expname}-{number:03d}"
+            matches = [re.fullmatch(pattern, path.name) for path in folder.iterdir()]
+            number = max([int(match.group(1)) for match in matches if match], default=-1) + 1
+            path = folder / spell(number)
             try:
                 path.mkdir()
                 return path

@@ -1,0 +1,1 @@
+"""Where a submitted run is executed: one module for each target."""

@@ -1,0 +1,367 @@
+"""Submitting: call a function in a run directory of its own, with StyleGAN2's interface.
+
+    submit_config = dnnlib.SubmitConfig()
+    submit_config.run_desc = "generate"
+    dnnlib.submit_run(submit_config, "my_script.generate_images", seeds=[1, 2, 3])
+
+makes ``results/00000-generate`` with the sources (``src``), the call (``submit_config.txt`` and
+``.pkl``), what is needed to make it again (``run.json``) and all that the run prints (``log.txt``),
+calls ``generate_images(seeds=[1, 2, 3])`` and leaves ``_finished.txt`` at its end. Our own
+``run_network.py`` writes its run directories with the same functions (:func:`describe_run`,
+:mod:`dnnlib.submission.run_dir`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import getpass
+import inspect
+import json
+import os
+import pathlib
+import pickle
+import platform
+import pprint
+import re
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from enum import Enum
+from typing import Any
+
+from dnnlib import objects, util
+from dnnlib.errors import UserError
+from dnnlib.submission import run_dir as run_dirs
+from dnnlib.submission.internal import local
+from dnnlib.submission.run_context import FINISHED_NAME
+
+RUN_NAME = "run.json"
+
+# What may be a source file; data, pictures and snapshots are not copied.
+SOURCE_SUFFIXES = (".py", ".cc", ".cu", ".h", ".sh", ".toml", ".txt", ".md", ".html", ".css", ".js")
+_SKIPPED_FOLDERS = ("__pycache__", "results", "datasets", "images", "node_modules", "tests", "docs")
+
+# The configuration of the run that is going on in this process; None outside of a run.
+submit_config: Any = None
+
+_user_name_override: str | None = None
+
+
+class SubmitTarget(Enum):
+    """Where the function is executed.
+
+    LOCAL: in this process.
+    """
+
+    LOCAL = 1
+
+
+class PathType(Enum):
+    """How paths are written: WINDOWS, LINUX, or AUTO for that of this machine."""
+
+    WINDOWS = 1
+    LINUX = 2
+    AUTO = 3
+
+
+class PlatformExtras:
+    """Facts about the process that executes the run.
+
+    Attributes:
+      data_reader_buffer_size: bytes that a reader of data files should take at once.
+      data_reader_process_count: worker processes that it may start; 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.data_reader_buffer_size = 1 << 30
+        self.data_reader_process_count = 0
+
+
+class SubmitConfig(util.EasyDict):
+    """How a function is to be run. The first group is for the caller, the second is filled in.
+
+    Attributes:
+      run_dir_root: folder of all runs; may hold ``<USERNAME>``, and forward slashes everywhere.
+      run_desc: end of the run directory's name.
+      run_dir_ignore: patterns of files and folders that are not copied to ``src``.
+      run_dir_extra_files: list of (source, destination in the run directory) to be copied.
+      submit_target: SubmitTarget.
+      num_gpus: number of GPUs, for the run function's use.
+      print_info: print this configuration first.
+      local: options of the target LOCAL.
+
+      run_id: number of the run.
+      run_name: name of the run directory.
+      run_dir: its path.
+      run_func_name: "package.module.function".
+      run_func_kwargs: its keyword arguments.
+      user_name, host_name: who submitted the run, and where.
+      task_name: user name and run name, for lists of processes.
+      platform_extras: PlatformExtras.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_dir_root = "results"
+        self.run_desc = ""
+        self.run_dir_ignore = ["__pycache__", "*.pyc", "*.pyproj", "*.sln", ".*", "_cudacache"]
+        self.run_dir_extra_files = []
+        self.submit_target = SubmitTarget.LOCAL
+        self.num_gpus = 1
+        self.print_info = False
+        self.local = local.TargetOptions()
+
+        self.run_id = None
+        self.run_name = None
+        self.run_dir = None
+        self.run_func_name = None
+        self.run_func_kwargs = None
+        self.user_name = None
+        self.host_name = "localhost"
+        self.task_name = None
+        self.platform_extras = PlatformExtras()
+
+
+# Paths and names
+
+
+def get_path_from_template(path_template: str, path_type: PathType = PathType.AUTO) -> str:
+    """A path in the form of a platform, with ``<USERNAME>`` replaced."""
+    path = path_template.replace("<USERNAME>", get_user_name())
+    if path_type is PathType.AUTO:
+        path_type = PathType.WINDOWS if os.name == "nt" else PathType.LINUX
+    if path_type is PathType.WINDOWS:
+        return path.replace("/", "\\")
+    return path.replace("\\", "/")
+
+
+def get_template_from_path(path: str) -> str:
+    """A path with forward slashes, as templates are written."""
+    return path.replace("\\", "/")
+
+
+def convert_path(path: str, path_type: PathType = PathType.AUTO) -> str:
+    """A path of any platform in the form of one platform."""
+    return get_path_from_template(get_template_from_path(path), path_type)
+
+
+def set_user_name_override(name: str | None) -> None:
+    """Let :func:`get_user_name` answer ``name``; None ends that."""
+    global _user_name_override  # noqa: PLW0603 - of the process
+    _user_name_override = name
+
+
+def get_user_name() -> str:
+    """Name of the user, or "unknown" where the system does not tell."""
+    if _user_name_override is not None:
+        return _user_name_override
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without that user
+        return "unknown"
+
+
+def make_run_dir_path(*paths: str) -> str:
+    """A path in the directory of the current run; outside of a run, in the working directory."""
+    if submit_config is None or submit_config.run_dir is None:
+        return os.path.join(os.curdir, *paths)
+    return os.path.join(submit_config.run_dir, *paths)
+
+
+# What a run directory says about its run
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git in the project's folder; None without git or outside of a repository."""
+    root = str(pathlib.Path(__file__).resolve().parents[2])
+    try:
+        done = subprocess.run(
+            ["git", "-C", root, *arguments], stdout=-1, stderr=-3, check=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _package_versions() -> dict[str, str]:
+    """Versions of the packages that are loaded and matter for the numbers."""
+    names = ("tensorflow", "numpy", "scipy", "PIL")
+    loaded = {name: sys.modules.get(name) for name in names}
+    return {name: str(module.__version__) for name, module in loaded.items() if module}
+
+
+def describe_run(run_dir: str | os.PathLike) -> None:
+    """Write what is needed to make a run again: ``run.json``, and ``git.diff`` of local changes.
+
+    A run that is continued adds an entry. Holds the command, folder, time, host, user, Python,
+    versions of packages, and the git commit.
+    """
+    path = pathlib.Path(run_dir) / RUN_NAME
+    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    entry = {
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
+        "host": platform.node(),
+        "user": get_user_name(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": _package_versions(),
+        "git_commit": commit.strip() if commit else None,
+        "has_local_changes": bool(diff),
+    }
+    entries = []
+    if path.exists():
+        with contextlib.suppress(ValueError, TypeError):  # damaged
+            entries = list(json.loads(path.read_text(encoding="utf-8")))
+    with util.atomic_write(path, "w") as file:
+        file.write(json.dumps([*entries, entry], indent=2) + "\n")
+    if diff:
+        with util.atomic_write(pathlib.Path(run_dir) / "git.diff", "w") as file:
+            file.write(diff)
+
+
+def _copy_sources(config: SubmitConfig, folder: pathlib.Path) -> None:
+    """Copy the run function's package and dnnlib to ``src``, and the extra files beside it."""
+    module = objects.get_module_from_obj_name(config.run_func_name)[0]
+    top = module.__name__.split(".")[0]
+    file = pathlib.Path(getattr(sys.modules.get(top, module), "__file__", None) or module.__file__)
+    root = file.parent if file.name != "__init__.py" else file.parent.parent
+    dnnlib_root = pathlib.Path(util.__file__).resolve().parent.parent
+    # A script at the top of a folder may import anything that lies beside it.
+    sources = [root if file.name != "__init__.py" else root / top]
+    if dnnlib_root not in (root.resolve(), *root.resolve().parents):
+        sources.append(dnnlib_root / "dnnlib")
+    elif file.name == "__init__.py" and top != "dnnlib":
+        sources.append(root / "dnnlib")
+    ignores = [*config.run_dir_ignore, *_SKIPPED_FOLDERS]
+    for source in sources:
+        base = root if source == root else source.parent
+        for path in objects.list_dir_recursively_with_ignore(str(source), ignores):
+            if path[0].endswith(SOURCE_SUFFIXES):
+                target = folder / "src" / pathlib.Path(path[0]).relative_to(base)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path[0], str(target))
+
+
+# Running
+
+
+def run_wrapper(config: SubmitConfig) -> Any:
+    """Call the run function of a configuration in its run directory.
+
+    What it prints goes to ``log.txt`` as well. An error is written there with its traceback, and
+    raised again.
+
+    Returns:
+      What the function returns.
+    """
+    global submit_config  # noqa: PLW0603 - the run that is going on in this process
+    outer, started = submit_config, time.time()
+    folder = pathlib.Path(config.run_dir)
+    submit_config = config
+    _announce(config)
+    logger = util.Logger(str(folder / run_dirs.LOG_NAME), "a")
+    try:
+        with logger:
+            _say(f"dnnlib: Running {config.run_func_name}() on {config.host_name}...")
+            function = objects.get_obj_by_name(config.run_func_name)
+            kwargs = dict(config.run_func_kwargs)
+            if "submit_config" in inspect.signature(function).parameters:
+                kwargs["submit_config"] = config
+            try:
+                result = function(**kwargs)
+            except BaseException:
+                logger.write_to_file(traceback.format_exc())
+                raise
+            seconds = util.format_time(time.time() - started)
+            _say(f"dnnlib: Finished {config.run_func_name}() in {seconds}.")
+        (folder / FINISHED_NAME).touch()
+        return result
+    finally:
+        submit_config = outer
+        _announce(outer)
+
+
+def _say(text: str) -> None:
+    """Write a line to standard output, which :class:`dnnlib.util.Logger` writes to the log."""
+    sys.stdout.write(f"{text}\n")
+
+
+def _announce(config: SubmitConfig | None) -> None:
+    """Set ``dnnlib.submit_config``, where scripts look for the current run."""
+    sys.modules["dnnlib"].submit_config = config
+
+
+def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
+    """Call a function in a new run directory.
+
+    Args:
+      submit_config: SubmitConfig; is not changed. With ``run_dir`` set to an existing folder the
+        run is continued there instead.
+      run_func_name: "package.module.function", or a function at the top level of a module.
+      **run_func_kwargs: keyword arguments of the function; a parameter ``submit_config`` gets the
+        configuration of the run.
+
+    Returns:
+      What the function returns.
+
+    Raises:
+      UserError: the folder cannot be made; ``run_dir`` does not exist.
+    """
+    config = copy.deepcopy(submit_config)
+    if not isinstance(run_func_name, str):
+        run_func_name = objects.get_top_level_function_name(run_func_name)
+    objects.get_obj_by_name(run_func_name)  # fails before there is a folder
+    config.user_name = get_user_name()
+    config.host_name = platform.node() or "localhost"
+    config.run_func_name, config.run_func_kwargs = run_func_name, run_func_kwargs
+    if config.run_dir is None:
+        root = get_path_from_template(config.run_dir_root)
+        folder = run_dirs.create_numbered(root, r"(\d{5,})-.*", _spell_name(config.run_desc))
+    else:
+        folder = pathlib.Path(config.run_dir)
+        if not folder.is_dir():
+            raise UserError(f"run_dir={folder}: no such folder; leave it out to begin a new run")
+    number = re.match(r"\d+", folder.name)
+    config.run_id = int(number.group()) if number else None
+    config.run_name = folder.name
+    config.task_name = f"{config.user_name}-{folder.name}"
+    target = local.Target()
+    target.finalize_submit_config(config, str(folder))
+    _write(config, folder)
+    if config.print_info:
+        _say(_as_text(config))
+    return target.submit(config, str(folder))
+
+
+def _spell_name(run_desc: str):
+    """Function number => name of a run directory."""
+    if not re.fullmatch(r"[A-Za-z0-9_.,=+@ \-]*", run_desc):
+        raise UserError(
+            f"run_desc={run_desc!r} must be able to end a folder's name; use letters, digits and "
+            "'_', '-', '.'"
+        )
+    return lambda number: f"{number:05d}-{run_desc}" if run_desc else f"{number:05d}"
+
+
+def _as_text(config: SubmitConfig) -> str:
+    values = {k: vars(v) if hasattr(v, "__dict__") and not isinstance(v, (dict, Enum)) else v
+              for k, v in config.items()}  # fmt: skip
+    return pprint.pformat(values, indent=4, width=100)
+
+
+def _write(config: SubmitConfig, folder: pathlib.Path) -> None:
+    """What a run directory holds before the run begins."""
+    with util.atomic_write(folder / "submit_config.txt", "w") as file:
+        file.write(_as_text(config) + "\n")
+    with util.atomic_write(folder / "submit_config.pkl") as file:
+        pickle.dump(config, file)
+    describe_run(folder)
+    if not config.local.do_not_copy_source_files:
+        _copy_sources(config, folder)
+    for source, destination in config.run_dir_extra_files:
+        objects.copy_files_and_create_dirs([(source, str(folder / destination))])
