@@ -241,3 +241,10 @@ class Dataset:
     def close(self):
         """Close the files."""
         self._set.close()
+
+
+def load_dataset(**kwargs):
+    """StyleGAN2's function of this name, see :mod:`training.tfrecord_dataset`."""
+    from training.tfrecord_dataset import load_dataset as load  # noqa: PLC0415 - it imports us
+
+    return load(**kwargs)

@@ -205,35 +205,53 @@ class Projector:
         Returns:
           (ws [1, *ws_shape], {site: noise map [1, *shape]}), float32.
         """
-        options = self.options
-        random = np.random.RandomState(options.seed)
-        arrays = {"ws": self._mean.astype(np.float32).copy()}
+        self.start(target)
+        for _ in range(self.options.steps):
+            before = self.step()
+            if on_step:
+                on_step(self.num_done - 1, *before)
+        if on_step:
+            on_step(self.options.steps, *self.look())
+        return self.found()
+
+    def start(self, target):
+        """Begin the search for a picture, [C, H, W] float32 in [-1, 1]; then :meth:`step`."""
+        self._searched, self.num_done = target, 0
+        self._random = np.random.RandomState(self.options.seed)
+        self._arrays = {"ws": self._mean.astype(np.float32).copy()}
         for site in sorted(self._noise):
             shape = [1, *self._noise[site].shape.as_list()[1:]]
-            arrays[site] = _normalised(random.randn(*shape).astype(np.float32))
-        adam = Adam(arrays)
-        for step in range(options.steps):
-            place = step / options.steps
-            shift = random.randn(*arrays["ws"].shape) * self._spread * w_noise_at(place, options)
-            feed = self._feed(arrays, target, shift)
-            distance, image, gradients = self._evaluate(feed)
-            if on_step:
-                on_step(step, distance, image)
-            if options.space == "w":  # all layers have the same w
-                gradients["ws"] = gradients["ws"].sum(axis=-2)
-            adam.update(gradients, learning_rate_at(place, options))
-            for site in self._noise:
-                arrays[site][...] = _normalised(arrays[site])
-        distance, image, _ = self._evaluate(self._feed(arrays, target, 0))
-        if on_step:
-            on_step(options.steps, distance, image)
-        return self.to_ws(arrays.pop("ws")), arrays
+            self._arrays[site] = _normalised(self._random.randn(*shape).astype(np.float32))
+        self._adam = Adam(self._arrays)
 
-    def _feed(self, arrays, target, shift):
-        """Values of the graph's inputs."""
-        feed = {self._noise[site]: arrays[site] for site in self._noise}
-        feed[self._ws] = self.to_ws((arrays["ws"] + shift).astype(np.float32))
-        feed[self._target] = target[np.newaxis]
+    def step(self):
+        """One step of the search; returns distance and image [C, H, W] before it."""
+        options, place = self.options, self.num_done / self.options.steps
+        shape = self._arrays["ws"].shape
+        shift = self._random.randn(*shape) * self._spread * w_noise_at(place, options)
+        distance, image, gradients = self._evaluate(self._feed(shift))
+        if options.space == "w":  # all layers have the same w
+            gradients["ws"] = gradients["ws"].sum(axis=-2)
+        self._adam.update(gradients, learning_rate_at(place, options))
+        for site in self._noise:
+            self._arrays[site][...] = _normalised(self._arrays[site])
+        self.num_done += 1
+        return distance, image
+
+    def look(self):
+        """Distance and image [C, H, W] of what is found so far."""
+        return self._evaluate(self._feed(0))[:2]
+
+    def found(self):
+        """What is found so far: (ws [1, *ws_shape], {site: noise map [1, *shape]}), float32."""
+        noise = {site: self._arrays[site].copy() for site in self._noise}
+        return self.to_ws(self._arrays["ws"].copy()), noise
+
+    def _feed(self, shift):
+        """Values of the graph's inputs, with ``shift`` added to the latents."""
+        feed = {self._noise[site]: self._arrays[site] for site in self._noise}
+        feed[self._ws] = self.to_ws((self._arrays["ws"] + shift).astype(np.float32))
+        feed[self._target] = self._searched[np.newaxis]
         return feed
 
     def _evaluate(self, feed):

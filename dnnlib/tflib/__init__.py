@@ -1,11 +1,13 @@
 """Networks, optimizers and snapshots in TensorFlow's graph mode, with StyleGAN2's interface."""
 
-from dnnlib.tflib import compat
+from dnnlib.tflib import compat, custom_ops
 from dnnlib.tflib.autosummary import (
     SummaryWriter,
     autosummary,
     collect_autosummaries,
+    finalize_autosummaries,
     save_autosummaries,
+    save_summaries,
 )
 from dnnlib.tflib.builders import register_builder
 from dnnlib.tflib.network import Network
@@ -19,12 +21,15 @@ from dnnlib.tflib.tfutil import (
     convert_images_from_uint8,
     convert_images_to_uint8,
     create_session,
+    create_var_with_large_initial_value,
+    exp2,
     flatten,
     init_tf,
     init_uninitialized_vars,
     is_tf_expression,
     lerp,
     lerp_clip,
+    log2,
     run,
     set_vars,
     shape_to_list,
@@ -44,6 +49,10 @@ __all__ = [
     "convert_images_from_uint8",
     "convert_images_to_uint8",
     "create_session",
+    "create_var_with_large_initial_value",
+    "custom_ops",
+    "exp2",
+    "finalize_autosummaries",
     "flatten",
     "init_tf",
     "init_uninitialized_vars",
@@ -52,10 +61,12 @@ __all__ = [
     "lerp_clip",
     "load_generator",
     "load_networks",
+    "log2",
     "register_builder",
     "run",
     "save_autosummaries",
     "save_networks",
+    "save_summaries",
     "set_vars",
     "shape_to_list",
 ]

@@ -23,7 +23,7 @@ def _accumulators():
     return tfutil.graph_cache().setdefault("autosummary", {})
 
 
-def autosummary(name, value):
+def autosummary(name, value, passthru=None, condition=True):
     """Add to the running average of a scalar.
 
     NaN and infinity are averaged like other values, so they show.
@@ -32,15 +32,27 @@ def autosummary(name, value):
       name: "Loss/G" becomes a group "Loss" in TensorBoard.
       value: a number or array, recorded now; or a tensor of any shape, recorded by its mean every
         time the returned tensor is evaluated.
+      passthru: tensor to be returned instead of the value, or None.
+      condition: bool, or tensor of one: whether to record.
 
     Returns:
-      The value. If it is a tensor, the returned one has to be used in its place.
+      The value, or ``passthru``. If it is a tensor, the returned one has to be used in its place.
     """
+    if tfutil.is_tf_expression(condition):
+        value = tf.convert_to_tensor(value)
+        return tf.cond(
+            condition,
+            lambda: tf.identity(autosummary(name, value, passthru)),
+            lambda: tf.identity(value if passthru is None else passthru),
+        )
+    result = value if passthru is None else passthru
+    if not condition:
+        return result
     if not tfutil.is_tf_expression(value):
         count_and_sum = _plain.setdefault(name, [0, 0.0])
         count_and_sum[0] += np.size(value)
         count_and_sum[1] += float(np.sum(np.asarray(value, dtype=np.float64)))
-        return value
+        return result
     places = _accumulators().setdefault(name, [])
     scope = f"Autosummary/{name.replace(' ', '_')}/{len(places)}"
     # The accumulator is made outside of any condition or loop that we are called in.
@@ -53,7 +65,7 @@ def autosummary(name, value):
         number = tf.cast(tensor, tf.float64)
         add = total.assign_add([tf.cast(tf.size(tensor), tf.float64), tf.reduce_sum(number)])
     with tf.control_dependencies([add.op]):
-        return tf.identity(value)
+        return tf.identity(result)
 
 
 def collect_autosummaries():
@@ -112,6 +124,29 @@ class SummaryWriter:
     def close(self):
         """Finish the file."""
         self._writer.close()
+
+
+def finalize_autosummaries():
+    """Initialize the averages made so far. They need no other preparation to be saved."""
+    tfutil.init_uninitialized_vars([v for found in _accumulators().values() for v in found])
+
+
+def save_summaries(file_writer, global_step=None):
+    """Write the averages since the last call, and the graph's own summaries, for TensorBoard.
+
+    Args:
+      file_writer: tf.summary.FileWriter.
+      global_step: any int.
+    """
+    scalars = collect_autosummaries()
+    values = [tf.Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
+    file_writer.add_summary(tf.Summary(value=values), global_step)
+    own, cache = tf.get_collection(tf.GraphKeys.SUMMARIES), tfutil.graph_cache()
+    if own:
+        if cache.get("summaries", (0, None))[0] != len(own):
+            cache["summaries"] = len(own), tf.summary.merge(own)
+        file_writer.add_summary(tfutil.run(cache["summaries"][1]), global_step)
+    file_writer.flush()
 
 
 def save_autosummaries(writer, step):

@@ -203,6 +203,11 @@ class Network:
             return self.vars[var_or_local_name]
         return var_or_local_name
 
+    def get_var_local_name(self, var_or_global_name):
+        """The local name of a variable, given itself or its name in the graph."""
+        name = getattr(var_or_global_name, "name", var_or_global_name)
+        return self.var_global_to_local[name.split(":")[0]]
+
     def get_var(self, var_or_local_name):
         """Value of a variable as an array."""
         return tfutil.run(self.find_var(var_or_local_name))
@@ -234,10 +239,16 @@ class Network:
         """
         tfutil.assert_tf_initialized()  # values are copied
         options = builders.merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
-        return self.convert(name, self.builder, **options)
+        return self.convert(self.builder, name, **options)
 
-    def convert(self, new_name=None, new_func_name=None, **new_static_kwargs):
-        """A new network with another builder or other options, and our values where they fit."""
+    def convert(self, new_func_name=None, new_name=None, **new_static_kwargs):
+        """A new network with another builder or other options, and our values where they fit.
+
+        Args:
+          new_func_name: builder of the new network; None: ours, with our options.
+          new_name: its name; None: ours.
+          **new_static_kwargs: options of the other builder.
+        """
         tfutil.assert_tf_initialized()
         options = new_static_kwargs if new_func_name else self.static_kwargs
         net = Network(new_name or self.name, new_func_name or self.builder, **options)
@@ -260,6 +271,18 @@ class Network:
         return netvars.moving_average(self, src_net, beta, beta_nontrainable)
 
     # ------------------------------------------------------------------- describing and saving
+
+    def list_ops(self):
+        """The operations of the template graph, those that make variables aside."""
+        prefix, made = f"{self.scope}/", {f"{name}/" for name in self.var_global_to_local}
+        ops = tf.get_default_graph().get_operations()
+        return [
+            op
+            for op in ops
+            if op.name.startswith(prefix)
+            and op.name not in self.var_global_to_local
+            and not any(op.name.startswith(name) for name in made)
+        ]
 
     def list_layers(self):
         """Layers of the template graph: list of (name, output tensor or None, its variables)."""

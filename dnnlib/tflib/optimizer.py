@@ -7,7 +7,11 @@ arXiv:1912.04958, Sec. 3.1.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import UserError
 from dnnlib.tflib import compat, tfutil
+
+# What StyleGAN2's configurations call the algorithm.
+ADAM_NAMES = ("tf.train.AdamOptimizer", "dnnlib.tflib.optimizer.SimpleAdam")
 
 
 def _zero_variable(name, shape, dtype=tf.float32):
@@ -50,6 +54,7 @@ class Optimizer:
 
     Args:
       name: variable scope of the state.
+      tf_optimizer: StyleGAN2's choice of the algorithm; only Adam's name is taken.
       learning_rate: number or scalar tensor.
       beta1: decay of the first moment.
       beta2: decay of the second moment.
@@ -58,6 +63,12 @@ class Optimizer:
       share: Optimizer of the same variables whose moments and step count this one uses and
         updates. For a lazy regularizer: the optimizer of the loss.
       accumulate: Q, runs for each update.
+      minibatch_multiplier: StyleGAN2's name of ``accumulate``, or None.
+      use_loss_scaling: must be False: nothing is computed in float16 here, and bfloat16 has
+        float32's range.
+
+    Raises:
+      UserError: an algorithm, or loss scaling, that is not to be had.
 
     Attributes:
       grad_norm: [] tensor, there after :meth:`apply_updates`; global norm of the averaged gradient
@@ -68,6 +79,7 @@ class Optimizer:
     def __init__(
         self,
         name="Train",
+        tf_optimizer="tf.train.AdamOptimizer",
         learning_rate=0.001,
         beta1=0.9,
         beta2=0.999,
@@ -75,7 +87,21 @@ class Optimizer:
         clip=None,
         share=None,
         accumulate=1,
+        minibatch_multiplier=None,
+        use_loss_scaling=False,
     ):
+        if tf_optimizer not in ADAM_NAMES:
+            raise UserError(
+                f"tf_optimizer={tf_optimizer!r}: must be one of {', '.join(ADAM_NAMES)}; its state "
+                "is shared between devices and regularizers, so no other algorithm is supported"
+            )
+        if use_loss_scaling:
+            raise UserError(
+                "use_loss_scaling=True: nothing is computed in float16 here, so losses need no "
+                "scaling; leave it out"
+            )
+        if minibatch_multiplier is not None:
+            accumulate = minibatch_multiplier
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, got {accumulate}")
         self.name = name
@@ -125,14 +151,19 @@ class Optimizer:
         with self._state_scope():
             self._memory.create(trainables, replica)
 
-    def apply_updates(self):
+    def apply_updates(self, allow_no_op=False):
         """Build the update.
+
+        Args:
+          allow_no_op: without registered gradients, do nothing instead of raising RuntimeError.
 
         Returns:
           tf.Operation; running it ``accumulate`` times makes one update.
         """
         if self._update_op is None:
             replicas = [self._replicas[index] for index in sorted(self._replicas)]
+            if not replicas and allow_no_op:
+                return tf.no_op(name=f"{self.name}_NoUpdate")
             if not replicas:
                 raise RuntimeError(f"{self.name}: no gradients are registered")
             shapes = [[v.shape.as_list() for _, v in pairs] for pairs in replicas]

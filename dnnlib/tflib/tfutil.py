@@ -102,6 +102,16 @@ def flatten(x):
     return tf.reshape(x, [-1])
 
 
+def log2(x):
+    """Logarithm to the base of two."""
+    return tf.log(x) * np.float32(1 / np.log(2))
+
+
+def exp2(x):
+    """Two to the power of x."""
+    return tf.exp(x * np.float32(np.log(2)))
+
+
 def lerp(a, b, t):
     """a + (b - a) * t."""
     return a + (b - a) * t
@@ -131,10 +141,10 @@ def graph_cache(graph=None):
     return collection[0]
 
 
-def init_uninitialized_vars(variables=None):
+def init_uninitialized_vars(target_vars=None):
     """Initialize those variables (default: all of the graph) that have no value yet."""
     assert_tf_initialized()
-    variables = tf.global_variables() if variables is None else list(variables)
+    variables = tf.global_variables() if target_vars is None else list(target_vars)
     checks = graph_cache().setdefault("is_initialized", {})
     for variable in variables:
         if variable.name not in checks:
@@ -144,17 +154,36 @@ def init_uninitialized_vars(variables=None):
     run([variable.initializer for variable, is_done in zip(variables, done) if not is_done])
 
 
-def set_vars(values):
+def create_var_with_large_initial_value(initial_value, *args, **kwargs):
+    """A variable whose initial value does not become part of the graph.
+
+    Args:
+      initial_value: array.
+      *args: of tf.Variable.
+      **kwargs: of tf.Variable.
+
+    Returns:
+      tf.Variable, already initialized.
+    """
+    assert_tf_initialized()
+    initial_value = np.asarray(initial_value)
+    zeros = tf.zeros(initial_value.shape, initial_value.dtype)
+    variable = tf.Variable(zeros, *args, **kwargs)
+    set_vars({variable: initial_value})
+    return variable
+
+
+def set_vars(var_to_value_dict):
     """Give variables new values, all in one call and without adding to the graph.
 
     Args:
-      values: dict variable => array-like of the variable's shape.
+      var_to_value_dict: {variable: array-like of the variable's shape}.
 
     Raises:
       ValueError: a value has another shape than its variable.
     """
     feeds = []
-    for variable, value in values.items():
+    for variable, value in var_to_value_dict.items():
         array = np.asarray(value, dtype=variable.dtype.base_dtype.as_numpy_dtype)
         shape = shape_to_list(variable.shape)
         if list(array.shape) != shape:
