@@ -8,7 +8,7 @@ from collections import namedtuple
 import tensorflow.compat.v1 as tf
 
 from training.model.attention import attention_layer
-from training.model.centroids import assignments, attention_kind
+from training.model.centroids import assignments, attention_kind, layer_norm
 from training.model.image_attention import image_from_image, latents_from_image
 from training.model.layers import NO_TAIL, dense_layer
 
@@ -188,7 +188,11 @@ class LatentImageAttention:
         self.maps.append(image)
 
     def _update_latents(self, x, y, latents, r, dropout):
-        """Latents look at each other and at the image; the next layer goes on from there."""
+        """Latents look at each other and at the image; the next layer goes on from there.
+
+        Each step is Y := LayerNorm(Y + a(Y, X)) (Sec. 3.1.2). Without the normalisation, as in the
+        published code, latents grow from layer to layer.
+        """
         o, dim = self.options, y.shape.as_list()[-1]
         new = y if o.duplex else None
         if o.ltnt2ltnt:
@@ -200,6 +204,7 @@ class LatentImageAttention:
                 ),
                 ("Densel2l_0", "Densel2l_1"),
             )
+            new = new if o.published else layer_norm(new)
         if o.img2ltnt:
             # The published code forgets the step before.
             start = y if o.published or new is None else new
@@ -208,6 +213,7 @@ class LatentImageAttention:
                 lambda t: self._from_image(t, x, r, dim, dropout),
                 ("Densen2l_0", "Densen2l_1"),
             )
+            new = new if o.published else layer_norm(new)
         self._handed_on, self._given = new, latents
 
     def _from_image(self, y, x, r, dim, dropout):
