@@ -2,13 +2,16 @@
 
 import json
 import os
+import pathlib
 import sys
 
 from config import resolve as configuration
 from config.options import RunOptions
-from dnnlib import cli, util
+from dnnlib import EasyDict, RunContext, cli, util
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_context import FINISHED_NAME
+from dnnlib.submission.submit import describe_run
 from metrics.registry import find as find_metrics
 from training.dataset import Dataset
 from vis.kinds import VisOptions, check_animation, chosen_kinds
@@ -85,9 +88,40 @@ def train(config, dataset):
     from training import resume  # noqa: PLC0415 - needs TensorFlow
 
     run_dir = resume.choose_run(config)
-    if run_dir is None:
-        return
-    with resume.locked(run_dir), runs.open_log(run_dir):
+    if run_dir is not None:
+        with runs.open_log(run_dir):
+            describe_run(run_dir)
+            train_in(run_dir, config, dataset)
+
+
+def train_submitted(submit_config, flags):
+    """Train in the directory of a submitted run; for ``dnnlib.submit_run``.
+
+        dnnlib.submit_run(submit_config, "run_network.train_submitted",
+                          flags={"dataset": "scenes", "gansformer-default": True})
+
+    To continue the run, submit it again with ``submit_config.run_dir`` set to its directory.
+
+    Args:
+      submit_config: dnnlib.SubmitConfig, with ``run_dir``.
+      flags: {name of a flag: value}, as on the command line.
+    """
+    from training import resume  # noqa: PLC0415 - needs TensorFlow
+
+    given = configuration.parse([f"--{name}={value}" for name, value in flags.items()])
+    given["train"] = True
+    config = configuration.resolve(given)
+    dataset = open_dataset(configuration.dataset_path(given), config)
+    run_dir = pathlib.Path(submit_config.run_dir)
+    if resume.is_to_be_continued(run_dir, config):
+        train_in(run_dir, config, dataset)
+
+
+def train_in(run_dir, config, dataset):
+    """Train in a run directory, which may hold an unfinished run of this configuration."""
+    from training import resume  # noqa: PLC0415 - needs TensorFlow
+
+    with resume.locked(run_dir), RunContext(EasyDict(run_dir=run_dir)):
         devices = start_tensorflow(config, config["loop"]["precision"])
         from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
 
@@ -100,11 +134,14 @@ def train(config, dataset):
 
         util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
         try:
-            training_loop(run_dir, config, dataset, devices, metrics, source)
+            is_done = training_loop(run_dir, config, dataset, devices, metrics, source)
         except (OptionError, pretrained.NothingFitsError):
             if not checkpoint.find_states(run_dir):
                 (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
             raise
+        if not is_done:
+            return
+        (run_dir / FINISHED_NAME).touch()
         final = run_dir / "network-final.pkl"  # there is none if there was nothing to do
         snapshots = [path for _, path in runs.find_snapshots(run_dir)]
         util.log(f"Done: {final if final.exists() else (snapshots or [run_dir])[-1]}")

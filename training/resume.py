@@ -32,28 +32,48 @@ def choose_run(config):
     latest = runs.latest_run(options.result_dir, options.expname)
     if latest is None or options.restart:
         return runs.create_run(options.result_dir, options.expname)
-    progress = checkpoint.read_progress(latest)
-    if progress is None and not (latest / runs.CONFIG_NAME).exists():
-        return latest  # stopped before it began
-    old = runs.load_config(latest)
-    is_finished = progress is not None and progress.nimg >= old["loop"]["total_kimg"] * 1000
+    is_finished, differing = _compare(latest, config)
+    if differing and is_finished:
+        return runs.create_run(options.result_dir, options.expname)
+    return latest if is_to_be_continued(latest, config) else None
+
+
+def is_to_be_continued(run_dir, config):
+    """Whether there is anything left to train in a run directory.
+
+    Args:
+      run_dir: of the run; it may be empty.
+      config: resolved configuration, with "facts" about the dataset.
+
+    Raises:
+      UserError: the flags, or the dataset, contradict those that the run was begun with.
+    """
+    is_finished, differing = _compare(run_dir, config)
+    if differing:
+        raise UserError(_explain(run_dir, differing))
+    progress = checkpoint.read_progress(run_dir)
+    if is_finished and progress.nimg >= config["loop"]["total_kimg"] * 1000:
+        util.log(
+            f"{run_dir} is finished, with {progress.nimg / 1000:g} kimg; raise --total-kimg to go "
+            "on, or begin anew with --restart"
+        )
+        return False
+    return True
+
+
+def _compare(run_dir, config):
+    """(whether a run is finished, [(flag or fact, value then, value now)])."""
+    progress = checkpoint.read_progress(run_dir)
+    if progress is None and not (run_dir / runs.CONFIG_NAME).exists():
+        return False, []  # stopped before it began
+    old = runs.load_config(run_dir)
     differing = contradictions(old["flags"], config["flags"])
     differing += [
         (f"dataset's {name}", value, config["facts"].get(name))
         for name, value in old["facts"].items()
         if config["facts"].get(name) != value
     ]
-    if differing and is_finished:
-        return runs.create_run(options.result_dir, options.expname)
-    if differing:
-        raise UserError(_explain(latest, differing))
-    if is_finished and progress.nimg >= config["loop"]["total_kimg"] * 1000:
-        util.log(
-            f"{latest} is finished, with {progress.nimg / 1000:g} kimg; raise --total-kimg to go "
-            "on, or begin anew with --restart"
-        )
-        return None
-    return latest
+    return progress is not None and progress.nimg >= old["loop"]["total_kimg"] * 1000, differing
 
 
 def _explain(latest, differing):

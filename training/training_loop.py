@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import pathlib
 import signal
 import time
 
 from config.options import LoopOptions
-from dnnlib import tflib, util
+from dnnlib import RunContext, tflib, util
 from dnnlib.errors import UserError
+from dnnlib.submission.run_context import ABORT_NAME
 from training import checkpoint
 from training.graph import TrainingGraph
 from training.maintenance import Maintenance
@@ -29,6 +31,9 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
       metrics: object that measures each snapshot, see metrics.command.TrainingMetrics.
       pretrained: training.pretrained.Pretrained that a run without checkpoint begins with.
 
+    Returns:
+      Whether the training is done; False if ``abort.txt`` in the run directory has stopped it.
+
     Raises:
       UserError: the training diverged, the disk is full, or nothing pretrained fits.
     """
@@ -41,6 +46,10 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
     graph.sync_replicas()
     maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
     maintenance.begin(time.time() - started)
+    abort = pathlib.Path(run_dir) / ABORT_NAME
+    if abort.exists():
+        abort.unlink()  # it stopped the run before; this one is wanted
+    context = RunContext.get()
     batches, is_first = dataset.iterate(state.nimg, options.batch_size), True
     with contextlib.closing(batches), contextlib.closing(maintenance), catch_signals() as stop:
         while state.nimg < options.total_kimg * 1000:
@@ -56,6 +65,13 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
             if stop.signum and not is_done:
                 maintenance.stop()
                 raise SystemExit(128 + stop.signum)
+            if context is not None:
+                context.update(values["loss/G"], state.nimg / 1000, options.total_kimg)
+                if context.should_stop() and not is_done:
+                    util.log(f"{abort} asks to stop")
+                    maintenance.stop()
+                    return False
+    return True
 
 
 def run_iteration(graph, state, batch):

@@ -236,3 +236,64 @@ def test_a_training_of_nothing_names_a_file_that_is_there(train_anew, tmp_path, 
     done = capsys.readouterr().out.splitlines()[-1]
     assert done == f"Done: {tmp_path / 'results' / 'exp-000' / 'network-snapshot-000000.pkl'}"
     assert pathlib.Path(done[len("Done: ") :]).exists()
+
+
+SUBMIT = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[1])
+import dnnlib
+config = dnnlib.SubmitConfig()
+config.run_dir_root, config.run_desc = sys.argv[2], "submitted"
+config.local.do_not_copy_source_files = True
+if sys.argv[3] != "new":
+    config.run_dir = sys.argv[3]
+flags = dict(flag[2:].split("=") for flag in sys.argv[4:])
+dnnlib.submit_run(config, "run_network.train_submitted", flags=flags)
+"""
+
+
+@pytest.mark.slow
+def test_submitted_runs_and_those_of_the_command_share_a_tree(tmp_path, data_dir):
+    """Both are stopped by abort.txt, both continue, and both end in the same bits."""
+    argv = [flag for flag in flags(tmp_path, data_dir) if "=" in flag]
+    argv += ["--gansformer-default=true", "--mirror-augment=true"]
+    root = str(CHILD.parents[2])
+
+    def submit(where):
+        command = [sys.executable, "-c", SUBMIT, root, str(tmp_path), where, *argv]
+        return subprocess.Popen(command, stdout=-1, stderr=-1, universal_newlines=True)
+
+    def abort_when_it_trains(run_dir):
+        deadline = time.time() + 240
+        while not (run_dir / "training-state-000000.npz").exists():
+            assert time.time() < deadline
+            time.sleep(0.05)
+        (run_dir / "abort.txt").touch()
+
+    command = flags(tmp_path, data_dir, "--expname=commanded", "--total-kimg=4")
+    argv = [a if "total-kimg" not in a else "--total-kimg=4" for a in argv]
+    pairs = [(tmp_path / "00000-submitted", lambda: submit("new"))]
+    pairs.append((tmp_path / "commanded-000", lambda: start("never", command)))
+    for run_dir, begin in pairs:
+        process = begin()
+        abort_when_it_trains(run_dir)
+        out, _ = finish(process, 0)
+        assert "abort.txt asks to stop" in out and not (run_dir / "network-final.pkl").exists()
+    at = max(read_nimg(run_dir) for run_dir, _ in pairs) / 1000 + 0.016
+    command = [*command, f"--total-kimg={at}"]
+    argv.append(f"--total-kimg={at}")
+    for run_dir, process in zip(
+        [run_dir for run_dir, _ in pairs],
+        [submit(str(tmp_path / "00000-submitted")), start("never", command)],
+    ):
+        finish(process, 0)
+        assert (run_dir / "network-final.pkl").exists() and (run_dir / "_finished.txt").exists()
+        assert not (run_dir / "abort.txt").exists() and (run_dir / "run.json").exists()
+    want, found = (final_state(run_dir) for run_dir, _ in pairs)
+    for name, value in want.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def read_nimg(run_dir):
+    with np.load(str(run_dir / "training-state-000000.npz")) as file:
+        return json.loads(str(file["meta"]))["nimg"]
