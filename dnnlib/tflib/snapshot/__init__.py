@@ -1,16 +1,26 @@
-"""Snapshots: pickles of networks, ours and the published ones, read without executing anything.
+"""Snapshots: pickles of networks, ours and the published ones, read without executing anything; or
+safetensors files of them.
 
 A snapshot holds a tuple of networks, usually (G, D, Gs), or a single one.
 ``python -m dnnlib.tflib.snapshot FILE`` prints what is inside.
 """
 
+import os
 import pickle
+
+import numpy as np
 
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
 from dnnlib.tflib import stored_network as published
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.network import Network
+from dnnlib.tflib.snapshot.safetensors import (
+    SUFFIX,
+    is_safetensors,
+    read_safetensors,
+    write_safetensors,
+)
 from dnnlib.tflib.snapshot.unpickle import PickledNetwork, RefusedError, read_pickle
 
 PROTOCOL = 4  # the newest one that Python 3.7 reads
@@ -30,20 +40,26 @@ def read_snapshot(path_or_url):
     """
     path = fetch.fetch(path_or_url)
     try:
-        found = read_pickle(path.read_bytes())
+        data = path.read_bytes()
+        networks, is_single = (read_safetensors if is_safetensors(data) else _unpickle)(data)
     except RefusedError as error:
         raise UserError(f"{path_or_url} is no readable snapshot: {error}") from None
     except OSError as error:
         raise UserError(f"{path_or_url} cannot be read: {error.strerror}") from None
-    is_single = isinstance(found, PickledNetwork)
-    items = [found] if is_single else found if isinstance(found, (tuple, list)) else []
-    networks = [item for item in items if isinstance(item, PickledNetwork)]
     if not networks or any(network.state is None for network in networks):
         raise UserError(f"{path_or_url} is a pickle, but holds no networks")
     try:
         return [published.read_state(network.state) for network in networks], is_single
     except UserError as error:
         raise UserError(f"{path_or_url}: {error}") from None
+
+
+def _unpickle(data):
+    """Bytes of a pickle => (list of PickledNetwork, whether it is a single one)."""
+    found = read_pickle(data)
+    is_single = isinstance(found, PickledNetwork)
+    items = [found] if is_single else found if isinstance(found, (tuple, list)) else []
+    return [item for item in items if isinstance(item, PickledNetwork)], is_single
 
 
 def load_networks(path_or_url, only=None):
@@ -85,16 +101,28 @@ def load_generator(path_or_url):
     return Gs
 
 
+def to_stored(net):
+    """The StoredNetwork that describes a Network, with its values."""
+    parts = {role: to_stored(part) for role, part in net.components.items()}
+    values = {name: np.asarray(value) for name, value in tfutil.run(net.own_vars).items()}
+    return published.StoredNetwork(net.name, net.builder, net.static_kwargs, parts, values)
+
+
 def save_networks(networks, path):
     """Write a snapshot, as a whole or not at all.
 
     Args:
       networks: a tuple or list of Network, or one.
-      path: file name.
+      path: file name; one that ends in ".safetensors" gets that format, others are pickles.
 
     Raises:
       UserError: the disk is full; an earlier file is kept.
     """
-    contents = networks if isinstance(networks, Network) else tuple(networks)
+    is_single = isinstance(networks, Network)
+    if os.fspath(path).endswith(SUFFIX):
+        stored = [to_stored(net) for net in ([networks] if is_single else networks)]
+        write_safetensors(path, stored, is_single)
+        return
+    contents = networks if is_single else tuple(networks)
     with util.atomic_write(path) as file:
         pickle.dump(contents, file, protocol=PROTOCOL)
