@@ -130,6 +130,7 @@ GROUPS = {
     "Presets": (
         Flag("gansformer-default", "run.gansformer_default",               boolean,   "the published GANsformer for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
         Flag("baseline",           "run.baseline",                         one_of("GAN", "StyleGAN2", "SAGAN", "kGAN"), "a model of the paper's comparison"),
+        Flag("recipe",             "run.recipe",                           one_of("small"), "settings recommended beside a preset, which they beat: small, for images up to 64x64"),
     ),
     "Data": (
         Flag("dataset",            "data.dataset",                         str,       "name of a dataset that prepare_data.py made; also chooses preset values"),
@@ -145,9 +146,9 @@ GROUPS = {
         Flag("batch-gpu",          "loop.batch_gpu",                       count(),   "images at once on a GPU, gradients are accumulated; chosen by the resolution if not given"),
         Flag("seed",               "loop.seed",                            count(0),  "seed of everything random"),
         Flag("precision",          "loop.precision",                       one_of("float32", "tf32", "bfloat16"), "of training: tf32 rounds factors of products on GPUs, bfloat16 convolutions; variables are float32"),
-        Flag("g-loss",             "G_loss.name",                          one_of("logistic_ns", "logistic", "hinge", "wgan"), "loss of the generator"),
-        Flag("d-loss",             "D_loss.name",                          one_of("logistic", "hinge", "wgan"), "loss of the discriminator"),
-        Flag("d-reg",              "D_reg.name",                           one_of("r1", "r2", "gp", "none", non="none"), "regularizer of the discriminator"),
+        Flag("g-loss",             "G_loss.name",                          one_of("logistic_ns", "logistic", "hinge", "wgan", "relativistic"), "loss of the generator; relativistic goes with the discriminator's"),
+        Flag("d-loss",             "D_loss.name",                          one_of("logistic", "hinge", "wgan", "relativistic"), "loss of the discriminator; relativistic compares each real image with a fake one"),
+        Flag("d-reg",              "D_reg.name",                           one_of("r1", "r2", "r1r2", "gp", "none", non="none"), "regularizer of the discriminator"),
         Flag("gamma",              "D_reg.gamma",                          number(float, 0), "weight of the discriminator's regularizer"),
         Flag("d-reg-interval",     "loop.d_reg_interval",                  count(),   "steps from one regularization of the discriminator to the next"),
         Flag("g-reg",              "loop.g_reg",                           one_of("none", "path_length"), "regularizer of the generator"),

@@ -23,6 +23,7 @@ class RunOptions:
     dry_run: bool = False
     gansformer_default: bool = False
     baseline: str | None = None
+    recipe: str | None = None  # of presets.RECIPES
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,19 @@ SMALL = {
     "truncation-psi": 1.0,
 }
 
+# Settings that are recommended beside a preset, which they beat; docs/results.md has the evidence.
+RECIPES = {
+    "small": {  # for images up to 64x64 and short trainings
+        "g-loss": "relativistic",
+        "d-loss": "relativistic",
+        "d-reg": "r1r2",
+        "d-reg-interval": 4,
+        "kmeans": False,
+        "duplex": True,
+        **SMALL,
+    },
+}
+
 # Values in which a dataset differs from GANSFORMER.
 DATASETS = {
     "clevr": {

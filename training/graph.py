@@ -225,7 +225,9 @@ class TrainingGraph:
                 trainables = (batch.G if name == "G" else batch.D).trainables
                 optimizer.register_gradients(loss, trainables, index)
                 parts.append({f"loss/{name}": loss, **stats})
-        return _phase(name, 1, name == "D", optimizer, parts)
+        loss_name = self._config["G_loss"].get("name", "logistic_ns")
+        needs_reals = name == "D" or losses.generator_loss_needs_reals(loss_name)
+        return _phase(name, 1, needs_reals, optimizer, parts)
 
     def _penalty_phase(self, optimizer):
         """The phase of the discriminator's gradient penalty."""

@@ -7,7 +7,8 @@ number.
 Papers: GAN (Goodfellow et al. 2014, arXiv:1406.2661), WGAN (Arjovsky et al. 2017,
 arXiv:1701.07875), WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), Geometric GAN (Lim & Ye 2017,
 arXiv:1705.02894), R1 and R2 (Mescheder et al. 2018, arXiv:1801.04406), ProGAN (Karras et al. 2018,
-arXiv:1710.10196), StyleGAN2 (Karras et al. 2020, arXiv:1912.04958).
+arXiv:1710.10196), StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), RpGAN (Jolicoeur-Martineau
+2018, arXiv:1807.00734), R3GAN (Huang et al. 2024, arXiv:2501.05441).
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import closest
 
-GENERATOR_LOSSES = {}  # name => fn(f [N, 1]) => [N, 1]
+GENERATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1], None unless it is registered to need it)
 DISCRIMINATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1]) => [N, 1]
 DISCRIMINATOR_REGULARIZERS = {}  # name => fn(batch) => [N], to be times gamma
 
@@ -67,12 +68,19 @@ class Batch:
         return self.D.get_output_for(images, self.labels, **options)
 
 
-def register(table, name):
-    """Decorator: make a function selectable by ``name``."""
+def register(table, name, needs_reals=False):
+    """Decorator: make a function selectable by ``name``.
+
+    Args:
+      table: GENERATOR_LOSSES, DISCRIMINATOR_LOSSES or DISCRIMINATOR_REGULARIZERS.
+      name: what the flags call it.
+      needs_reals: a generator loss that compares with the scores of reals.
+    """
 
     def decorate(fn):
         if name in table:
             raise ValueError(f"{name!r} is registered twice")
+        fn.needs_reals = needs_reals
         table[name] = fn
         return fn
 
@@ -92,27 +100,33 @@ def look_up(table, name, what):
 
 
 @register(GENERATOR_LOSSES, "logistic_ns")
-def _g_logistic_ns(fake_scores):
+def _g_logistic_ns(fake_scores, _):
     """-log sigmoid(f), the non-saturating form (GAN, Sec. 3)."""
     return tf.nn.softplus(-fake_scores)
 
 
 @register(GENERATOR_LOSSES, "logistic")
-def _g_logistic(fake_scores):
+def _g_logistic(fake_scores, _):
     """log(1 - sigmoid(f)), the minimax form (GAN, Eq. 1). Saturates where D is sure."""
     return -tf.nn.softplus(fake_scores)
 
 
 @register(GENERATOR_LOSSES, "hinge")
-def _g_hinge(fake_scores):
+def _g_hinge(fake_scores, _):
     """-f (Geometric GAN). Not clipped: a clipped form has no gradient exactly where D is sure."""
     return -fake_scores
 
 
 @register(GENERATOR_LOSSES, "wgan")
-def _g_wgan(fake_scores):
+def _g_wgan(fake_scores, _):
     """-f (WGAN, Algorithm 1)."""
     return -fake_scores
+
+
+@register(GENERATOR_LOSSES, "relativistic", needs_reals=True)
+def _g_relativistic(fake_scores, real_scores):
+    """-log sigmoid(f - t): each fake is compared with one real (RpGAN; R3GAN, Eq. 2)."""
+    return tf.nn.softplus(real_scores - fake_scores)
 
 
 @register(DISCRIMINATOR_LOSSES, "logistic")
@@ -133,6 +147,17 @@ def _d_wgan(fake_scores, real_scores):
     return fake_scores - real_scores + 0.001 * tf.square(real_scores)
 
 
+@register(DISCRIMINATOR_LOSSES, "relativistic")
+def _d_relativistic(fake_scores, real_scores):
+    """-log sigmoid(t - f): each real is compared with one fake (RpGAN; R3GAN, Eq. 2)."""
+    return tf.nn.softplus(fake_scores - real_scores)
+
+
+def generator_loss_needs_reals(name):
+    """Whether the generator loss of this name compares with the scores of reals."""
+    return look_up(GENERATOR_LOSSES, name, "generator loss").needs_reals
+
+
 def generator_loss(batch, name="logistic_ns"):
     """Adversarial loss of G.
 
@@ -144,7 +169,9 @@ def generator_loss(batch, name="logistic_ns"):
       Tuple of the loss [N, 1] and a dict of tensors worth watching.
     """
     loss_fn = look_up(GENERATOR_LOSSES, name, "generator loss")
-    return loss_fn(batch.scores(batch.fakes(), "D_fake")), {}
+    fake_scores = batch.scores(batch.fakes(), "D_fake")
+    real_scores = batch.scores(batch.reals, "D_real") if loss_fn.needs_reals else None
+    return loss_fn(fake_scores, real_scores), {}
 
 
 def discriminator_loss(batch, name="logistic"):
@@ -191,6 +218,12 @@ def _r1(batch):
 def _r2(batch):
     """1/2 |dD/dx|^2 at the fakes (Mescheder et al. 2018, Eq. 10)."""
     return 0.5 * _squared_slope(batch, batch.fakes())
+
+
+@register(DISCRIMINATOR_REGULARIZERS, "r1r2")
+def _r1r2(batch):
+    """R1 and R2 together (R3GAN, Sec. 2.2): with a relativistic loss, what makes it converge."""
+    return _r1(batch) + _r2(batch)
 
 
 @register(DISCRIMINATOR_REGULARIZERS, "gp")
