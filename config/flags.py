@@ -244,7 +244,7 @@ GROUPS = {
         Flag("eval-all",           "eval.all",                             boolean,   "measure all snapshots of the run and plot the curve", needs="eval"),
         Flag("eval-folder",        "eval.folder",                          str,       "measure the pictures in this folder instead of a generator", needs="eval"),
         Flag("eval-reference",     "eval.reference",                       str,       "compare with the pictures in this folder instead of the dataset", needs="eval"),
-        Flag("features",           "eval.features",                        one_of("inception", "random"), "networks to compare by; random ones need no download and give figures of their own"),
+        Flag("features",           "eval.features",                        one_of("inception", "random", "efficientnet"), "network whose features are compared: Inception's, those of a fixed random network, or EfficientNet-lite0's, which need no download and give figures of their own"),
         Flag("inception",          "eval.inception",                       str,       "file of the Inception graph of 2015 (.tgz or .pb); downloaded once if not given"),
         Flag("trust-snapshot",     "eval.trust_snapshot",                  str,       "NVIDIA's feature networks for pr, ppl and ls: files or folders, comma-separated; runs the code inside"),
     ),

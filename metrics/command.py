@@ -33,7 +33,7 @@ def batch_size_for(resolution, batch_gpu=None):
 
 
 def _kind(options):
-    return "random" if options.features == "random" else "standard"
+    return "standard" if options.features == "inception" else options.features
 
 
 def _features(options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dnnlib.errors import UserError
-from metrics import inception, random_network, trusted
+from metrics import efficientnet, inception, random_network, trusted
 
 # What a metric may need:
 #   pool         features of images whose distribution is compared (FID, KID)
@@ -16,7 +16,11 @@ from metrics import inception, random_network, trusted
 ROLES = ("pool", "probs", "manifold", "distance", "classifiers")
 IMAGE_ROLES = ("pool", "probs", "manifold")
 
-KINDS = ("inception", "random")
+# Features that name their figures: kind => (function that opens the network, its roles).
+NAMED = {
+    "random": (random_network.load_random, ("pool", "manifold", "distance")),
+    "efficientnet": (efficientnet.load_efficientnet, ("pool", "manifold")),
+}
 MAX_SIZE = 256  # pixels; larger images are averaged down before they are compared or classified
 
 _WANTED_FILE = {
@@ -25,6 +29,11 @@ _WANTED_FILE = {
 }
 NUM_CLASSIFIERS = 40  # as LS is defined: its value grows with their number
 _MEASURES = {"probs": "is", "distance": "ppl", "classifiers": "ls"}
+_NEEDS = {
+    "probs": "a network that knows classes",
+    "distance": "a network that compares images",
+    "classifiers": "networks that know attributes",
+}
 
 
 class Features:
@@ -45,7 +54,7 @@ class Features:
 
         Args:
           role: one of ROLES but "classifiers".
-          kind: "standard" or "random".
+          kind: "standard", or a key of NAMED.
 
         Returns:
           (GraphNetwork, head, label): metrics by other features than those of the published
@@ -54,13 +63,14 @@ class Features:
         Raises:
           UserError: it cannot be had; says how to get it.
         """
-        if kind == "random":
-            if role not in ("pool", "manifold", "distance"):
+        if kind in NAMED:
+            load, roles = NAMED[kind]
+            if role not in roles:
                 raise UserError(
-                    f"{_MEASURES[role]} needs a network that knows classes; the random features "
-                    "know none: leave it out, or use the standard features for it"
+                    f"{_MEASURES[role]} needs {_NEEDS[role]}; --features {kind} is none: leave it "
+                    "out, or use the standard features for it"
                 )
-            return self._network("random", random_network.load_random), "pool", "-random"
+            return self._network(kind, load), "pool", f"-{kind}"
         if role in self._files:
             (file, *_) = self._files[role]
             return self._network(file, lambda: trusted.load_trusted(file, role)), role, ""
@@ -94,7 +104,7 @@ class Features:
         """
         labels = set()
         for role in protocol.roles:
-            if role == "classifiers" and protocol.features != "random":
+            if role == "classifiers" and protocol.features not in NAMED:
                 self.classifiers()
             else:
                 labels.add(self.find(role, protocol.features)[2])

@@ -35,7 +35,7 @@ ALIASES = {
     "ppl": "ppl2_wend",
 }
 
-RANDOM = "-random"  # ending of names whose features are the random ones
+NAMED_FEATURES = ("random", "efficientnet")  # endings of names say whose features are meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Protocol:
       needs_generator: whether a folder of images is not enough.
       needs_real_features: whether the moments of the real images' features are not enough.
       options: keyword arguments of ``measure``; ``num_fakes`` is the number of generated images.
-      features: "standard" or "random".
+      features: "standard" or one of NAMED_FEATURES.
     """
 
     name: str
@@ -123,10 +123,10 @@ def find(text, num_images=None, features="standard"):
     """The protocols of a comma-separated list.
 
     Args:
-      text: names or aliases, for instance "fid,kid"; the ending ``-random`` asks for random
+      text: names or aliases, for instance "fid,kid"; an ending like ``-random`` asks for those
         features; "none" or "" for none.
       num_images: replaces the protocols' numbers of images.
-      features: "standard", or "random" for all of them.
+      features: "standard", or one of NAMED_FEATURES for all of them.
 
     Returns:
       List of :class:`Protocol`, each once.
@@ -141,8 +141,10 @@ def find(text, num_images=None, features="standard"):
         return []
     found = {}
     for given in names:
-        is_random = given.endswith(RANDOM) or features == "random"
-        name = given[: -len(RANDOM)] if given.endswith(RANDOM) else given
+        name, kind = given, features
+        for ending in NAMED_FEATURES:
+            if given.endswith(f"-{ending}"):
+                name, kind = given[: -len(ending) - 1], ending
         name = ALIASES.get(name, name)
         if name not in protocols():
             known = [*ALIASES, *protocols()]
@@ -152,7 +154,5 @@ def find(text, num_images=None, features="standard"):
                 f"--metrics: unknown metric {given!r}; {hint} {listed}".replace("  ", " ")
             )
         protocol = protocols()[name].with_images(num_images)
-        if is_random:
-            protocol = dataclasses.replace(protocol, features="random")
-        found[protocol.name, is_random] = protocol
+        found[protocol.name, kind] = dataclasses.replace(protocol, features=kind)
     return list(found.values())
