@@ -1,5 +1,9 @@
-"""The networks of this project: importing this module registers all builders."""
+"""The networks of this project: importing this module registers all builders, and translators.
 
+A network of your own is registered here, too: import its module, see docs/extending.md.
+"""
+
+import training.published_names  # noqa: F401 - registers the names in published snapshots
 from training.model.discriminator import discriminator
 from training.model.generator import generator
 from training.model.mapping import mapping

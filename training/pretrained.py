@@ -16,9 +16,10 @@ from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from dnnlib.tflib.builders import find_builder
-from dnnlib.tflib.published_names import SUB_NETWORKS
 from dnnlib.tflib.snapshot import read_snapshot
 from training import checkpoint
+from training.model.quirks import with_quirks
+from training.published_names import SUB_NETWORKS
 
 GENERATORS = ("generator", "stylegan2_generator")
 DISCRIMINATORS = ("discriminator", "stylegan2_discriminator")
@@ -55,7 +56,7 @@ def prepare(run_dir, config):
 
     Args:
       run_dir: of the run.
-      config: resolved configuration; "run" and, for published snapshots, G and D may change.
+      config: resolved configuration; "run" and the quirks of G and D may change.
 
     Returns:
       Pretrained; None if there is nothing to load.
@@ -69,8 +70,9 @@ def prepare(run_dir, config):
         name = old["run"].get("pretrained_pkl")
         config["run"]["pretrained_pkl"] = config["flags"]["pretrained-pkl"] = name
         for net in ("G", "D"):
-            if "published" in old[net]:
-                config[net]["published"] = old[net]["published"]
+            options = with_quirks(old[net])
+            if "quirks" in options:
+                config[net]["quirks"] = options["quirks"]
     name = config["run"]["pretrained_pkl"]
     if name is None or checkpoint.read_progress(run_dir) is not None:
         return None
@@ -113,19 +115,19 @@ class Pretrained:
     def adopt_ways(self, config):
         """Let networks of the snapshot's kind compute what the snapshot's do.
 
-        Published networks differ from ours in details, see ``published`` of the builders; their
-        values would mean something else in a network without them.
+        Published networks have quirks (see :mod:`training.model.quirks`); their values would mean
+        something else in a network without them.
 
         Args:
-          config: resolved configuration; gets G.published and D.published where they matter.
+          config: resolved configuration; gets G.quirks and D.quirks where they matter.
         """
         for side in ("G", "D"):
             options = self.networks[side].static_kwargs if side in self.networks else {}
             is_same_kind = any(
                 options.get(key) and config[side].get(key) for key in ("transformer", "merge")
             )
-            if options.get("published") and is_same_kind:
-                config[side]["published"] = options["published"]
+            if options.get("quirks") and is_same_kind:
+                config[side]["quirks"] = options["quirks"]
 
     def start(self, graph, config, run_dir):
         """Give the networks of a training the snapshot's values, and say what fitted.
@@ -166,8 +168,7 @@ class Pretrained:
             is_whole = is_whole and num == total and not fits[name].unused
         rest = "" if is_whole else "; the others keep their initial values, see log.txt"
         util.log(f"Beginning with {self.name}: {', '.join(counts)}{rest}")
-        ways = {config[side]["published"] for side in "GD" if config[side].get("published")}
-        if ways:
+        if any(config[side].get("quirks") for side in "GD"):
             util.log("Published networks: this run's compute what the published ones do")
         differing = self.differing_options(config)
         if differing:

@@ -12,10 +12,12 @@ from dnnlib.errors import closest
 # Given by Network to builders that declare them; they are no options of the network.
 FRAMEWORK_ARGUMENTS = ("components", "is_template_graph", "is_training")
 
-# Importing this module registers the builders of the project (dnnlib itself knows none of them).
-BUILDERS_MODULE = "training.networks"
+# An application's own module on the search path, which registers its builders and translators when
+# it is imported. dnnlib imports it by this name when it first needs them.
+PROVIDER = "tflib_builders"
 
 _builders = {}
+_translators = []
 
 
 def register_builder(name):
@@ -35,8 +37,71 @@ def register_builder(name):
     return register
 
 
+def register_translator(func):
+    """Decorator: make a function known that translates builders and options of other code.
+
+    Args:
+      func: ``func(name, options, is_strict)`` returns (builder, options) in the words of registered
+        builders, or None for a name that it does not know. With ``is_strict`` it raises TypeError
+        for an option that nobody takes, otherwise it drops it.
+    """
+    if func not in _translators:
+        _translators.append(func)
+    return func
+
+
+def _import_provider():
+    """Let the application register what it has; it may have nothing."""
+    try:
+        importlib.import_module(PROVIDER)
+    except ModuleNotFoundError as error:
+        if error.name != PROVIDER:
+            raise
+
+
+def translate(name, options, is_strict=False):
+    """Translate a builder of other code, for instance of a published snapshot, and its options.
+
+    Args:
+      name: of the function, with or without a module.
+      options: dict of its keywords.
+      is_strict: refuse options that nobody takes instead of dropping them.
+
+    Returns:
+      (builder, options) in the words of registered builders; None if no translator knows the name.
+
+    Raises:
+      UserError: a network of an architecture that the application does not have.
+      TypeError: an unknown option, with ``is_strict``.
+    """
+    _import_provider()
+    for translator in _translators:
+        translated = translator(name, options, is_strict)
+        if translated is not None:
+            return translated
+    return None
+
+
+def resolve(name, options):
+    """Builder and options for a name that is given to Network: a registered one, or another code's.
+
+    Args:
+      name: for instance "generator", "my.module.generator" or "G_main".
+      options: dict of keywords, in the words of the named function.
+
+    Returns:
+      (builder, options) in the words of registered builders.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"func_name must be the name of a builder, got {name!r}")
+    own_name = name.rsplit(".", 1)[-1]
+    if own_name in _builders:
+        return own_name, dict(options)
+    return translate(name, options, is_strict=True) or (own_name, dict(options))
+
+
 def find_builder(name):
-    """Look up a builder; imports the project's own builders if the name is not known yet.
+    """Look up a builder; if the name is not known yet, the application may register it now.
 
     Returns:
       The registered function.
@@ -45,7 +110,7 @@ def find_builder(name):
       ValueError: there is no such builder; names the closest one.
     """
     if name not in _builders:
-        importlib.import_module(BUILDERS_MODULE)
+        _import_provider()
     if name not in _builders:
         hint = closest(name, _builders)
         known = ", ".join(sorted(_builders))

@@ -9,7 +9,6 @@ import tensorflow.compat.v1 as tf
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders, describe, netvars, running, tfutil
-from dnnlib.tflib import published_names as translate
 from dnnlib.tflib import stored_network as published
 
 
@@ -41,7 +40,7 @@ class Network:
     """
 
     def __init__(self, name=None, func_name=None, **static_kwargs):
-        self.builder, options = translate.resolve(func_name, static_kwargs)
+        self.builder, options = builders.resolve(func_name, static_kwargs)
         self.static_kwargs = util.EasyDict(options)
         self.name = name or self.builder
         self.components = util.EasyDict()

@@ -6,7 +6,7 @@ from collections import namedtuple
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.tflib import published_names as translate
+from dnnlib.tflib import builders
 
 # A network as read from a snapshot, in our terms: ``components`` {role: StoredNetwork},
 # ``variables`` {local name: array}.
@@ -160,13 +160,14 @@ def read_state(state):
     """
     stored = _read_raw(state)
     _check_claims(stored)
-    if state["version"] != OWN_VERSION:
-        if state["version"] == ADA_VERSION:
-            raise UserError("a network of StyleGAN2-ADA; only StyleGAN2's and GANsformer's open")
-        translated = translate.translate(stored.builder, stored.static_kwargs)
-        _need(translated is not None, f"a network built by {stored.builder!r}, which is unknown")
-        stored = stored._replace(builder=translated[0], static_kwargs=translated[1])
-    return stored
+    if state["version"] == ADA_VERSION:
+        raise UserError("a network of StyleGAN2-ADA; only StyleGAN2's and GANsformer's open")
+    translated = builders.translate(stored.builder, stored.static_kwargs)
+    if translated is None:
+        is_own = state["version"] == OWN_VERSION
+        _need(is_own, f"a network built by {stored.builder!r}, which is unknown")
+        return stored
+    return stored._replace(builder=translated[0], static_kwargs=translated[1])
 
 
 def _pair(net, stored, where, pairs, problems):

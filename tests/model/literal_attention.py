@@ -7,12 +7,14 @@ training/model/attention.py. Variables come by name, as the layers create them, 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from training.model.quirks import NO_QUIRKS
+
 
 class Options:
     """Options of one attention; anything not given is off."""
 
     heads, x_gate, y_gate, integration, norm = 1, False, False, "add", None
-    kind, iterations, published = "simplex", 1, False
+    kind, iterations, quirks = "simplex", 1, NO_QUIRKS
     x_pos = y_pos = mask = carried = keep = None
 
     def __init__(self, **options):
@@ -54,7 +56,7 @@ def enlarged(carried, num_positions, o):
     size = int(np.sqrt(old))
     x = tf.reshape(carried, [-1, heads, num, size, 1, size, 1])
     x = tf.reshape(tf.tile(x, [1, 1, 1, 1, 2, 1, 2]), [-1, heads, num, num_positions])
-    return x if o.published else x * old / num_positions
+    return x if o.quirks.repeated_assignments else x * old / num_positions
 
 
 def queries(v, x, o):
@@ -78,7 +80,7 @@ def centroid_probs(v, y, halves, scores, o):
     q0, qp = halves
     N, F, D = q0.shape.as_list()
     T = y.shape.as_list()[1]
-    if o.published:
+    if o.quirks.heads_of_joined:
         e = split(tf.concat([q0, qp], axis=2), o.heads)
     else:
         e = tf.concat([split(q0, o.heads), split(qp, o.heads)], axis=3)  # [N, M, F, 2S]
@@ -91,7 +93,7 @@ def centroid_probs(v, y, halves, scores, o):
         m = split(tf.gather(dense(v, "key2", q0 + qp), chosen, axis=1), o.heads)
     else:
         m = tf.tile(v["toasgn_init"], [N, 1, 1, 1])
-    width = D // o.heads * (1 if o.published else 2)
+    width = D // o.heads * (1 if o.quirks.scaled_by_half else 2)
     probs = None
     for i in range(o.iterations):
         if i > 0:

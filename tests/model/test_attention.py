@@ -8,11 +8,13 @@ from training.model.attention import NO_DROPOUT, Dropout, attention_layer
 from training.model.centroids import attention_kind
 from training.model.image_attention import image_from_image, latents_from_image
 from training.model.layers import Tail
+from training.model.quirks import NO_QUIRKS, PUBLISHED_QUIRKS, Quirks
 from training.model.shapes import ShapeError
 
 N, F, T, C, J, D, P, R = 2, 16, 3, 5, 7, 8, 6, 9  # all different: a swapped axis cannot hide
 
 # What one attention can be; heads 1 unless said otherwise.
+PUBLISHED = Quirks.named(PUBLISHED_QUIRKS["head"])
 CASES = {
     "simplex": {},
     "simplex_no_pos": dict(pos=False),
@@ -21,20 +23,20 @@ CASES = {
     "simplex_gates_no_pos": dict(x_gate=True, y_gate=True, pos=False),
     "simplex_mask": dict(mask=True, heads=2),
     "simplex_dropout": dict(dropout=0.4, heads=2, x_gate=True),
-    "simplex_published_iterations": dict(iterations=3, published=True, mask=True),
+    "simplex_published_iterations": dict(iterations=3, quirks=PUBLISHED, mask=True),
     "kmeans": dict(kind="kmeans"),
     "kmeans_no_pos": dict(kind="kmeans", pos=False),
     "kmeans_heads": dict(kind="kmeans", heads=2),
-    "kmeans_heads_published": dict(kind="kmeans", heads=2, published=True),
+    "kmeans_heads_published": dict(kind="kmeans", heads=2, quirks=PUBLISHED),
     "kmeans_iterations": dict(kind="kmeans", iterations=3, heads=2, mask=True),
     "kmeans_gates_mask": dict(kind="kmeans", x_gate=True, y_gate=True, mask=True),
-    "kmeans_published": dict(kind="kmeans", iterations=2, published=True),
+    "kmeans_published": dict(kind="kmeans", iterations=2, quirks=PUBLISHED),
     "iterative_first": dict(kind="iterative", heads=2),
-    "iterative_first_published": dict(kind="iterative", heads=2, published=True),
+    "iterative_first_published": dict(kind="iterative", heads=2, quirks=PUBLISHED),
     "iterative_few_positions": dict(kind="iterative", small=True),
     "iterative_carried": dict(kind="iterative", carried=4, iterations=2),
     "iterative_carried_same_size": dict(kind="iterative", carried=16, heads=2),
-    "iterative_carried_published": dict(kind="iterative", carried=4, heads=2, published=True),
+    "iterative_carried_published": dict(kind="iterative", carried=4, heads=2, quirks=PUBLISHED),
     "duplex": dict(kind="duplex"),
     "duplex_no_pos": dict(kind="duplex", pos=False),
     "duplex_heads_mask": dict(kind="duplex", heads=2, mask=True, iterations=2),
@@ -76,7 +78,7 @@ class Case:
             kind == "duplex",
             o.iterations,
             o.carried,
-            o.published,
+            o.quirks,
         )
         with tf.variable_scope("att"):
             self.layer = attention_layer(
@@ -360,6 +362,6 @@ def test_errors_say_what_is_wrong(session):
     with pytest.raises(ValueError, match="integration='div' is none of add, mul, both"):
         attention_layer(x, y, D, integration="div")
     with pytest.raises(ValueError, match="choose one"):
-        attention_kind(True, True, True, 1, None, False)
+        attention_kind(True, True, True, 1, None, NO_QUIRKS)
     with pytest.raises(ValueError, match="need --kmeans"):
-        attention_kind(False, False, False, 3, None, False)
+        attention_kind(False, False, False, 3, None, NO_QUIRKS)

@@ -231,6 +231,6 @@ def test_sub_networks_run_on_their_own(session):
     np.testing.assert_allclose(maps_again, maps, atol=1e-6)
 
 
-def test_an_odd_published_is_refused(session):
-    with pytest.raises(ValueError, match="published='heads' is none of"):
-        network(published="heads")
+def test_an_unknown_quirk_is_refused(session):
+    with pytest.raises(ValueError, match="no quirk 'zero_for_maps'; did you mean 'zeros_for_maps'"):
+        network(quirks=["zero_for_maps"])

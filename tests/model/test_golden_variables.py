@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from dnnlib.tflib import published_names as translate
+from dnnlib.tflib import builders
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "variables.json").read_text())
 NETWORKS = GOLDEN["networks"]
@@ -43,7 +43,7 @@ def _flat(tree, prefix=""):
 
 def _build(name, **changes):
     row = NETWORKS[name]
-    builder, options = translate.resolve(row["func"], _known(row["func"], row["kwargs"]))
+    builder, options = builders.resolve(row["func"], _known(row["func"], row["kwargs"]))
     options.update({k: v for k, v in changes.items() if k in options})
     with tf.Graph().as_default():  # without a session: nothing is initialized
         net = tflib.Network(name.rsplit(":", 1)[1], builder, **options)
@@ -76,9 +76,9 @@ def test_variables_are_the_published_ones(name):
 
 @pytest.mark.parametrize("name", [p for p in _parameters() if not p.values[0].startswith(REPAIRED)])
 def test_repaired_networks_have_the_same_variables(name):
-    """Without ``published``, computations differ, variables do not."""
+    """Without quirks, computations differ, variables do not."""
     if not name.startswith("stylegan2"):
-        assert _build(name, published=False) == _want(name)
+        assert _build(name, quirks=()) == _want(name)
 
 
 def test_the_table_is_read_right():

@@ -5,15 +5,16 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from training.model.kgan import MERGE_TYPES, Merging
+from training.model.quirks import NO_QUIRKS, PUBLISHED_QUIRKS, Quirks
 from training.model.synthesis import synthesis
 
 N, K, C, H, D = 2, 3, 5, 4, 6
 
 
-def scores_and_weights(session, kind, published=False, same=False):
+def scores_and_weights(session, kind, quirks=NO_QUIRKS, same=False):
     """Random pictures: scores [N, K, H, W] by the formula, weights as they come."""
     x = np.random.RandomState(0).randn(N * K, H, H, C).astype(np.float32)
-    merging = Merging(K, 3, 2, kind, same, published)
+    merging = Merging(K, 3, 2, kind, same, quirks)
     weights = merging.weights(tf.constant(x))
     w = tf.global_variables()[0]
     w.load(np.random.RandomState(1).randn(1, 1, C, 1).astype(np.float32), session)
@@ -49,7 +50,8 @@ PUBLISHED = dict(FORMULAS, sum=np.ones_like, leaves=lambda s: leaves(s, np.max))
 @pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize("published", [False, True])
 def test_weights_by_the_formula(session, kind, same, published):
-    scores, got, weights, w = scores_and_weights(session, kind, published, same)
+    quirks = Quirks.named(PUBLISHED_QUIRKS["head"] if published else ())
+    scores, got, weights, w = scores_and_weights(session, kind, quirks, same)
     want = (PUBLISHED if published else FORMULAS)[kind](scores)
     np.testing.assert_allclose(got, want, atol=1e-5)
     if kind != "sum":

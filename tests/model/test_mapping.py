@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from training.model.mapping import mapping
+from training.model.quirks import PUBLISHED_QUIRKS
 
 N, K, Z, W, H = 4, 3, 6, 6, 10
 LRELU_GAIN = np.sqrt(2)
@@ -44,7 +45,7 @@ def dense(values, name, x, lrmul=0.01, suffix=""):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_plain_layers_by_the_formula(session, published):
-    got = build(mapping_num_layers=2, published=published)
+    got = build(mapping_num_layers=2, quirks=PUBLISHED_QUIRKS["head"] if published else ())
     v = randomise(session)
     z = latents()
     x, g = z[:, :K], z[:, K]
@@ -112,7 +113,7 @@ def test_self_attention(session, resnet, published):
         use_pos=True,
         ltnt_pos=tf.ones([K, W]),
         component_mask=mask,
-        published=published,
+        quirks=PUBLISHED_QUIRKS["head"] if published else (),
     )
     seen = tf.gradients(tf.reduce_sum(w[:, 0] ** 2), z)[0]
     seen_by_global = tf.gradients(tf.reduce_sum(w[:, K] ** 2), z)[0]

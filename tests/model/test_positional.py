@@ -20,7 +20,7 @@ def encode(session, dim, r=R, **options):
 
 @pytest.mark.parametrize("published,unit", [(True, 1.0), (False, (SIZE - 1) / 2)])
 def test_sinusoids_of_columns_then_rows(session, published, unit):
-    got, variables = encode(session, 8, published=published)
+    got, variables = encode(session, 8, is_flat=published)
     assert not variables and got.shape == (SIZE, SIZE, 8)
     c = np.linspace(-1, 1, SIZE) * unit
     for y in range(SIZE):
@@ -35,7 +35,7 @@ def test_sinusoids_of_columns_then_rows(session, published, unit):
 def test_neighbouring_pixels_are_one_apart_unless_published(session):
     """What the published sinusoids cannot do: tell positions apart by more than a slope."""
     ours, _ = encode(session, 8)
-    published, _ = encode(session, 8, published=True)
+    published, _ = encode(session, 8, is_flat=True)
     turns = [np.sum(np.diff(np.sign(np.diff(e[0, :, 0]))) != 0) for e in (ours, published)]
     assert turns[0] >= 1 and turns[1] == 0
 
@@ -47,7 +47,7 @@ def test_width_is_rounded_down_to_a_multiple_of_four(session):
 @pytest.mark.parametrize("directions", [3, 4])
 def test_sinusoids_along_more_directions(session, directions):
     dim = 4 * directions
-    got, _ = encode(session, dim, directions=directions, published=True)
+    got, _ = encode(session, dim, directions=directions, is_flat=True)
     c = np.linspace(-1, 1, SIZE)
     for y in range(SIZE):
         for x in range(SIZE):

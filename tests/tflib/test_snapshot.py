@@ -344,7 +344,7 @@ def test_command_reads_published_files_without_building(session, data_dir, capsy
     assert run_script(main, [str(path)]) == 0
     out = capsys.readouterr().out
     assert "G: generator" in out
-    assert "  published = 'head'" in out
+    assert "  quirks = ('shorter_encoding', " in out
     assert tf.global_variables() == []
 
 

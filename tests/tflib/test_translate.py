@@ -6,7 +6,12 @@ import pytest
 
 from dnnlib import UserError
 from dnnlib.tflib import builders
-from dnnlib.tflib.published_names import PUBLISHED_BUILDERS, SUB_NETWORKS, resolve, translate
+from dnnlib.tflib.builders import resolve
+from dnnlib.tflib.stored_network import read_state
+from training.model.quirks import PUBLISHED_QUIRKS
+from training.published_names import PUBLISHED_BUILDERS, SUB_NETWORKS, translate
+
+HEAD, LEGACY = PUBLISHED_QUIRKS["head"], PUBLISHED_QUIRKS["legacy"]
 
 
 def test_head_generator():
@@ -46,7 +51,7 @@ def test_head_generator():
         num_heads=2,
         fused_modconv=True,
         attention_dropout=0.0,
-        published="head",
+        quirks=HEAD,
         mapping=dict(mapping_resnet=True),
         synthesis=dict(
             architecture="resnet", kmeans=True, norm="layer", channel_base=1024, end_res=20
@@ -85,7 +90,7 @@ def test_legacy_generator(func_name):
         w_avg_beta=0.9,
         randomize_noise=False,
         attention_dropout=0.2,
-        published="legacy",
+        quirks=LEGACY,
         mapping=dict(mapping_num_layers=4),
         synthesis=dict(
             channel_base=512, channel_max=64, channel_decay=1.5, latent_stem=True, end_res=8
@@ -110,12 +115,12 @@ def test_discriminators():
     head = translate("Discriminator", dict(resolution=32, label_size=3, a_dim=16, c_dim=2))
     assert head == (
         "discriminator",
-        dict(resolution=32, a_dim=16, c_dim=2, end_res=20, published="head"),
+        dict(resolution=32, a_dim=16, c_dim=2, end_res=20, quirks=HEAD),
     )
     legacy = translate("D_GANformer", dict(resolution=32, label_size=3, latent_size=16))
     assert legacy == (
         "discriminator",
-        dict(resolution=32, a_dim=16, c_dim=3, end_res=20, published="legacy"),
+        dict(resolution=32, a_dim=16, c_dim=3, end_res=20, quirks=LEGACY),
     )
     given = dict(resolution=32, label_size=3, fmap_base=512, mbstd_num_features=2)
     assert translate("D_stylegan2", given) == (
@@ -164,14 +169,12 @@ def test_sub_networks_on_their_own():
     )
     assert translate("G_mapping", dict(w_dim=24, num_broadcast=9, components_num=1)) == (
         "mapping",
-        dict(w_dim=24, num_broadcast=9, components_num=1, published=True),
+        dict(w_dim=24, num_broadcast=9, components_num=1, quirks=HEAD),
     )
     given = dict(dlatent_size=24, components_num=1, resolution=32, fmap_base=64)
     assert translate("G_synthesis", given) == (
         "synthesis",
-        dict(
-            w_dim=24, components_num=1, resolution=32, channel_base=64, end_res=20, published=True
-        ),
+        dict(w_dim=24, components_num=1, resolution=32, channel_base=64, end_res=20, quirks=LEGACY),
     )
     assert translate("G_synthesis_stylegan2", dict(resolution=32))[0] == "stylegan2_synthesis"
 
@@ -187,6 +190,31 @@ def test_unknown_names():
     assert resolve("training.networks.generator", dict(a=1)) == ("generator", dict(a=1))
     given = dict(resolution=32, latent_size=8)
     assert resolve("training.networks_stylegan2.G_main", given) == translate("G_main", given)
+
+
+@pytest.mark.parametrize(
+    "published,quirks", [(True, HEAD), ("head", HEAD), ("legacy", LEGACY), (False, None)]
+)
+def test_earlier_snapshots_of_ours(published, quirks):
+    """Where they said ``published``, there are quirks now."""
+    options = dict(resolution=32, mapping=dict(mapping_num_layers=2))
+    want = options if quirks is None else dict(options, quirks=quirks)
+    state = dict(version=6, name="G", builder="generator", variables=[])
+    stored = read_state(dict(state, static_kwargs=dict(options, published=published)))
+    assert (stored.builder, stored.static_kwargs) == ("generator", want)
+
+
+def test_a_registered_name_is_nobody_elses(monkeypatch):
+    monkeypatch.setattr(builders, "_builders", dict(builders._builders, G_main=lambda z, *, a: z))
+    assert resolve("mine.G_main", dict(a=1)) == ("G_main", dict(a=1))
+
+
+def test_no_provider(monkeypatch):
+    monkeypatch.setattr(builders, "PROVIDER", "there_is_no_such_module")
+    monkeypatch.setattr(builders, "_translators", [])
+    assert builders.translate("G_main", {}) is None
+    with pytest.raises(ValueError, match="unknown network builder 'nothing_like_it'"):
+        builders.find_builder("nothing_like_it")
 
 
 def test_every_published_keyword_is_known(root):

@@ -13,6 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.submission import run_dir as runs
 from training import checkpoint, pretrained
 from training.graph import build_networks
+from training.model.quirks import PUBLISHED_QUIRKS
 from training.pretrained import NothingFitsError, Pretrained, prepare
 
 TINY = ["--channel-base=16", "--channel-max=6", "--mapping-layersnum=2"]
@@ -135,6 +136,7 @@ def images_of(graph, data):
     return graph.Gs.run(z, None, **options)[0]
 
 
+QUIRKS = ["growing_latents"]
 CASES = {
     "stylegan2__config_f_r32": STYLEGAN2,
     "legacy__03_stylegan2_r32": STYLEGAN2,
@@ -165,7 +167,7 @@ def test_published_snapshots_go_on_as_they_are(session, data_dir, tmp_path, caps
         assert "Gs, only in the snapshot: lod" in log
     elif "gansformer" in name:
         assert "weight" not in left  # nothing that counts
-        assert config["G"]["published"] == "head" and not config["D"].get("published")
+        assert config["G"]["quirks"] == PUBLISHED_QUIRKS["head"] and not config["D"].get("quirks")
 
 
 def test_a_run_keeps_to_what_it_was_begun_with(tmp_path, monkeypatch):
@@ -173,7 +175,9 @@ def test_a_run_keeps_to_what_it_was_begun_with(tmp_path, monkeypatch):
 
     def stand_in(name):
         opened.append(name)
-        return SimpleNamespace(adopt_ways=lambda config: config["G"].update(published="head"))
+        return SimpleNamespace(
+            adopt_ways=lambda config: config["G"].update(quirks=["growing_latents"])
+        )
 
     monkeypatch.setattr(pretrained, "Pretrained", stand_in)
     first = make_config(*GANSFORMER, "--pretrained-pkl=a.pkl")
@@ -193,7 +197,7 @@ def test_a_run_keeps_to_what_it_was_begun_with(tmp_path, monkeypatch):
     for flags in ([], ["--pretrained-pkl=a.pkl"]):
         again = make_config(*GANSFORMER, *flags)
         assert prepare(tmp_path, again) is None and len(opened) == 2
-        assert again["G"]["published"] == "head" and "published" not in again["D"]
+        assert again["G"]["quirks"] == QUIRKS and "quirks" not in again["D"]
         assert again["run"]["pretrained_pkl"] == "a.pkl"
 
 

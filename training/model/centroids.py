@@ -18,11 +18,8 @@ Paper: Generative Adversarial Transformers, Hudson & Zitnick 2021 (arXiv:2103.01
 Differs from the paper: a(Y, X) averages the image's elements e, so that keys are their centroids;
 learned weights (``st_weights``) balance content and position in each comparison.
 
-Differs from the published code, unless ``published`` is set: scores are divided by the square root
-of the elements' width, not of half of it; with several heads, each head compares its own part of
-content and of position; assignments carried to a higher resolution are shared out, not repeated.
-The published ``iterative`` needs T positions in its first layer; here T evenly spaced ones begin,
-or, where there are fewer, learned constants.
+Differs from the published code: see quirks.py. Its ``iterative`` needs T positions in its first
+layer; here T evenly spaced ones begin, or, where there are fewer, learned constants.
 """
 
 from collections import namedtuple
@@ -38,21 +35,21 @@ from training.model.layers import dense_layer, matmul_last
 KINDS = ("kmeans", "iterative", "duplex")
 
 
-class Centroids(namedtuple("Centroids", "kind iterations carried published")):
+class Centroids(namedtuple("Centroids", "kind iterations carried quirks")):
     """How one attention layer finds its probabilities; an ``assign`` of attention_layer.
 
     Args:
       kind: one of KINDS.
       iterations: k-means steps.
       carried: assignments of the attention layer before, [N, M, T, F'], for "iterative"; or None.
-      published: see the top of this file.
+      quirks: Quirks.
     """
 
     def __call__(self, sides):
         """Scores."""
         elements = self._elements(sides)
         centroids, y = self._start(sides, elements)
-        size = sides.dim // sides.num_heads * (1 if self.published else 2)
+        size = sides.dim // sides.num_heads * (1 if self.quirks.scaled_by_half else 2)
         scores = None
         for i in range(self.iterations):
             if i > 0:
@@ -80,7 +77,7 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
 
         def by_head(w):
             """[..., 2D] with the columns of one head after those of another."""
-            if self.published or heads == 1:  # published: heads are cut from the joined vector
+            if self.quirks.heads_of_joined or heads == 1:
                 return w
             rows = w.shape.as_list()[0]
             w = tf.transpose(tf.reshape(w, [rows, 2, heads, size]), [0, 2, 1, 3])
@@ -97,7 +94,8 @@ class Centroids(namedtuple("Centroids", "kind iterations carried published")):
         if self.kind == "duplex":
             return _attend_back(sides, elements)
         if self.kind == "iterative" and self.carried is not None:
-            carried = upsample_assignments(self.carried, num_positions, self.published)
+            repeats = self.quirks.repeated_assignments
+            carried = upsample_assignments(self.carried, num_positions, repeats)
             return elements.gather(carried), sides.y
         if self.kind == "iterative" and num_positions >= num_keys:
             centroids = dense_layer(_some_queries(sides, num_keys), heads * width, name="key2")
@@ -129,7 +127,7 @@ def assignments(probs):
     return shares / (tf.reduce_sum(shares, axis=3, keepdims=True) + 1e-8)
 
 
-def upsample_assignments(shares, num_positions, published=False):
+def upsample_assignments(shares, num_positions, repeats=False):
     """Assignments for twice the resolution by nearest neighbour: [N, M, T, F'] => [N, M, T, F]."""
     _, heads, num_keys, old = shares.shape.as_list()
     if old == num_positions:
@@ -137,7 +135,7 @@ def upsample_assignments(shares, num_positions, published=False):
     size = round(np.sqrt(old))
     x = upsample_2d(tf.reshape(shares, [-1, size, size, 1]))
     x = tf.reshape(x, [-1, heads, num_keys, num_positions])
-    return x if published else x * np.float32(old / num_positions)
+    return x if repeats else x * np.float32(old / num_positions)
 
 
 def _attend_back(sides, elements):
@@ -169,7 +167,7 @@ def published_simplex(sides, iterations):
     return sides.scores(sides.projection().tables(keys), times_hidden=times_hidden)
 
 
-def attention_kind(kmeans, iterative, duplex, iterations, carried, published):
+def attention_kind(kmeans, iterative, duplex, iterations, carried, quirks):
     """The ``assign`` of attention_layer that the options of a generator ask for.
 
     Raises:
@@ -179,8 +177,8 @@ def attention_kind(kmeans, iterative, duplex, iterations, carried, published):
         raise OptionError("--duplex and --iterative are two ways to find centroids; choose one")
     if duplex or kmeans:
         kind = "duplex" if duplex else ("iterative" if iterative else "kmeans")
-        return Centroids(kind, iterations, carried, published)
-    if published:
+        return Centroids(kind, iterations, carried, quirks)
+    if quirks.rescaled_simplex:
         return lambda sides: published_simplex(sides, iterations)
     if iterative or iterations != 1:
         raise OptionError("--kmeans-iters and --iterative need --kmeans (or --duplex)")

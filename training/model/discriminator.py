@@ -23,6 +23,7 @@ from training.model.layers import (
     num_features,
 )
 from training.model.positional import GridEncodings
+from training.model.quirks import Quirks
 from training.model.synthesis_attention import image_steps, latent_block, latents_from_latents
 from training.model.synthesis_graph import log2_resolution
 
@@ -65,7 +66,7 @@ def discriminator(
     pos_type="sinus",
     pos_init="uniform",
     pos_directions_num=2,
-    published=False,
+    quirks=(),
     rng=None,
     is_training=False,
 ):
@@ -106,7 +107,7 @@ def discriminator(
       pos_type: its kind, see positional.py.
       pos_init: start of trainable kinds.
       pos_directions_num: its number of directions.
-      published: compute what the published code does where that was a mistake.
+      quirks: names of the published code's quirks to reproduce, see quirks.py.
       rng: StepRandom; None: TensorFlow's stateful generators.
       is_training: use dropout.
 
@@ -114,6 +115,7 @@ def discriminator(
       scores [N, 1].
     """
     opt = SimpleNamespace(**locals())
+    opt.quirks = Quirks.named(quirks)
     max_log2 = log2_resolution(resolution)
     images_in.set_shape([None, num_channels, resolution, resolution])
     c.set_shape([None, c_dim])
@@ -121,10 +123,18 @@ def discriminator(
     if use_pos:
         ltnt_pos = _latents("ltnt_emb/emb", components_num, a_dim)
     grids = GridEncodings(
-        max_log2, pos_dim or a_dim, pos_type, pos_init, pos_directions_num, published
+        max_log2,
+        pos_dim or a_dim,
+        pos_type,
+        pos_init,
+        pos_directions_num,
+        opt.quirks.flat_sinusoids,
     )
     aggregation = None
-    if transformer or ((img2img or local_attention) and not published):
+    reads_itself = (img2img or local_attention) and not (
+        opt.quirks.image_attention_with_latents_only
+    )
+    if transformer or reads_itself:
         rate = attention_dropout if is_training else 0.0
         dropout = Dropout(rate, random_source(rng, images_in), "discriminator")
         aggregation = Aggregation(opt, grids, ltnt_pos, dropout)

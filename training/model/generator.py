@@ -8,9 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.tflib.random import random_source
+from training.model.quirks import Quirks
 from training.model.synthesis_graph import log2_resolution, noise_mode_of
-
-PUBLISHED = (False, True, "head", "legacy")
 
 
 @tflib.register_builder("generator")
@@ -49,7 +48,7 @@ def generator(
     maps="image",
     mapping={},  # noqa: B006 - defaults that nobody changes
     synthesis={},  # noqa: B006
-    published=False,
+    quirks=(),
     rng=None,
     components,
     is_template_graph=False,
@@ -96,8 +95,7 @@ def generator(
       maps: form of the attention maps, see :func:`training.model.synthesis.synthesis`.
       mapping: options of the mapping network.
       synthesis: options of the synthesis network.
-      published: compute what the published code does where that was a mistake: True or "head" for
-        its last version, "legacy" for the one before.
+      quirks: names of the published code's quirks to reproduce, see quirks.py.
       rng: StepRandom for all random numbers; None: TensorFlow's stateful generators.
       components: sub-networks by role.
       is_template_graph: building the template.
@@ -106,10 +104,9 @@ def generator(
 
     Returns:
       images [N, num_channels, H, W]; with ``transformer`` also the attention maps, and zeros [N] in
-      their place if a published network has none; with ``return_ws`` also ws [N, K, L, D].
+      their place if a network with that quirk has none; with ``return_ws`` also ws [N, K, L, D].
     """
-    if published not in PUBLISHED:
-        raise ValueError(f"published={published!r} is none of {PUBLISHED}")
+    quirk = Quirks.named(quirks)
     num_layers = 2 * log2_resolution(resolution) - 1
     num_latents = components_num + (1 if transformer else 0)
     take_ws = take_ws or take_dlatents
@@ -117,7 +114,7 @@ def generator(
     c.set_shape([None, c_dim])
     source = random_source(rng, z)
 
-    ltnt_pos = _components_encoding(components_num, w_dim, transformer, published)
+    ltnt_pos = _components_encoding(components_num, w_dim, transformer, quirk.shorter_encoding)
     w_avg = average_variable(w_dim, num_latents if average_by_component else None)
     shared = dict(
         w_dim=w_dim,
@@ -126,7 +123,7 @@ def generator(
         use_pos=use_pos,
         num_heads=num_heads,
         ltnt_gate=ltnt_gate,
-        published=bool(published),
+        quirks=list(quirks),
     )
     if "synthesis" not in components:
         components.synthesis = tflib.Network(
@@ -163,7 +160,7 @@ def generator(
         ws = mix_latents(
             ws, map_latents, source, [num_latents, z_dim], style_mixing, component_mixing
         )
-    if not is_training and not (take_ws and published != "legacy"):
+    if not is_training and not (take_ws and not quirk.truncates_given_ws):
         psi, cutoff = truncation_psi, truncation_cutoff
         if is_validation:
             psi, cutoff = truncation_psi_val, truncation_cutoff_val
@@ -177,7 +174,7 @@ def generator(
     images, *found = components.synthesis.get_output_for(ws, return_as_list=True, **options)
     outputs = [tf.identity(images, name="images_out")]
     outputs += [tf.identity(x, name=x.op.name.split("/")[-1]) for x in found]
-    if published and not transformer and maps == "image":
+    if quirk.zeros_for_maps and not transformer and maps == "image":
         outputs.append(tf.zeros([tf.shape(ws)[0]], name="no_maps_out"))
     if return_ws or return_dlatents:
         outputs.append(ws)
@@ -267,10 +264,10 @@ def _set_shape(z, shape):
     return z
 
 
-def _components_encoding(components_num, w_dim, transformer, published):
+def _components_encoding(components_num, w_dim, transformer, is_shorter):
     """What tells the components apart, [components_num, D]."""
     rows = components_num
-    if published and published != "legacy" and not transformer:
+    if is_shorter and not transformer:
         rows -= 1  # never used there
     with tf.variable_scope("ltnt_emb"):
         init = tf.initializers.random_uniform(0.0, 1.0)

@@ -6,15 +6,16 @@ Networks (arXiv:1810.10340); the baseline of Hudson & Zitnick 2021 (arXiv:2103.0
 Differs from the published code, which runs with few settings only. Here every architecture and
 every merge layer works: the pictures keep their own latents up to and including the block after
 which they merge, an image that the skip architecture has summed up so far merges with the same
-weights, and everything after uses the merged latent. And unless ``published`` is set: "sum" weighs
-each picture by a sigmoid of its score, "max" passes gradients on as softmax does, and "leaves"
-covers what lies behind position by position, not by one maximum over the whole batch.
+weights, and everything after uses the merged latent. "sum" weighs each picture by a sigmoid of its
+score, "max" passes gradients on as softmax does, and "leaves" covers what lies behind position by
+position; the published code has quirks there, see quirks.py.
 """
 
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError, closest
 from training.model.layers import get_weight, matmul_last
+from training.model.quirks import NO_QUIRKS
 
 MERGE_TYPES = ("sum", "softmax", "max", "leaves")
 
@@ -28,13 +29,13 @@ class Merging:
       layer: log2 of the resolution after whose block they merge; -1: just before the image.
       kind: one of MERGE_TYPES.
       same: one weight per picture instead of one per position.
-      published: see the top of this file.
+      quirks: Quirks.
 
     Raises:
       OptionError: unknown kind, or no such layer.
     """
 
-    def __init__(self, num, max_log2, layer=-1, kind="sum", same=False, published=False):
+    def __init__(self, num, max_log2, layer=-1, kind="sum", same=False, quirks=NO_QUIRKS):
         if kind not in MERGE_TYPES:
             hint = closest(kind, MERGE_TYPES) or f"there are {', '.join(MERGE_TYPES)}"
             raise OptionError(f"no merge_type {kind!r}; {hint}")
@@ -43,7 +44,7 @@ class Merging:
                 f"--merge-layer={layer} must be -1, for the last, or from 2 to {max_log2}, the "
                 f"log2 of the resolution {2**max_log2}"
             )
-        self.num, self.kind, self.same, self.published = num, kind, same, published
+        self.num, self.kind, self.same, self.quirks = num, kind, same, quirks
         self.is_last = layer == -1
         self.log2_res = max_log2 if layer == -1 else layer
 
@@ -65,7 +66,7 @@ class Merging:
         if self.same:
             scores = tf.reduce_sum(scores, axis=[2, 3], keepdims=True)
         kinds = {"softmax": _softmax, "sum": _sum, "max": _max, "leaves": _leaves}
-        return kinds[self.kind](scores, self.published)
+        return kinds[self.kind](scores, self.quirks)
 
     def merge(self, x, weights):
         """Weighted sum of the pictures: [N * k, H, W, C] => [N, H, W, C]."""
@@ -79,29 +80,29 @@ class Merging:
         return tf.reduce_sum(latents * shares, axis=1, keepdims=True)
 
 
-def _softmax(scores, published):
+def _softmax(scores, quirks):
     return tf.nn.softmax(scores, axis=1)
 
 
-def _sum(scores, published):
-    return tf.ones_like(scores) if published else tf.sigmoid(scores)
+def _sum(scores, quirks):
+    return tf.ones_like(scores) if quirks.unweighted_sum else tf.sigmoid(scores)
 
 
-def _max(scores, published):
-    """1 for the largest score; backwards, unless published, the softmax (straight through)."""
+def _max(scores, quirks):
+    """1 for the largest score; backwards the softmax (straight through)."""
     best = tf.one_hot(tf.argmax(scores, axis=1), scores.shape.as_list()[1], axis=1)
-    if published:
+    if quirks.blocked_max:
         return best
     soft = tf.nn.softmax(scores, axis=1)
     return best + (soft - tf.stop_gradient(soft))
 
 
-def _leaves(scores, published):
+def _leaves(scores, quirks):
     """Each picture covers a share of all before it: [N, k, ...] => [N, k, ...]."""
     alpha = tf.ones_like(scores[:, :1])
     for idx in range(1, scores.shape.as_list()[1]):
         behind = scores[:, :idx]
-        axis = None if published else 1
+        axis = None if quirks.leaves_over_batch else 1
         top = tf.reduce_max(behind, axis=axis, keepdims=True)
         cover = tf.sigmoid(scores[:, idx : idx + 1] - top)
         alpha = tf.concat([alpha * (1.0 - cover), cover], axis=1)

@@ -3,8 +3,7 @@
 Papers: StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), Generative Adversarial Transformers
 (Hudson & Zitnick 2021, arXiv:2103.01209).
 
-Differs from the published code, unless ``published`` is set: the global latent is normalised like
-the others; self-attention of the latents does not need the residual form; labels work.
+Differs from the published code: labels work; and see quirks.py.
 """
 
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from dnnlib.tflib.precision import double_precision
 from dnnlib.tflib.random import random_source
 from training.model.attention import Dropout, attention_layer
 from training.model.layers import dense_layer
+from training.model.quirks import Quirks
 from training.model.synthesis_attention import latent_block
 
 
@@ -43,7 +43,7 @@ def mapping(
     num_heads=1,
     ltnt_gate=False,
     attention_dropout=0.0,
-    published=False,
+    quirks=(),
     ltnt_pos=None,
     component_mask=None,
     rng=None,
@@ -74,7 +74,7 @@ def mapping(
       num_heads: heads of the self-attention.
       ltnt_gate: gates in the self-attention.
       attention_dropout: rate of dropout there.
-      published: compute what the published code does, see the top of this file.
+      quirks: names of the published code's quirks to reproduce, see quirks.py.
       ltnt_pos: [components_num, D] encoding of the components.
       component_mask: [N, components_num], 0 hides a component from the others; None: none.
       rng: StepRandom; None: TensorFlow's stateful generators.
@@ -86,11 +86,12 @@ def mapping(
       w [N, K, D], or [N, K, L, D] with ``num_broadcast``.
     """
     opt = SimpleNamespace(**locals())
+    opt.quirks = Quirks.named(quirks)
     num_latents = components_num + (1 if transformer else 0)
     z.set_shape([None, num_latents, z_dim])
     c.set_shape([None, c_dim])
     # Images of published networks react so strongly to w that rounding in here would show.
-    precise = published and not attention_dropout
+    precise = opt.quirks.double_precision and not attention_dropout
     with double_precision(precise, opt, "z c ltnt_pos component_mask"):
         w = _map(opt)
     return tf.identity(tf.cast(w, tf.float32), name="dlatents_out")
@@ -121,7 +122,7 @@ def _map(opt):
         x, g = tf.split(x, [opt.components_num, 1], axis=1)
     if opt.normalize_latents:
         x = normalize(x)
-        g = g if g is None or opt.published else normalize(g)
+        g = g if g is None or opt.quirks.raw_global_latent else normalize(g)
     rng = random_source(opt.rng, opt.z)
 
     def self_attention(x, i):
@@ -139,7 +140,9 @@ def _map(opt):
                 dropout=Dropout(opt.attention_dropout, rng, f"mapping/{i}"),
             ).apply()
 
-    sees_others = opt.mapping_ltnt2ltnt and (opt.mapping_resnet or not opt.published)
+    sees_others = opt.mapping_ltnt2ltnt and (
+        opt.mapping_resnet or not opt.quirks.attention_in_resnet_only
+    )
     if opt.mapping_shared_dim:
         x = _shared(x, opt.mapping_shared_dim, mlp, sees_others)
     else:

@@ -2,7 +2,7 @@
 
 A grid of side 2^r is encoded as [H * W, P], position h * W + w at row h, column w.
 
-Differs from the published code, unless ``published`` is set: sinusoids run over coordinates in
+Differs from the published code, unless ``is_flat`` is set: sinusoids run over coordinates in
 pixels, as in the Transformer (Vaswani et al. 2017, arXiv:1706.03762, Sec. 3.5). The published ones
 run over [-1, 1], where a sine is nearly a straight line and most of the features nearly constant.
 """
@@ -31,7 +31,7 @@ class GridEncodings:
       pos_type: one of POS_TYPES.
       pos_init: "uniform" over [0, 1) or "normal"; of the trainable kinds.
       directions: along how many directions "sinus" and "linear" measure.
-      published: take sinusoids over [-1, 1].
+      is_flat: take sinusoids over [-1, 1].
       dtype: of the encodings.
 
     Raises:
@@ -45,7 +45,7 @@ class GridEncodings:
         pos_type="sinus",
         pos_init="uniform",
         directions=2,
-        published=False,
+        is_flat=False,
         dtype=tf.float32,
     ):
         if pos_type not in POS_TYPES:
@@ -55,7 +55,7 @@ class GridEncodings:
             raise OptionError(f"pos_init={pos_init!r} is none of {', '.join(INITIALIZERS)}")
         _check_width(dim, pos_type, directions)
         self.dim, self.pos_type, self.directions = dim, pos_type, directions
-        self.published, self.dtype = published, dtype
+        self.is_flat, self.dtype = is_flat, dtype
         self._variables = [self._create(2**r, r, pos_init) for r in range(max_log2 + 1)]
         self._encodings = {}
 
@@ -98,7 +98,7 @@ class GridEncodings:
     def _waves(self, line):
         """[sin, cos] of a coordinate at a ladder of frequencies: [...] => [..., P / directions]."""
         size = line.shape.as_list()[0]
-        unit = 1.0 if self.published else max(size - 1, 1) / 2.0  # then neighbours are 1 apart
+        unit = 1.0 if self.is_flat else max(size - 1, 1) / 2.0  # then neighbours are 1 apart
         step = 2 * self.directions
         waves = unit / 10000.0 ** (step * np.arange(self.dim // step) / self.dim)
         angle = line[..., tf.newaxis] * waves

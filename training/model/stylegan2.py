@@ -22,6 +22,7 @@ from training.model.generator import (
 )
 from training.model.layers import dense_layer
 from training.model.mapping import concat_labels, normalize
+from training.model.quirks import NO_QUIRKS
 from training.model.synthesis import synthesis
 from training.model.synthesis_graph import (
     SynthesisGraph,
@@ -188,6 +189,7 @@ def stylegan2_synthesis(
         given["architecture"] = "orig"
         _lod_variable()
     opt = _with_defaults(synthesis, given)
+    opt.quirks = NO_QUIRKS
     check_options(opt)
     ws.set_shape([None, 2 * log2_resolution(resolution) - 2, w_dim])
     graph = SynthesisGraph(opt, ws[:, tf.newaxis], first_layer=0, progressive=progressive)

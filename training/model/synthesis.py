@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.tflib.precision import double_precision
 from training.model.positional import GridEncodings
+from training.model.quirks import Quirks
 from training.model.synthesis_graph import (
     SynthesisGraph,
     check_options,
@@ -69,7 +70,7 @@ def synthesis(
     merge_same=False,
     attention_dropout=0.0,
     maps="image",
-    published=False,
+    quirks=(),
     ltnt_pos=None,
     component_mask=None,
     rng=None,
@@ -128,7 +129,7 @@ def synthesis(
       attention_dropout: rate of dropout on the attention's probabilities.
       maps: attention maps at the image's resolution in one tensor ("image"), at their own, one
         tensor for each layer ("layers"), or "none".
-      published: compute what the published code does where that was a mistake.
+      quirks: names of the published code's quirks to reproduce, see quirks.py.
       ltnt_pos: [components_num, D] encoding of the components.
       component_mask: [N, components_num], 0 hides a component; None: none.
       rng: StepRandom; None: TensorFlow's stateful generators.
@@ -141,6 +142,7 @@ def synthesis(
       [N, components_num, layers, M, H, W]; with "layers" [N, components_num, M, h, w] for each.
     """
     opt = SimpleNamespace(**locals())
+    opt.quirks = Quirks.named(quirks)
     opt.noise_mode = noise_mode_of(None, randomize_noise) or noise_mode
     check_options(opt)
     num_latents = components_num + (1 if transformer else 0)
@@ -150,15 +152,16 @@ def synthesis(
             raise ValueError("use_pos=True needs ltnt_pos; the outer generator binds it")
         opt.ltnt_pos = tf.zeros([components_num, w_dim])
     # The k-means steps of these amplify rounding from layer to layer.
-    amplifies = published and kmeans and (iterative or kmeans_iters > 1) and not attention_dropout
-    with double_precision(amplifies, opt, "ws ltnt_pos component_mask"):
+    amplifies = kmeans and (iterative or kmeans_iters > 1) and not attention_dropout
+    precise = opt.quirks.double_precision and amplifies
+    with double_precision(precise, opt, "ws ltnt_pos component_mask"):
         grids = GridEncodings(
             log2_resolution(resolution),
             pos_dim or w_dim,
             pos_type,
             pos_init,
             pos_directions_num,
-            published,
+            opt.quirks.flat_sinusoids,
             opt.ws.dtype,
         )
         graph = SynthesisGraph(opt, opt.ws, grids)

@@ -16,7 +16,7 @@ from training.model.layers import NO_TAIL, dense_layer
 AttentionOptions = namedtuple(
     "AttentionOptions",
     "start_res end_res num_heads norm integration kmeans kmeans_iters iterative duplex "
-    "ltnt2ltnt img2ltnt img2img local_attention use_pos ltnt_gate img_gate published",
+    "ltnt2ltnt img2ltnt img2img local_attention use_pos ltnt_gate img_gate quirks",
 )
 
 
@@ -161,7 +161,7 @@ class LatentImageAttention:
                 integration=o.integration,
                 norm=o.norm,
                 assign=attention_kind(
-                    o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.published
+                    o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.quirks
                 ),
             )
 
@@ -196,7 +196,7 @@ class LatentImageAttention:
         o, dim = self.options, y.shape.as_list()[-1]
         new = y if o.duplex else None
         if o.ltnt2ltnt:
-            mask = None if o.published else self.mask
+            mask = None if o.quirks.mask_ignored_between_latents else self.mask
             new = latent_block(
                 y,
                 lambda t: latents_from_latents(
@@ -204,16 +204,15 @@ class LatentImageAttention:
                 ),
                 ("Densel2l_0", "Densel2l_1"),
             )
-            new = new if o.published else layer_norm(new)
+            new = new if o.quirks.growing_latents else layer_norm(new)
         if o.img2ltnt:
-            # The published code forgets the step before.
-            start = y if o.published or new is None else new
+            start = y if o.quirks.restarted_latents or new is None else new
             new = latent_block(
                 start,
                 lambda t: self._from_image(t, x, r, dim, dropout),
                 ("Densen2l_0", "Densen2l_1"),
             )
-            new = new if o.published else layer_norm(new)
+            new = new if o.quirks.growing_latents else layer_norm(new)
         self._handed_on, self._given = new, latents
 
     def _from_image(self, y, x, r, dim, dropout):

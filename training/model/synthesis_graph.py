@@ -90,11 +90,14 @@ class SynthesisGraph:
                 opt.merge_layer,
                 opt.merge_type,
                 opt.merge_same,
-                opt.published,
+                opt.quirks,
             )
         self.noise_variables = self._noise_variables(len(self.latents) - 1)
         self.attention = None
-        if opt.transformer or ((opt.img2img or opt.local_attention) and not opt.published):
+        reads_itself = (opt.img2img or opt.local_attention) and not (
+            opt.quirks.image_attention_with_latents_only
+        )
+        if opt.transformer or reads_itself:
             options = AttentionOptions(*(getattr(opt, name) for name in AttentionOptions._fields))
             dropout = Dropout(opt.attention_dropout, self.rng, "synthesis")
             mask = opt.component_mask

@@ -1,13 +1,15 @@
-"""Names and options of published builders in our terms.
+"""Names and options of published builders in our terms; dnnlib finds them by ``translate``.
 
 Three code bases wrote snapshots: StyleGAN2 ("stylegan2"), GANsformer until early 2022 ("legacy")
 and since ("head"). All of them swallow keywords that they do not know, so those are dropped here.
+GANsformer's networks get the quirks of their code, see :mod:`training.model.quirks`.
 """
 
 from collections import namedtuple
 
 from dnnlib.errors import UserError, closest
 from dnnlib.tflib import builders
+from training.model.quirks import PUBLISHED_QUIRKS, with_quirks
 
 HEAD, LEGACY, STYLEGAN2 = "head", "legacy", "stylegan2"
 
@@ -16,8 +18,7 @@ _Source = namedtuple("_Source", "builder family forced")
 
 
 def _gansformer(builder, family):
-    """A network of GANsformer; ``published`` selects its behaviour where that is a mistake."""
-    return _Source(builder, family, dict(published=family))
+    return _Source(builder, family, dict(quirks=PUBLISHED_QUIRKS[family]))
 
 
 PROGRESSIVE = dict(progressive=True)  # configurations B to D
@@ -97,7 +98,7 @@ def _find_source(func_name, options):
     if "components_num" not in options:
         return _Source("stylegan2_" + role, STYLEGAN2, {})
     family = LEGACY if "dlatent_size" in options else HEAD
-    return _Source(role, family, dict(published=True))
+    return _gansformer(role, family)
 
 
 def _rename(source, options):
@@ -143,8 +144,9 @@ def _route(builder, options):
     return routed, unknown
 
 
+@builders.register_translator
 def translate(func_name, options, is_strict=False):
-    """Translate a published builder and its options.
+    """Translate a published builder, or one of an earlier snapshot of ours, and its options.
 
     Args:
       func_name: name of the published function, with or without a module.
@@ -152,12 +154,14 @@ def translate(func_name, options, is_strict=False):
       is_strict: refuse options that nobody takes; otherwise drop them, as the published code does.
 
     Returns:
-      (builder, options) in our terms; None for a name that no published code has.
+      (builder, options) in our terms; None for a name that is not a published one.
 
     Raises:
       UserError: a published network of an architecture that we do not have.
       TypeError: an unknown option, with ``is_strict``.
     """
+    if func_name in DEFAULTS:
+        return func_name, with_quirks(options)
     func_name = func_name.rsplit(".", 1)[-1]
     if func_name in OTHER_ARCHITECTURES:
         code = OTHER_ARCHITECTURES[func_name]
@@ -173,21 +177,3 @@ def translate(func_name, options, is_strict=False):
         text = f"{func_name}() does not take {unknown[0]!r}"
         raise TypeError(text + (f"; {hint}" if hint else ""))
     return source.builder, routed
-
-
-def resolve(func_name, options):
-    """Builder and options for a name given to Network: one of ours, or a published one.
-
-    Args:
-      func_name: for instance "generator", "training.networks.Generator" or "G_main".
-      options: static keywords, in the words of the named function.
-
-    Returns:
-      (builder, options) in our terms.
-    """
-    if not isinstance(func_name, str):
-        raise TypeError(f"func_name must be the name of a builder, got {func_name!r}")
-    return translate(func_name, options, is_strict=True) or (
-        func_name.rsplit(".", 1)[-1],
-        dict(options),
-    )
