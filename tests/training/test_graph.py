@@ -118,6 +118,16 @@ def test_every_split_of_a_batch_does_the_same(one_batch, devices, rounds):
     assert_same_training(found, one_batch)
 
 
+@pytest.mark.slow
+def test_relativistic_pairs_stay_pairs_on_two_devices():
+    """Each fake is compared with the real of its own place in the batch, wherever it is."""
+    argv = [*GANSFORMER, "--recipe=small", "--d-reg-interval=2", "--batch-size=8"]
+    one = train_alone(*argv, resolution=4)
+    two = train_alone(*argv, "--batch-gpu=4", devices=2, resolution=4)
+    assert one[0][0]["reg/r1r2"] > 0
+    assert_same_training(two, one)
+
+
 def test_path_length_sees_all_replicas():
     # Not so with rounds: the running mean of one round cannot know the lengths of the next.
     one = train_alone(*PATH_LENGTH, steps=1, resolution=4)

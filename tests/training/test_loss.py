@@ -146,7 +146,8 @@ def linear_batch(num=6):
 def test_penalties_of_a_linear_discriminator(session):
     batch, w, _ = linear_batch()
     slope = np.sum(w**2)
-    for name, want in (("r1", slope / 2), ("r2", slope / 2), ("gp", (np.sqrt(slope) - 1) ** 2)):
+    wanted = dict(r1=slope / 2, r2=slope / 2, r1r2=slope, gp=(np.sqrt(slope) - 1) ** 2)
+    for name, want in wanted.items():
         found = session.run(loss.discriminator_penalty(batch, name, gamma=3.0))
         np.testing.assert_allclose(found, np.full([6], 3 * want), rtol=1e-5)
 
@@ -178,10 +179,30 @@ def test_gradients_flow_through_the_updated_running_mean(session):
     np.testing.assert_allclose(session.run(tf.gradients(penalty, lengths)[0]), want, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["logistic_ns", "hinge", "wgan"])
+def test_relativistic_losses_compare_pairs(session):
+    """R3GAN, Eq. 2: f(D(G(z)) - D(x)) for D, f(D(x) - D(G(z))) for G, with f = softplus."""
+    random = np.random.RandomState(0)
+    f, t = random.randn(2, 5, 1) * 3
+    for table, margin in ((loss.GENERATOR_LOSSES, f - t), (loss.DISCRIMINATOR_LOSSES, t - f)):
+        found = session.run(table["relativistic"](tf.constant(f), tf.constant(t)))
+        np.testing.assert_allclose(found, np.log1p(np.exp(-margin)), rtol=1e-6)
+
+
+def test_relativistic_generator_looks_at_reals(session):
+    batch, w, _ = linear_batch()
+    found = session.run(loss.generator_loss(batch, "relativistic")[0])
+    fakes, reals = session.run([batch.fakes(), batch.reals])
+    margin = np.sum((fakes - reals) * w, axis=(1, 2, 3))
+    np.testing.assert_allclose(found[:, 0], np.log1p(np.exp(-margin)), rtol=1e-4)
+    assert loss.generator_loss_needs_reals("relativistic")
+    assert not loss.generator_loss_needs_reals("logistic_ns")
+
+
+@pytest.mark.parametrize("name", ["logistic_ns", "hinge", "wgan", "relativistic"])
 def test_generator_learns_even_when_d_is_sure(session, name):
     scores = tf.constant([[-20.0], [0.0], [20.0]])
-    grad = tf.gradients(loss.GENERATOR_LOSSES[name](scores), scores)[0]
+    value = loss.GENERATOR_LOSSES[name](scores, tf.zeros_like(scores))
+    grad = tf.gradients(value, scores)[0]
     assert session.run(grad)[0, 0] < -0.5
 
 
@@ -197,7 +218,7 @@ def test_unknown_loss_suggests_the_closest_name(session):
     batch, _, _ = linear_batch()
     with pytest.raises(ValueError, match=r"unknown generator loss 'hings'; did you mean 'hinge'\?"):
         loss.generator_loss(batch, "hings")
-    with pytest.raises(ValueError, match=r"unknown regularizer 'r3'.*gp, r1, r2"):
+    with pytest.raises(ValueError, match=r"unknown regularizer 'r3'.*gp, r1, r1r2, r2"):
         loss.discriminator_penalty(batch, "r3")
 
 
@@ -238,7 +259,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", ["r1", "gp", "path_length"])
+@pytest.mark.parametrize("name", ["r1", "r1r2", "gp", "path_length"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_second_derivatives(session, kind, name):
     G, D = tiny_networks(**NETWORKS[kind])
