@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from dnnlib import cli, util
 from dnnlib.errors import UserError
-from vis import attention_maps as vis
-from vis import latents as lat
-from vis import pictures as im
 from vis.animation import check_format, save_animation
+from vis.attention_maps import attention_sheet
 from vis.latent_sheets import frames_of, interpolate_ws
+from vis.latents import MAX_SEEDS_NUM, draw_z, load_ws, parse_seeds, save_latents
+from vis.pictures import Sheet, crop_to_ratio, save_picture, to_pictures
 
 DEFAULT_PSI = 0.7
 DEFAULT_IMAGES_NUM = 32
@@ -109,9 +109,9 @@ def parse_args(argv):
                 raise UserError(f"{_flag(name)} has no effect without --interpolate")
     args.animation = args.animation or DEFAULT_ANIMATION
     num = args.images_num or DEFAULT_IMAGES_NUM
-    if num > lat.MAX_SEEDS_NUM:
-        raise UserError(f"--images-num={num}: at most {lat.MAX_SEEDS_NUM} pictures in one run")
-    args.seeds = list(range(num)) if args.seeds is None else lat.parse_seeds(args.seeds)
+    if num > MAX_SEEDS_NUM:
+        raise UserError(f"--images-num={num}: at most {MAX_SEEDS_NUM} pictures in one run")
+    args.seeds = list(range(num)) if args.seeds is None else parse_seeds(args.seeds)
     args.psis = [float(f"{psi:g}") for psi in args.truncation_psi or [DEFAULT_PSI]]
     cli.check_ratio(args.ratio)
     if args.interpolate and len(args.seeds) < 2:
@@ -150,9 +150,9 @@ class Writer:
         self.bar = tqdm(total=num, unit="picture", disable=None)
         self.sheet = None
         if args.grid:
-            height, width = im.crop_to_ratio(np.zeros(image_shape), args.ratio).shape[1:]
+            height, width = crop_to_ratio(np.zeros(image_shape), args.ratio).shape[1:]
             columns = len(args.psis) if len(args.psis) > 1 else None
-            self.sheet = im.Sheet(num, height, width, columns)
+            self.sheet = Sheet(num, height, width, columns)
 
     def path(self, name, ending=None):
         """Where a file goes."""
@@ -168,14 +168,14 @@ class Writer:
           maps: list of [N, K, M, H, W], or None.
         """
         args = self.args
-        pictures = im.to_pictures(im.crop_to_ratio(images, args.ratio))
+        pictures = to_pictures(crop_to_ratio(images, args.ratio))
         for i, (name, picture) in enumerate(zip(names, pictures)):
             text = {"model": Path(args.model).name, "picture": name}
-            im.save_picture(self.path(name), picture, text)
+            save_picture(self.path(name), picture, text)
             if maps is not None:
                 one = [layer[i : i + 1] for layer in maps]
-                sheet = vis.attention_sheet(images[i : i + 1], one, ratio=args.ratio)
-                im.save_picture(self.path(f"{name}_attention"), sheet, text)
+                sheet = attention_sheet(images[i : i + 1], one, ratio=args.ratio)
+                save_picture(self.path(f"{name}_attention"), sheet, text)
             self.bar.update()
         if self.sheet:
             self.sheet.put(places, pictures)
@@ -184,7 +184,7 @@ class Writer:
         """Write the sheet of all pictures and say where everything is."""
         self.bar.close()
         if self.sheet:
-            im.save_picture(self.path("grid"), self.sheet.picture())
+            save_picture(self.path("grid"), self.sheet.picture())
         print(f"{self.num} pictures in {self.folder}")
 
 
@@ -206,7 +206,7 @@ def make_pictures(args, sampler):
     latents = []
     for begin in range(0, len(args.seeds), args.batch_size):
         seeds = args.seeds[begin : begin + args.batch_size]
-        z = lat.draw_z(seeds, sampler.z_shape)
+        z = draw_z(seeds, sampler.z_shape)
         full = sampler.map(z, sampler.labels(seeds))
         for column, psi in enumerate(args.psis):
             ws = sampler.truncate(full, psi)
@@ -221,13 +221,13 @@ def make_pictures(args, sampler):
     writer.close()
     if args.save_latents:
         z, ws, seeds, psis = [np.concatenate(column) for column in zip(*latents)]
-        lat.save_latents(writer.path("latents", "npz"), z, ws, seeds=seeds, psi=psis)
+        save_latents(writer.path("latents", "npz"), z, ws, seeds=seeds, psi=psis)
 
 
 def make_pictures_of_latents(args, sampler):
     """The pictures of ws that a file holds."""
     given_noise = importlib.import_module("vis.noise_maps")
-    ws = lat.load_ws(args.latents, sampler.ws_shape)
+    ws = load_ws(args.latents, sampler.ws_shape)
     noise = given_noise.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
     if noise:
         batches = given_noise.batches(sampler, ws, noise, args.attention, args.latents)

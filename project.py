@@ -15,9 +15,18 @@ from tqdm import tqdm
 
 from dnnlib import cli, util
 from dnnlib.errors import UserError
-from vis import attention_maps as vis
-from vis import pictures as im
 from vis.animation import check_format, save_animation
+from vis.attention_maps import attention_overlay
+from vis.pictures import (
+    cell_size,
+    crop_to_ratio,
+    resize,
+    save_picture,
+    tile,
+    titled,
+    to_pictures,
+    with_margin,
+)
 
 PROGRESS_FRAMES = 80  # of the animation
 FINAL_FRAMES = 15  # that show the result
@@ -167,11 +176,11 @@ class Progress:
 
 def side_by_side(images, ratio, titles=None):
     """Images [C, H, W] in a row, small ones enlarged, [height, width, 3] uint8."""
-    pictures = im.to_pictures(im.crop_to_ratio(np.stack(images), ratio))
-    pictures = im.resize(pictures, *im.cell_size(*pictures.shape[1:3], len(images), 1))
+    pictures = to_pictures(crop_to_ratio(np.stack(images), ratio))
+    pictures = resize(pictures, *cell_size(*pictures.shape[1:3], len(images), 1))
     if titles:
-        return im.with_margin(im.titled(pictures, titles, len(images)))
-    return im.tile(pictures, len(images), 2)
+        return with_margin(titled(pictures, titles, len(images)))
+    return tile(pictures, len(images), 2)
 
 
 def comparison(target, image, maps, ratio):
@@ -180,7 +189,7 @@ def comparison(target, image, maps, ratio):
     images = [target, image, difference]
     titles = ["given", "projected", f"difference x{DIFFERENCE_GAIN}"]
     if maps is not None:
-        overlay = vis.attention_overlay(image[np.newaxis], maps)[0, 1]
+        overlay = attention_overlay(image[np.newaxis], maps)[0, 1]
         images.append(overlay.transpose(2, 0, 1) / 127.5 - 1)
         titles.append("attention")
         images = [np.broadcast_to(x, images[-1].shape) for x in images]
@@ -209,10 +218,10 @@ def project(args, projector, draw, name, target):
     progress.close()
     images, maps = draw(ws, noise)
     folder = Path(args.output_dir)
-    picture = im.to_pictures(im.crop_to_ratio(images, args.ratio))[0]
-    im.save_picture(folder / f"{name}_projected.png", picture, {"model": Path(args.model).name})
+    picture = to_pictures(crop_to_ratio(images, args.ratio))[0]
+    save_picture(folder / f"{name}_projected.png", picture, {"model": Path(args.model).name})
     sheet = comparison(target, images[0], maps, args.ratio)
-    im.save_picture(folder / f"{name}_comparison.png", sheet)
+    save_picture(folder / f"{name}_comparison.png", sheet)
     with util.atomic_write(folder / f"{name}_latents.npz") as file:
         np.savez(file, ws=ws, **{f"noise:{site}": maps for site, maps in noise.items()})
     if args.animation != "none":

@@ -5,41 +5,55 @@ import os
 import pathlib
 import sys
 
-from config import resolve as configuration
 from config.options import RunOptions
+from config.resolve import (
+    add_facts,
+    build_parser,
+    dataset_path,
+    flags_of_run,
+    parse,
+    reloaded_flags,
+    resolve,
+)
 from dnnlib import EasyDict, RunContext, cli, util
 from dnnlib.errors import OptionError, UserError
-from dnnlib.submission import run_dir as runs
 from dnnlib.submission.run_context import FINISHED_NAME
+from dnnlib.submission.run_dir import (
+    CONFIG_NAME,
+    create_run,
+    find_snapshots,
+    newest_snapshot,
+    open_log,
+    save_config,
+)
 from dnnlib.submission.submit import describe_run
-from metrics.registry import find as find_metrics
+from metrics import registry
 from training.dataset import Dataset
-from vis.kinds import VisOptions, check_animation, chosen_kinds
-from vis.kinds import visualize as show_kinds
+from vis.kinds import VisOptions, check_animation, chosen_kinds, save_visuals
 
 VIS_BATCH_SIZE = 8  # pictures at a time, unless --batch-gpu says otherwise
 
 
 def main(argv=None):
     """Parse, resolve, check, run. What needs TensorFlow is imported after the quick checks."""
-    given = configuration.parse(argv)
+    given = parse(argv)
     if given.pop("help", False):
-        print(configuration.build_parser(with_defaults=True).format_help())
+        print(build_parser(with_defaults=True).format_help())
         return
     cli.choose_gpus(given.get("gpus"))
     if not given.get("train") and (given.get("vis") or given.get("eval")):
         look(given)
         return
-    reloaded = configuration.reloaded_flags(given) if given.get("reload") else {}
-    path = configuration.dataset_path({**reloaded, **given})
+    reloaded = reloaded_flags(given) if given.get("reload") else {}
+    path = dataset_path({**reloaded, **given})
     if not os.path.isdir(path):
         Dataset(path)  # says how to prepare it
-    config = configuration.resolve(given, reloaded)
+    config = resolve(given, reloaded)
     dataset = open_dataset(path, config)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
         return
-    find_metrics(config["eval"]["metrics"] or "none", config["eval"]["images_num"])
+    registry.find(config["eval"]["metrics"] or "none", config["eval"]["images_num"])
     if not config["run"]["train"]:
         print_networks(config)
         return
@@ -67,7 +81,7 @@ def open_dataset(path, config):
         seed=config["loop"]["seed"],
         mirror=options["mirror_augment"],
     )
-    configuration.add_facts(
+    add_facts(
         config, dataset.resolution, dataset.num_channels, dataset.num_images, dataset.label_size
     )
     return dataset
@@ -89,7 +103,7 @@ def train(config, dataset):
 
     run_dir = resume.choose_run(config)
     if run_dir is not None:
-        with runs.open_log(run_dir):
+        with open_log(run_dir):
             describe_run(run_dir)
             train_in(run_dir, config, dataset)
 
@@ -108,10 +122,10 @@ def train_submitted(submit_config, flags):
     """
     from training import resume  # noqa: PLC0415 - needs TensorFlow
 
-    given = configuration.parse([f"--{name}={value}" for name, value in flags.items()])
+    given = parse([f"--{name}={value}" for name, value in flags.items()])
     given["train"] = True
-    config = configuration.resolve(given)
-    dataset = open_dataset(configuration.dataset_path(given), config)
+    config = resolve(given)
+    dataset = open_dataset(dataset_path(given), config)
     run_dir = pathlib.Path(submit_config.run_dir)
     if resume.is_to_be_continued(run_dir, config):
         train_in(run_dir, config, dataset)
@@ -126,7 +140,7 @@ def train_in(run_dir, config, dataset):
         from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
 
         source = pretrained.prepare(run_dir, config)
-        runs.save_config(run_dir, config)
+        save_config(run_dir, config)
         from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
         from training.training_loop import training_loop  # noqa: PLC0415 - needs TensorFlow
 
@@ -137,22 +151,22 @@ def train_in(run_dir, config, dataset):
             is_done = training_loop(run_dir, config, dataset, devices, metrics, source)
         except (OptionError, pretrained.NothingFitsError):
             if not checkpoint.find_states(run_dir):
-                (run_dir / runs.CONFIG_NAME).unlink()  # other flags may be tried in this folder
+                (run_dir / CONFIG_NAME).unlink()  # other flags may be tried in this folder
             raise
         if not is_done:
             return
         (run_dir / FINISHED_NAME).touch()
         final = run_dir / "network-final.pkl"  # there is none if there was nothing to do
-        snapshots = [path for _, path in runs.find_snapshots(run_dir)]
+        snapshots = [path for _, path in find_snapshots(run_dir)]
         util.log(f"Done: {final if final.exists() else (snapshots or [run_dir])[-1]}")
 
 
-def newest_snapshot(flag, given, others=""):
+def snapshot_of_experiment(flag, given, others=""):
     """Path of the experiment's newest snapshot; what else the flag takes stands in the error."""
     defaults = RunOptions()
     expname = given.get("expname", defaults.expname)
     result_dir = given.get("result-dir", defaults.result_dir)
-    snapshot = runs.newest_snapshot(result_dir, expname)
+    snapshot = newest_snapshot(result_dir, expname)
     if snapshot is None:
         raise UserError(
             f"{flag}: the experiment {expname!r} has no snapshot in {result_dir}; train it first, "
@@ -169,9 +183,9 @@ def evaluate(given):
     run_dir, flags = None, {}
     if not (given.get("pretrained-pkl") or given.get("eval-folder")):
         others = " or pictures with --eval-folder"
-        run_dir = newest_snapshot("--eval", given, others).parent
-        flags = configuration.flags_of_run(run_dir)
-    config = configuration.resolve(given, flags)
+        run_dir = snapshot_of_experiment("--eval", given, others).parent
+        flags = flags_of_run(run_dir)
+    config = resolve(given, flags)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
         return
@@ -187,9 +201,9 @@ def visualize(given):
     """
     model, flags = given.get("pretrained-pkl"), {}
     if model is None:
-        model = newest_snapshot("--vis", given)
-        flags = configuration.flags_of_run(model.parent)
-    config = configuration.resolve(given, flags)
+        model = snapshot_of_experiment("--vis", given)
+        flags = flags_of_run(model.parent)
+    config = resolve(given, flags)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
         return
@@ -197,7 +211,7 @@ def visualize(given):
     check_animation(kinds.animation)
     ratio = config["data"]["ratio"]
     if ratio is None and config["data"]["dataset"]:
-        ratio = Dataset(configuration.dataset_path({**flags, **given})).ratio
+        ratio = Dataset(dataset_path({**flags, **given})).ratio
     start_tensorflow(config)
     from vis.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
 
@@ -206,9 +220,9 @@ def visualize(given):
     if options.pretrained_pkl is None:
         run_dir = model.parent
     else:
-        run_dir = runs.create_run(options.result_dir, options.expname)
+        run_dir = create_run(options.result_dir, options.expname)
     util.log(f"Looking at {model}")
-    show_kinds(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio or 1.0)
+    save_visuals(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio or 1.0)
 
 
 MODES = {"vis": visualize, "eval": evaluate}

@@ -47,9 +47,9 @@ def parse_arguments(description):
     return build_parser(description).parse_args()
 
 
-def resolve(model, args):
+def resolve_model(model, args):
     """Configuration of a model at the benchmark's size."""
-    from config import resolve as config  # noqa: PLC0415 - after the arguments
+    from config.resolve import add_facts, parse, resolve  # noqa: PLC0415 - after the arguments
 
     argv = [*MODELS[model], "--train", "--batch-size", str(args.batch_size)]
     argv += ["--resolution", str(args.resolution), "--dataset", "clevr" if args.full else "scenes"]
@@ -58,8 +58,8 @@ def resolve(model, args):
     if model != "StyleGAN2" and not args.full:
         argv += ["--components-num", str(args.components_num)]
         argv += ["--latent-size", str(16 * args.components_num)]
-    resolved = config.resolve(config.parse(argv))
-    config.add_facts(resolved, args.resolution, 3, 1, 0)
+    resolved = resolve(parse(argv))
+    add_facts(resolved, args.resolution, 3, 1, 0)
     return resolved
 
 

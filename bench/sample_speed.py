@@ -17,7 +17,7 @@ class Sampler:
     """A generator with a session of its own."""
 
     def __init__(self, model, args):
-        config = common.resolve(model, args)["G"]
+        config = common.resolve_model(model, args)["G"]
         self.graph = tf.Graph()
         with self.graph.as_default():
             self.session = tf.Session(config=common.session_config(args.threads, args.xla))

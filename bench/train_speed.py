@@ -18,7 +18,7 @@ class Trainer:
     """A model's training graph with a session of its own."""
 
     def __init__(self, model, args):
-        self.config = common.resolve(model, args)
+        self.config = common.resolve_model(model, args)
         self.batch_size = args.batch_size
         self.images = np.random.RandomState(0).randint(
             0, 256, [args.batch_size, 3, args.resolution, args.resolution], dtype=np.uint8

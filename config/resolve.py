@@ -18,7 +18,7 @@ from config.flags import CONSUMERS, FLAGS, FREE, GROUPS
 from config.options import DataOptions, RunOptions
 from dnnlib.cli import Parser
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import latest_run, load_config
 
 # Flags that say what to do with a run rather than what the run is.
 MODES = (
@@ -290,7 +290,7 @@ def reloaded_flags(given):
     """
     defaults = RunOptions()
     expname = given.get("expname", defaults.expname)
-    latest = runs.latest_run(given.get("result-dir", defaults.result_dir), expname)
+    latest = latest_run(given.get("result-dir", defaults.result_dir), expname)
     if latest is None:
         raise UserError(f"--reload: the experiment {expname!r} has no run yet; leave it out")
     return flags_of_run(latest)
@@ -298,7 +298,7 @@ def reloaded_flags(given):
 
 def flags_of_run(run_dir):
     """The flags of a run, {name: value}, but for those that say what to do with it."""
-    flags = runs.load_config(run_dir)["flags"]
+    flags = load_config(run_dir)["flags"]
     return {name: value for name, value in flags.items() if name not in MODES}
 
 

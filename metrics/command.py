@@ -10,7 +10,7 @@ import pathlib
 from config.options import DataOptions, LoopOptions, RunOptions
 from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import find_snapshots, open_log, snapshot_kimg
 from dnnlib.tflib.autosummary import SummaryWriter
 from dnnlib.tflib.compat import tf
 from metrics import registry, report
@@ -84,7 +84,7 @@ class TrainingMetrics:
 
         snapshot = pathlib.Path(snapshot)
         facts = dict(
-            snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=runs.snapshot_kimg(snapshot)
+            snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=snapshot_kimg(snapshot)
         )
         try:
             records = evaluator.evaluate(self._images, on_record=keep, **facts)
@@ -200,7 +200,7 @@ class _Command:
             raise UserError(f"{run_dir}: has no snapshots to evaluate yet")
         chosen = snapshots if self.options.all else snapshots[-1:]
         util.make_folder(run_dir, "--result-dir")
-        with runs.open_log(run_dir), contextlib.closing(SummaryWriter(run_dir)) as writer:
+        with open_log(run_dir), contextlib.closing(SummaryWriter(run_dir)) as writer:
             for number, (kimg, path) in enumerate(chosen):
                 util.log(f"{path} ({number + 1} of {len(chosen)})")
                 records = self._evaluate_snapshot(path, run_dir, path.name, kimg)
@@ -259,15 +259,6 @@ class _Command:
     def _show(self, records):
         for line in report.table(records):
             util.log(line)
-
-
-def find_snapshots(run_dir):
-    """Snapshots of a run, [(kimg, path)] in the order of the training.
-
-    ``network-final.pkl`` counts only if it is the only one: else it equals the last.
-    """
-    found, final = runs.find_snapshots(run_dir), pathlib.Path(run_dir) / "network-final.pkl"
-    return found or ([(None, final)] if final.exists() else [])
 
 
 def _checksum(path):

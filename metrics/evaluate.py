@@ -8,9 +8,9 @@ import json
 import time
 
 from dnnlib.errors import UserError
-from metrics import context as ctx
 from metrics.cache import ArrayCache
 from metrics.checks import UnfitError
+from metrics.context import Context, Fakes, Reals, announce
 
 
 class Evaluator:
@@ -31,7 +31,7 @@ class Evaluator:
         self.protocols, self._features = protocols, features
         self.seed, self.batch_size = seed, batch_size
         self.real_images = real_images
-        self._reals = real_images and ctx.Reals(real_images, ArrayCache(cache_dir), batch_size)
+        self._reals = real_images and Reals(real_images, ArrayCache(cache_dir), batch_size)
 
     def check(self):
         """Open every feature network that is going to be needed.
@@ -46,7 +46,7 @@ class Evaluator:
 
     def check_images(self, images):
         """Raise UserError if a metric needs more than these images."""
-        fakes = ctx.Fakes(images, self.batch_size)
+        fakes = Fakes(images, self.batch_size)
         for protocol in self.protocols:
             self._fit(protocol, fakes)
 
@@ -69,13 +69,13 @@ class Evaluator:
         Raises:
           UserError: a feature network or the images are not fit for it.
         """
-        fakes = ctx.Fakes(images, self.batch_size)
+        fakes = Fakes(images, self.batch_size)
         protocols = [self._fit(protocol, fakes) for protocol in self.protocols]
         records = [self._describe(protocol, fakes, facts) for protocol in protocols]
         earlier = [known(record) if known else None for record in records]
         for protocol, found in zip(protocols, earlier):
             if found is None:
-                ctx.announce(protocol, self._features, self._reals, fakes)
+                announce(protocol, self._features, self._reals, fakes)
         done = []
         for protocol, record, found in zip(protocols, records, earlier):
             done.append(found or self._measure(protocol, record, fakes))
@@ -115,7 +115,7 @@ class Evaluator:
 
     def _measure(self, protocol, record, fakes):
         """Fill a record in."""
-        context = ctx.Context(protocol, self._features, self._reals, fakes, self.seed)
+        context = Context(protocol, self._features, self._reals, fakes, self.seed)
         started = time.time()
         try:
             results = protocol.measure(context, **protocol.options)

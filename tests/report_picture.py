@@ -8,7 +8,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from vis.report import page as report
+from vis.report.page import write_report
 
 SIZE = (1280, 1072)  # of the window in pixels
 MAX_BYTES = 200000
@@ -21,7 +21,7 @@ def take(run_dir, path):
       run_dir: of the run; its report.html is written anew.
       path: of the PNG.
     """
-    chromium.screenshot(report.write_report(run_dir).resolve().as_uri(), path, SIZE)
+    chromium.screenshot(write_report(run_dir).resolve().as_uri(), path, SIZE)
     with Image.open(str(path)) as taken:
         picture = taken.convert("RGB").quantize(256, Image.MEDIANCUT, dither=Image.NONE)
     picture.save(str(path), optimize=True)

@@ -9,7 +9,7 @@ from tiny_painter import CLASSES, SIZE, painter_network, shared_session
 
 import generate
 from dnnlib import cli, tflib
-from vis import pictures as im
+from vis.pictures import TEXT_HEIGHT, save_picture, to_pictures
 from vis.sampler import Sampler, load_sampler
 
 
@@ -51,7 +51,7 @@ def test_a_picture_for_each_seed_under_its_name(model, tmp_path, capsys):
     assert names == ["seed0002.png", "seed0003.png", "seed0010.png"]
     assert capsys.readouterr().out == f"3 pictures in {out}\n"
     sampler = load_sampler(model)
-    want = im.to_pictures(sampler.images(sampler.ws_of_seeds([2, 3, 10], psi=0.7)))
+    want = to_pictures(sampler.images(sampler.ws_of_seeds([2, 3, 10], psi=0.7)))
     for name, picture in zip(names, want):
         np.testing.assert_array_equal(_read(out / name), picture)
     with Image.open(out / names[2]) as image:
@@ -79,7 +79,7 @@ def test_names_carry_what_differs_from_the_defaults(tmp_path):
     ]
     sampler = load_sampler(model, class_idx=3)
     want = sampler.images(sampler.ws_of_seeds([7], psi=0.5), "none")
-    np.testing.assert_array_equal(_read(tmp_path / "a" / names[0]), im.to_pictures(want)[0])
+    np.testing.assert_array_equal(_read(tmp_path / "a" / names[0]), to_pictures(want)[0])
     _, names = _make(model, tmp_path / "b", "--seeds", "8-9")
     assert names == ["seed0008_class1.png", "seed0009_class2.png"]
 
@@ -118,7 +118,7 @@ def test_the_ratio_cuts_pictures_grid_and_attention(model, tmp_path):
     assert _read(tmp_path / "a" / "seed0000.png").shape == (SIZE // 2, SIZE, 3)
     assert _read(tmp_path / "a" / "grid.png").shape == (64, 256, 3)
     sheet = _read(tmp_path / "a" / "seed0001_attention.png")
-    top = 8 + im.TEXT_HEIGHT
+    top = 8 + TEXT_HEIGHT
     first = sheet[top : top + 64 : 16, 8 : 8 + 128 : 16]
     np.testing.assert_array_equal(first, _read(tmp_path / "a" / "seed0001.png"))
 
@@ -239,14 +239,12 @@ def test_memory_does_not_grow_with_the_number_of_pictures(model, tmp_path, monke
 
 
 def test_an_interrupted_run_leaves_whole_pictures_only(model, tmp_path, monkeypatch):
-    save = im.save_picture
-
     def stop(path, picture, text):
         if "seed0002" in str(path):
             raise KeyboardInterrupt
-        save(path, picture, text)
+        save_picture(path, picture, text)
 
-    monkeypatch.setattr(im, "save_picture", stop)
+    monkeypatch.setattr(generate, "save_picture", stop)
     status, names = _make(model, tmp_path / "a")
     assert status == 130 and names == ["seed0000.png", "seed0001.png"]
     for name in names:

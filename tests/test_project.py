@@ -12,7 +12,7 @@ import project
 from dnnlib import cli, tflib
 from metrics import trusted
 from metrics.graph_network import GraphNetwork
-from vis import pictures as im
+from vis.pictures import read_picture, save_picture, to_pictures
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def folder(tmp_path_factory):
         flags = ["--output-dir", str(folder), "--truncation-psi", "1", "--seeds", "7,8"]
         assert cli.run_script(generate.run, ["--model", str(folder / "model.pkl"), *flags]) == 0
     random = np.random.RandomState(0).randint(0, 256, [20, 40, 3]).astype(np.uint8)
-    im.save_picture(folder / "wide.png", random)
+    save_picture(folder / "wide.png", random)
     (folder / "text.png").write_text("no picture")
     Image.new("1", (14000, 14000)).save(str(folder / "huge.png"))  # more than Pillow opens
     (folder / "vgg16.pkl").write_bytes(b"")
     (folder / "other").mkdir()
-    im.save_picture(folder / "other" / "wide.png", random)
+    save_picture(folder / "other" / "wide.png", random)
     return folder
 
 
@@ -62,15 +62,15 @@ def test_a_picture_is_projected_and_drawn_again(folder, tmp_path, capsys, flags,
     assert last < first / factor
     kinds = ["comparison.png", "latents.npz", "progress.gif", "projected.png"]
     assert _names(out) == [f"seed0007_psi1_{kind}" for kind in kinds]
-    found = im.read_picture(out / "seed0007_psi1_projected.png")
+    found = read_picture(out / "seed0007_psi1_projected.png")
     assert found.shape == (SIZE, SIZE, 3)
     if not flags:
-        assert np.abs(found.astype(int) - im.read_picture(given)).mean() < 20
+        assert np.abs(found.astype(int) - read_picture(given)).mean() < 20
     with Image.open(str(out / "seed0007_psi1_progress.gif")) as animation:
         assert animation.n_frames > 50
     flags = ["--latents", out / "seed0007_psi1_latents.npz", "--output-dir", tmp_path / "again"]
     assert cli.run_script(generate.run, list(map(str, ["--model", model, *flags]))) == 0
-    np.testing.assert_array_equal(im.read_picture(tmp_path / "again" / "latent0000.png"), found)
+    np.testing.assert_array_equal(read_picture(tmp_path / "again" / "latent0000.png"), found)
 
 
 def test_several_pictures_of_any_size(folder, tmp_path):
@@ -80,16 +80,16 @@ def test_several_pictures_of_any_size(folder, tmp_path):
     assert cli.run_script(project.run, list(map(str, argv))) == 0
     names = _names(tmp_path)
     assert len(names) == 6 and "wide_projected.png" in names and "wide_latents.npz" in names
-    assert im.read_picture(tmp_path / "wide_projected.png").shape == (6, SIZE, 3)
+    assert read_picture(tmp_path / "wide_projected.png").shape == (6, SIZE, 3)
     with np.load(str(tmp_path / "wide_latents.npz")) as arrays:
         assert arrays["ws"].shape[:2] == (1, K + 1)
 
 
 def test_targets(folder, tmp_path):
     square = np.random.RandomState(1).randint(0, 256, [8, 8, 3]).astype(np.uint8)
-    im.save_picture(tmp_path / "square.png", square)
+    save_picture(tmp_path / "square.png", square)
     target = project.load_target(tmp_path / "square.png", [3, 8, 8])
-    np.testing.assert_array_equal(im.to_pictures(target[np.newaxis])[0], square)
+    np.testing.assert_array_equal(to_pictures(target[np.newaxis])[0], square)
     wide = project.load_target(folder / "wide.png", [3, 16, 16], 0.5, is_resized=True)
     assert wide.shape == (3, 16, 16)
     assert (wide[:, :4] == -1).all() and (wide[:, 12:] == -1).all()  # black bars
@@ -146,7 +146,7 @@ def test_lpips_is_what_the_user_trusts(folder, tmp_path, capsys, monkeypatch):
 def test_a_class_to_begin_with(tmp_path):
     with shared_session():
         tflib.save_networks(painter_network(c_dim=CLASSES), tmp_path / "model.pkl")
-    im.save_picture(tmp_path / "a.png", np.zeros([SIZE, SIZE, 3], np.uint8))
+    save_picture(tmp_path / "a.png", np.zeros([SIZE, SIZE, 3], np.uint8))
     flags = ["--class", "2", "--steps", "2", "--animation", "none"]
     assert _project(tmp_path, tmp_path / "a.png", *flags) == 0
 

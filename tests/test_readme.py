@@ -11,7 +11,7 @@ import explore
 import generate
 import prepare_data
 import project
-from config import resolve as config
+from config.resolve import parse
 
 # Appended to the commands of the first steps; a later flag beats an earlier one.
 SHRINK = {
@@ -37,7 +37,7 @@ def test_every_command_is_understood(root):
         "generate.py": generate.parse_args,
         "prepare_data.py": prepare_data.build_parser().parse_args,
         "project.py": project.parse_args,
-        "run_network.py": config.parse,
+        "run_network.py": parse,
     }
     targets = re.findall(r"^([\w-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.M)
     seen = set()

@@ -10,7 +10,7 @@ from tiny_records import write_set
 
 import run_network
 from dnnlib import cli, fetch, tflib
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import create_run, save_config
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import tf
 
@@ -41,9 +41,9 @@ def run(place):
 @pytest.fixture
 def painted(place):
     """A run of the experiment "painter", trained with mirrored images."""
-    run_dir = runs.create_run(str(place / "results"), "painter")
+    run_dir = create_run(str(place / "results"), "painter")
     flags = {"dataset": "toys", "mirror-augment": True, "metrics": "fid-random"}
-    runs.save_config(run_dir, {"flags": flags, "loop": {}, "facts": {}})
+    save_config(run_dir, {"flags": flags, "loop": {}, "facts": {}})
     with tf.Graph().as_default(), tf.Session().as_default():
         net = painter_network()
         net.reset_vars()

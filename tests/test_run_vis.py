@@ -7,8 +7,8 @@ from tiny_records import write_set
 
 import run_network
 from dnnlib import cli, tflib
-from dnnlib.submission import run_dir as runs
-from vis import pictures as im
+from dnnlib.submission.run_dir import save_config
+from vis.pictures import read_picture, to_pictures
 from vis.sampler import Sampler, load_sampler
 
 
@@ -22,9 +22,7 @@ def run(session, tmp_path):
         folder.mkdir(parents=True)
         tflib.save_networks(painter_network(**options), folder / "network-snapshot-000001.pkl")
         flags = {"dataset": "toys", "data-dir": str(tmp_path / "datasets"), "ratio": 0.75}
-        runs.save_config(
-            folder, {"flags": {**flags, "truncation-psi": 0.4}, "loop": {}, "facts": {}}
-        )
+        save_config(folder, {"flags": {**flags, "truncation-psi": 0.4}, "loop": {}, "facts": {}})
 
     def call(*flags):
         argv = ["--vis", "--result-dir", str(tmp_path / "results"), *flags]
@@ -57,11 +55,11 @@ def test_a_run_is_shown_as_its_flags_say(run, tmp_path, monkeypatch):
     assert run(*flags, "--batch-gpu", "2") == 0 and set(sizes) == {2}
     run_dir = tmp_path / "results" / "painter-000"
     sampler = load_sampler(run_dir / "network-snapshot-000001.pkl")
-    want = im.to_pictures(sampler.images(sampler.ws_of_seeds([1], 0.4)))[0]
+    want = to_pictures(sampler.images(sampler.ws_of_seeds([1], 0.4)))[0]
     picture = run_dir / "visuals" / "images" / "seed0001.png"
-    np.testing.assert_array_equal(im.read_picture(picture), want[1:7])
+    np.testing.assert_array_equal(read_picture(picture), want[1:7])
     assert run(*flags, "--ratio", "1", "--truncation-psi", "1") == 0 and sizes[-1] == 8
-    assert im.read_picture(picture).shape == (8, 8, 3)
+    assert read_picture(picture).shape == (8, 8, 3)
 
 
 def test_a_given_snapshot_is_shown_in_a_run_of_its_own(run, tmp_path):

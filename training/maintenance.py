@@ -12,12 +12,12 @@ import numpy as np
 from config.options import LoopOptions
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import find_snapshots
 from dnnlib.tflib.autosummary import SummaryWriter
 from training import checkpoint
-from vis import attention_maps as visualize
-from vis import pictures as images
-from vis.report import page as report
+from vis.attention_maps import layer_strips, overlay_sheet
+from vis.pictures import crop_to_ratio, sample_grid, save_picture
+from vis.report.page import REPORT_NAME, write_report
 
 OVERLAY_NUM = 8  # samples on an attention sheet
 STRIPS_NUM = 4  # samples on a sheet of all layers
@@ -160,14 +160,14 @@ class Maintenance:
 
     def last_snapshot(self):
         """Path of the newest snapshot, or None."""
-        snapshots = runs.find_snapshots(self._run_dir)
+        snapshots = find_snapshots(self._run_dir)
         return snapshots[-1][1] if snapshots else None
 
     def _save_snapshot(self):
         """Save the networks under their number of kimg and remove the oldest snapshots."""
         self._save_networks(f"network-snapshot-{self._kimg()}.pkl")
         keep = self._options.last_snapshots
-        snapshots = runs.find_snapshots(self._run_dir)
+        snapshots = find_snapshots(self._run_dir)
         for _, path in snapshots[: -keep if keep > 0 else None] if keep >= 0 else ():
             path.unlink()
 
@@ -199,8 +199,8 @@ class Maintenance:
         samples, *maps = Gs.run(z, labels, batch_size=batch, **options)
         self._save_grid(f"fakes-{self._kimg()}.png", samples)
         if has_attention:
-            self._save_attention("attention", visualize.overlay_sheet, OVERLAY_NUM, samples, maps)
-            self._save_attention("layers", visualize.layer_strips, STRIPS_NUM, samples, maps)
+            self._save_attention("attention", overlay_sheet, OVERLAY_NUM, samples, maps)
+            self._save_attention("layers", layer_strips, STRIPS_NUM, samples, maps)
         if not self._options.keep_samples:
             for kind in ("fakes", "attention", "layers"):
                 for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:
@@ -212,12 +212,12 @@ class Maintenance:
         self._save_picture(f"{kind}-{self._kimg()}.png", sheet)
 
     def _save_grid(self, name, samples):
-        cropped = images.crop_to_ratio(samples, self._ratio)
-        self._save_picture(name, images.sample_grid(cropped, self._columns))
+        cropped = crop_to_ratio(samples, self._ratio)
+        self._save_picture(name, sample_grid(cropped, self._columns))
 
     def _save_picture(self, name, picture):
         """Write [H, W, 3] uint8 to a file, and for TensorBoard."""
-        images.save_picture(self._run_dir / name, picture)
+        save_picture(self._run_dir / name, picture)
         if self._writer is not None:
             kind = pathlib.Path(name).stem.partition("-")[0]
             self._writer.write_image(kind, picture, self._state.nimg)
@@ -225,9 +225,9 @@ class Maintenance:
     def _write_report(self):
         """Write report.html; a training does not end because its page cannot be written."""
         try:
-            report.write_report(self._run_dir)
+            write_report(self._run_dir)
         except (UserError, OSError, ValueError, KeyError, TypeError) as error:
-            util.log(f"{report.REPORT_NAME} not written: {error}")
+            util.log(f"{REPORT_NAME} not written: {error}")
 
 
 def status_line(row):

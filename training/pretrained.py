@@ -14,7 +14,7 @@ from collections import namedtuple
 from config.flags import FLAGS
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import CONFIG_NAME, LOG_NAME, load_config
 from dnnlib.tflib.builders import find_builder
 from dnnlib.tflib.snapshot import read_snapshot
 from training import checkpoint
@@ -65,8 +65,8 @@ def prepare(run_dir, config):
       UserError: the snapshot cannot be read, or holds no network of use.
     """
     run_dir = pathlib.Path(run_dir)
-    if (run_dir / runs.CONFIG_NAME).exists():
-        old = runs.load_config(run_dir)
+    if (run_dir / CONFIG_NAME).exists():
+        old = load_config(run_dir)
         name = old["run"].get("pretrained_pkl")
         config["run"]["pretrained_pkl"] = config["flags"]["pretrained-pkl"] = name
         for net in ("G", "D"):
@@ -154,7 +154,7 @@ class Pretrained:
             variables = variables_by_path(net)
             tflib.set_vars({variables[path]: value for path, value in fit.values.items()})
         self._report(graph, fits, config)
-        log = pathlib.Path(run_dir) / runs.LOG_NAME
+        log = pathlib.Path(run_dir) / LOG_NAME
         with util.drop_if_full(), log.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in details(fits))
 

@@ -9,7 +9,7 @@ from config.options import RunOptions
 from config.resolve import contradictions
 from dnnlib import util
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import CONFIG_NAME, create_run, latest_run, load_config
 from training import checkpoint
 
 
@@ -29,12 +29,12 @@ def choose_run(config):
       UserError: the flags, or the dataset, contradict those of the unfinished run.
     """
     options = RunOptions(**config["run"])
-    latest = runs.latest_run(options.result_dir, options.expname)
+    latest = latest_run(options.result_dir, options.expname)
     if latest is None or options.restart:
-        return runs.create_run(options.result_dir, options.expname)
+        return create_run(options.result_dir, options.expname)
     is_finished, differing = _compare(latest, config)
     if differing and is_finished:
-        return runs.create_run(options.result_dir, options.expname)
+        return create_run(options.result_dir, options.expname)
     return latest if is_to_be_continued(latest, config) else None
 
 
@@ -64,9 +64,9 @@ def is_to_be_continued(run_dir, config):
 def _compare(run_dir, config):
     """(whether a run is finished, [(flag or fact, value then, value now)])."""
     progress = checkpoint.read_progress(run_dir)
-    if progress is None and not (run_dir / runs.CONFIG_NAME).exists():
+    if progress is None and not (run_dir / CONFIG_NAME).exists():
         return False, []  # stopped before it began
-    old = runs.load_config(run_dir)
+    old = load_config(run_dir)
     differing = contradictions(old["flags"], config["flags"])
     differing += [
         (f"dataset's {name}", value, config["facts"].get(name))

@@ -14,8 +14,22 @@ A network without attention has no maps; asking for its attention raises UserErr
 import numpy as np
 
 from dnnlib.errors import UserError
-from vis import pictures as im
 from vis.palette import component_colors
+from vis.pictures import (
+    cell_size,
+    crop_to_ratio,
+    fit_cells,
+    grid_shape,
+    legend,
+    resize,
+    save_picture,
+    stack,
+    text_line,
+    tile,
+    titled,
+    to_pictures,
+    with_margin,
+)
 
 GAP = 2  # pixels between the cells of one sample
 SAMPLE_GAP = 14  # pixels between samples
@@ -144,8 +158,8 @@ def attention_overlay(images, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA
     Returns:
       [N, 3, H * ratio, W, 3] uint8: image, blend with the hard segmentation, hard segmentation.
     """
-    joined = im.crop_to_ratio(join_maps(maps, *images.shape[2:], layer=layer, head=head), ratio)
-    pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
+    joined = crop_to_ratio(join_maps(maps, *images.shape[2:], layer=layer, head=head), ratio)
+    pictures = to_pictures(crop_to_ratio(images, ratio))
     regions = hard_segmentation(joined)
     return np.stack([pictures, blend(pictures, regions, alpha), regions], axis=1)
 
@@ -156,7 +170,7 @@ def overlay_sheet(images, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, ra
     Args and returns as there; the sheet is one [height, width, 3] uint8 picture.
     """
     cells = attention_overlay(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
-    columns = im.grid_shape(len(cells), aspect=0.5)[0]
+    columns = grid_shape(len(cells), aspect=0.5)[0]
     body = _sheet_of_rows(cells, columns, TITLES)
     return _with_legend(body, split_layers(maps)[0].shape[1])
 
@@ -166,7 +180,7 @@ def save_attention_overlay(
 ):
     """Write :func:`overlay_sheet` to a file."""
     sheet = overlay_sheet(images, maps, layer=layer, head=head, alpha=alpha, ratio=ratio)
-    im.save_picture(path, sheet)
+    save_picture(path, sheet)
 
 
 def layer_regions(maps, height, width, *, head=None, ratio=1.0):
@@ -184,7 +198,7 @@ def layer_regions(maps, height, width, *, head=None, ratio=1.0):
     """
     layers = split_layers(maps)
     joined = [join_maps([layer], height, width, head=head) for layer in layers]
-    regions = [hard_segmentation(im.crop_to_ratio(one, ratio)) for one in joined]
+    regions = [hard_segmentation(crop_to_ratio(one, ratio)) for one in joined]
     titles = [f"layer {i}: {m.shape[-2]}x{m.shape[-1]}" for i, m in enumerate(layers)]
     return np.stack(regions, axis=1), titles
 
@@ -202,7 +216,7 @@ def layer_strips(images, maps, *, head=None, ratio=1.0):
       [height, width, 3] uint8.
     """
     regions, titles = layer_regions(maps, *images.shape[2:], head=head, ratio=ratio)
-    pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
+    pictures = to_pictures(crop_to_ratio(images, ratio))
     cells = np.concatenate([pictures[:, np.newaxis], regions], axis=1)
     body = _sheet_of_rows(cells, 1, ["image", *titles])
     return _with_legend(body, split_layers(maps)[0].shape[1])
@@ -210,7 +224,7 @@ def layer_strips(images, maps, *, head=None, ratio=1.0):
 
 def save_layer_strips(path, images, maps, *, head=None, ratio=1.0):
     """Write :func:`layer_strips` to a file."""
-    im.save_picture(path, layer_strips(images, maps, head=head, ratio=ratio))
+    save_picture(path, layer_strips(images, maps, head=head, ratio=ratio))
 
 
 def spotlights(images, maps):
@@ -225,7 +239,7 @@ def spotlights(images, maps):
     """
     peak = np.maximum(maps.max(axis=(2, 3), keepdims=True), 1e-8)
     light = (maps / peak)[..., np.newaxis]  # [N, K, H, W, 1]
-    pictures = im.to_pictures(images)[:, np.newaxis].astype(np.float32)
+    pictures = to_pictures(images)[:, np.newaxis].astype(np.float32)
     return np.rint(pictures * light).astype(np.uint8)
 
 
@@ -245,9 +259,9 @@ def attention_sheet(image, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, r
     """
     choice = dict(layer=layer, head=head)
     overlays = attention_overlay(image, maps, alpha=alpha, ratio=ratio, **choice)[0]
-    joined = im.crop_to_ratio(join_maps(maps, *image.shape[2:], **choice), ratio)
+    joined = crop_to_ratio(join_maps(maps, *image.shape[2:], **choice), ratio)
     overlays = np.concatenate([overlays, soft_segmentation(joined)])
-    lights = spotlights(im.crop_to_ratio(image, ratio), joined)[0]
+    lights = spotlights(crop_to_ratio(image, ratio), joined)[0]
     regions, region_titles = layer_regions(maps, *image.shape[2:], head=head, ratio=ratio)
     groups = [
         (overlays, [*TITLES, "all latents"]),
@@ -255,27 +269,26 @@ def attention_sheet(image, maps, *, layer=-1, head=None, alpha=BLENDING_ALPHA, r
         (regions[0], region_titles),
     ]
     num = sum(len(titles) for _, titles in groups)
-    columns = im.grid_shape(num)[0]
-    size = im.cell_size(*overlays.shape[1:3], columns, -(-num // columns) + len(groups))
-    body = [im.titled(im.resize(cells, *size), titles, columns) for cells, titles in groups]
-    return _with_legend(im.stack(body, SAMPLE_GAP), len(lights))
+    columns = grid_shape(num)[0]
+    size = cell_size(*overlays.shape[1:3], columns, -(-num // columns) + len(groups))
+    body = [titled(resize(cells, *size), titles, columns) for cells, titles in groups]
+    return _with_legend(stack(body, SAMPLE_GAP), len(lights))
 
 
 def _sheet_of_rows(cells, columns, titles):
     """[N, F, H, W, 3] uint8 => a sheet with ``columns`` samples of F cells side by side."""
     num_samples, num_cells = cells.shape[:2]
-    flat = im.fit_cells(cells.reshape(-1, *cells.shape[2:]), columns * num_cells)
+    flat = fit_cells(cells.reshape(-1, *cells.shape[2:]), columns * num_cells)
     rows = [
-        im.tile(flat[i * num_cells : (i + 1) * num_cells], num_cells, GAP)
-        for i in range(num_samples)
+        tile(flat[i * num_cells : (i + 1) * num_cells], num_cells, GAP) for i in range(num_samples)
     ]
-    body = im.tile(rows, columns, SAMPLE_GAP)
+    body = tile(rows, columns, SAMPLE_GAP)
     # One header per column of samples, laid out exactly as the samples are.
-    header = im.tile([im.text_line(titles, rows[0].shape[1])] * columns, columns, SAMPLE_GAP)
-    return im.stack([header, body])
+    header = tile([text_line(titles, rows[0].shape[1])] * columns, columns, SAMPLE_GAP)
+    return stack([header, body])
 
 
 def _with_legend(body, num_components):
     """Add the colours of all components and a margin."""
-    legend = im.legend(component_colors(num_components), body.shape[1])
-    return im.with_margin(im.stack([body, legend], GAP))
+    colors = legend(component_colors(num_components), body.shape[1])
+    return with_margin(stack([body, colors], GAP))

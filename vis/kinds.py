@@ -13,11 +13,27 @@ import numpy as np
 from tqdm import tqdm
 
 from dnnlib.util import atomic_write, log
-from vis import attention_maps as vis
-from vis import latent_sheets as vis_latents
-from vis import latents as lat
-from vis import pictures as im
 from vis.animation import check_format, save_animation
+from vis.attention_maps import (
+    blend,
+    hard_segmentation,
+    join_maps,
+    layer_regions,
+    save_attention_overlay,
+    save_layer_strips,
+    soft_segmentation,
+)
+from vis.latent_sheets import (
+    component_frames,
+    edit_sheet,
+    frames_of,
+    interpolate_ws,
+    mixing_sheet,
+    noise_sheet,
+    truncation_frames,
+)
+from vis.latents import draw_z
+from vis.pictures import Sheet, crop_to_ratio, read_picture, save_picture, to_pictures
 
 SWEEP_STEPS = 12  # frames one way
 PROGRESS_MS = 500  # milliseconds for each snapshot in the animation of the training
@@ -102,7 +118,7 @@ class Show:
 
     def pictures(self, images):
         """[N, C, H, W] => [N, H * ratio, W, 3] uint8."""
-        return im.to_pictures(im.crop_to_ratio(images, self.ratio))
+        return to_pictures(crop_to_ratio(images, self.ratio))
 
     def writer(self, kind, seeds):
         """A function (seeds, pictures) that writes files of a kind, or fills its sheet."""
@@ -118,7 +134,7 @@ class _Files:
     def add(self, seeds, pictures):
         """Write a file for each seed."""
         for seed, picture in zip(seeds, pictures):
-            im.save_picture(self._show.path(self._kind, f"seed{seed:04d}.png"), picture)
+            save_picture(self._show.path(self._kind, f"seed{seed:04d}.png"), picture)
 
     def close(self):
         """Nothing is left to do."""
@@ -133,12 +149,12 @@ class _GridFile:
     def add(self, seeds, pictures):
         """Put pictures into their places."""
         if self._sheet is None:
-            self._sheet = im.Sheet(len(self._seeds), *pictures.shape[1:3])
+            self._sheet = Sheet(len(self._seeds), *pictures.shape[1:3])
         self._sheet.put([self._seeds.index(seed) for seed in seeds], pictures)
 
     def close(self):
         """Write the sheet."""
-        im.save_picture(self._path, self._sheet.picture())
+        save_picture(self._path, self._sheet.picture())
 
 
 def show_images(show):
@@ -153,7 +169,7 @@ def show_latents(show):
     """z and w of each sample, for other programs; w is the first layer's."""
     for seed in show.seeds:
         ws = show.sampler.ws_of_seeds([seed], show.psi)[0]
-        arrays = {"z": lat.draw_z([seed], show.sampler.z_shape)[0], "w": ws[..., 0, :]}
+        arrays = {"z": draw_z([seed], show.sampler.z_shape)[0], "w": ws[..., 0, :]}
         for name, array in arrays.items():
             with atomic_write(show.path(f"latents-{name}", f"seed{seed:04d}.npy")) as file:
                 np.save(file, array)
@@ -165,10 +181,10 @@ def show_maps(show):
     writers = [show.writer(kind, show.seeds) for kind in kinds]
     for seeds, images, maps in show.sections(show.seeds, with_maps=True):
         pictures = show.pictures(images)
-        joined = vis.join_maps(maps, *images.shape[2:], layer=-1)
-        joined = im.crop_to_ratio(joined, show.ratio)
-        plain = [vis.hard_segmentation(joined), vis.soft_segmentation(joined)]
-        blends = [vis.blend(pictures, one, show.options.blending_alpha) for one in plain]
+        joined = join_maps(maps, *images.shape[2:], layer=-1)
+        joined = crop_to_ratio(joined, show.ratio)
+        plain = [hard_segmentation(joined), soft_segmentation(joined)]
+        blends = [blend(pictures, one, show.options.blending_alpha) for one in plain]
         for writer, results in zip(writers, plain + blends):
             writer.add(seeds, results)
         if seeds[0] == 0:
@@ -176,7 +192,7 @@ def show_maps(show):
             options = dict(layer=-1, alpha=show.options.blending_alpha, ratio=show.ratio)
             whole = [layer[rows] for layer in maps]
             path = show.path("attention.png")
-            vis.save_attention_overlay(path, images[rows], whole, **options)
+            save_attention_overlay(path, images[rows], whole, **options)
     for writer in writers:
         writer.close()
 
@@ -186,37 +202,37 @@ def show_layer_maps(show):
     for seeds, images, maps in show.sections(show.rich_seeds, with_maps=True):
         for layer, probs in enumerate(maps):
             for head in range(probs.shape[2]):
-                regions = vis.layer_regions([probs], *images.shape[2:], head=head, ratio=show.ratio)
+                regions = layer_regions([probs], *images.shape[2:], head=head, ratio=show.ratio)
                 for seed, region in zip(seeds, regions[0][:, 0]):
                     name = f"seed{seed:04d}_l{layer}_h{head}.png"
-                    im.save_picture(show.path("layer_maps", name), region)
+                    save_picture(show.path("layer_maps", name), region)
         name = f"layer_maps-{seeds[0]}.png" if seeds[0] else "layer_maps.png"
-        vis.save_layer_strips(show.path(name), images, maps, ratio=show.ratio)
+        save_layer_strips(show.path(name), images, maps, ratio=show.ratio)
 
 
 def show_interpolations(show):
     """From each of the costly samples to the next, on arcs in z and on straight lines in w."""
     seeds = show.rich_seeds if len(show.rich_seeds) > 1 else [0, 1]
     for space in ("z", "w"):
-        ws = vis_latents.interpolate_ws(
+        ws = interpolate_ws(
             show.sampler, seeds, show.options.interpolation_density, space=space, psi=show.psi
         )
         folder = f"interpolations-{space}"
-        frames = vis_latents.frames_of(show.sampler, ws, ratio=show.ratio)
+        frames = frames_of(show.sampler, ws, ratio=show.ratio)
         show.animate(folder, "loop", _saved(show, folder, frames))
 
 
 def _saved(show, folder, frames):
     """Pass frames on, each after its file is written, so that they are not held."""
     for idx, frame in enumerate(frames):
-        im.save_picture(show.path(folder, f"frame{idx:04d}.png"), frame)
+        save_picture(show.path(folder, f"frame{idx:04d}.png"), frame)
         yield frame
 
 
 def show_noise_var(show):
     """How much the noise changes each pixel."""
-    sheet = vis_latents.noise_sheet(show.sampler, show.rich_seeds, **show.common)
-    im.save_picture(show.path("noise-variance.png"), sheet)
+    sheet = noise_sheet(show.sampler, show.rich_seeds, **show.common)
+    save_picture(show.path("noise-variance.png"), sheet)
 
 
 def show_style_mix(show):
@@ -227,29 +243,27 @@ def show_style_mix(show):
     if show.sampler.num_latents >= MIX_COMPONENTS:
         kinds.append("component")
     for kind in kinds:
-        sheet = vis_latents.mixing_sheet(show.sampler, rows, columns, by=f"{kind}s", **show.common)
-        im.save_picture(show.path(f"{kind}-mixing.png"), sheet)
+        sheet = mixing_sheet(show.sampler, rows, columns, by=f"{kind}s", **show.common)
+        save_picture(show.path(f"{kind}-mixing.png"), sheet)
 
 
 def show_edits(show):
     """What changes if one component alone is replaced by that of the next sample."""
     for seed in show.rich_seeds:
-        sheet = vis_latents.edit_sheet(show.sampler, seed, seed + 1, **show.common)
-        im.save_picture(show.path("edits", f"seed{seed:04d}.png"), sheet)
+        sheet = edit_sheet(show.sampler, seed, seed + 1, **show.common)
+        save_picture(show.path("edits", f"seed{seed:04d}.png"), sheet)
 
 
 def show_sweeps(show):
     """Animations: truncation from 0 to 1, each component moving to another sample's, training."""
-    frames = vis_latents.truncation_frames(
-        show.sampler, show.rich_seeds, SWEEP_STEPS, ratio=show.ratio
-    )
+    frames = truncation_frames(show.sampler, show.rich_seeds, SWEEP_STEPS, ratio=show.ratio)
     show.animate("sweeps", "truncation", frames)
     if show.sampler.num_latents > 1:
-        frames = vis_latents.component_frames(show.sampler, 0, 1, SWEEP_STEPS, **show.common)
+        frames = component_frames(show.sampler, 0, 1, SWEEP_STEPS, **show.common)
         show.animate("sweeps", "components", frames)
     sheets = sorted(show.folder.parent.glob("fakes-*.png"), key=lambda path: (len(path.name), path))
     if len(sheets) > 1:  # the folder belongs to a run of more than one snapshot
-        show.animate("sweeps", "training", map(im.read_picture, sheets), PROGRESS_MS)
+        show.animate("sweeps", "training", map(read_picture, sheets), PROGRESS_MS)
 
 
 # Kind => (function, what the model needs, whether it is made when no kind is asked for).
@@ -284,7 +298,7 @@ def chosen_kinds(sampler, options):
     ]
 
 
-def visualize(sampler, folder, options, psi=1.0, ratio=1.0):
+def save_visuals(sampler, folder, options, psi=1.0, ratio=1.0):
     """Write the visualizations of a model.
 
     Args:

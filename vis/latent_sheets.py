@@ -6,9 +6,20 @@ All functions take a Sampler and give pictures or sheets, uint8 [H, W, 3]; those
 
 import numpy as np
 
-from vis import attention_maps as vis
-from vis import latents as lat
-from vis import pictures as im
+from vis.attention_maps import join_maps, spotlights
+from vis.latents import draw_z, interpolate, lerp, replace_components, replace_layers, slerp
+from vis.pictures import (
+    TEXT_HEIGHT,
+    cell_size,
+    crop_to_ratio,
+    fit_cells,
+    resize,
+    sample_grid,
+    stack,
+    titled,
+    to_pictures,
+    with_margin,
+)
 
 CUTS = (2, 5, 8, 11)  # layers, or components, that a mixed image takes from the first of its two
 NOISE_DRAWS = 100
@@ -35,9 +46,9 @@ def interpolate_ws(sampler, seeds, steps, *, space="z", psi=1, is_loop=True):
       [F, *ws_shape] float32, truncated.
     """
     if space == "w":
-        return lat.interpolate(sampler.ws_of_seeds(seeds, psi), steps, lat.lerp, is_loop)
-    z = lat.interpolate(lat.draw_z(seeds, sampler.z_shape), steps, lat.slerp, is_loop)
-    labels = lat.interpolate(sampler.labels(seeds), steps, lat.lerp, is_loop)
+        return interpolate(sampler.ws_of_seeds(seeds, psi), steps, lerp, is_loop)
+    z = interpolate(draw_z(seeds, sampler.z_shape), steps, slerp, is_loop)
+    labels = interpolate(sampler.labels(seeds), steps, lerp, is_loop)
     return sampler.truncate(sampler.map(z, labels), psi)
 
 
@@ -51,8 +62,8 @@ def frames_of(sampler, ws, noise_mode="const", ratio=1.0):
       ratio: height over width to keep.
     """
     for images, _ in sampler.batches(ws, noise_mode, np.zeros(len(ws), np.int64)):
-        pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
-        yield from im.resize(pictures, *im.cell_size(*pictures.shape[1:3], 1, 1))
+        pictures = to_pictures(crop_to_ratio(images, ratio))
+        yield from resize(pictures, *cell_size(*pictures.shape[1:3], 1, 1))
 
 
 def truncation_frames(sampler, seeds, steps, ratio=1.0):
@@ -67,7 +78,7 @@ def truncation_frames(sampler, seeds, steps, ratio=1.0):
     full = sampler.ws_of_seeds(seeds)
     for step in [*range(steps), *range(steps, 0, -1)]:
         images = sampler.images(sampler.truncate(full, step / steps))
-        yield im.sample_grid(im.crop_to_ratio(images, ratio))
+        yield sample_grid(crop_to_ratio(images, ratio))
 
 
 def component_frames(sampler, seed, other, steps, *, psi=1, ratio=1.0):
@@ -84,8 +95,8 @@ def component_frames(sampler, seed, other, steps, *, psi=1, ratio=1.0):
     sampler.require_components()
     start, end = sampler.ws_of_seeds([seed, other], psi)
     for step in [*range(steps), *range(steps, 0, -1)]:
-        ws = edits_of_each(start, lat.lerp(start, end, step / steps))
-        yield im.sample_grid(im.crop_to_ratio(sampler.images(ws), ratio))
+        ws = edits_of_each(start, lerp(start, end, step / steps))
+        yield sample_grid(crop_to_ratio(sampler.images(ws), ratio))
 
 
 def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
@@ -104,7 +115,7 @@ def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
     for one in ws:
         total, squares = 0.0, 0.0
         for images, _ in sampler.batches(np.repeat(one[np.newaxis], draws, axis=0), "random"):
-            pictures = im.to_pictures(im.crop_to_ratio(images, ratio))
+            pictures = to_pictures(crop_to_ratio(images, ratio))
             grey = pictures.astype(np.float64).mean(axis=-1)  # [N, H, W]
             total, squares = total + grey.sum(axis=0), squares + np.square(grey).sum(axis=0)
         variance = np.maximum(squares / draws - np.square(total / draws), 0)
@@ -116,10 +127,10 @@ def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
 def noise_sheet(sampler, seeds, *, psi=1, draws=NOISE_DRAWS, ratio=1.0):
     """Pictures above :func:`noise_deviation` of each."""
     ws = sampler.ws_of_seeds(seeds, psi)
-    pictures = im.to_pictures(im.crop_to_ratio(sampler.images(ws), ratio))
+    pictures = to_pictures(crop_to_ratio(sampler.images(ws), ratio))
     cells = np.concatenate([pictures, noise_deviation(sampler, ws, draws, ratio)])
     titles = [f"seed {seed}" for seed in seeds] + [f"noise x{NOISE_GAIN}"] * len(seeds)
-    return im.with_margin(im.titled(im.fit_cells(cells, len(seeds)), titles, len(seeds)))
+    return with_margin(titled(fit_cells(cells, len(seeds)), titles, len(seeds)))
 
 
 def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
@@ -144,7 +155,7 @@ def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
     count = sampler.ws_shape[-2 if by == "layers" else 0]
     seeds = [*rows, *columns]
     ws = sampler.ws_of_seeds(seeds, psi)
-    whole = im.to_pictures(im.crop_to_ratio(sampler.images(ws), ratio))
+    whole = to_pictures(crop_to_ratio(sampler.images(ws), ratio))
     blank = np.full_like(whole[:1], 255)
     tables = []
     for cut in [cut for cut in CUTS if cut < count]:
@@ -153,19 +164,19 @@ def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
         for idx, seed in enumerate(rows):
             first = np.repeat(ws[idx : idx + 1], len(columns), axis=0)
             mixed = _mix(first, ws[len(rows) :], cut, by)
-            pictures = im.to_pictures(im.crop_to_ratio(sampler.images(mixed), ratio))
+            pictures = to_pictures(crop_to_ratio(sampler.images(mixed), ratio))
             cells += [whole[idx : idx + 1], pictures]
             titles += [f"seed {seed}"] + [""] * len(columns)
-        cells = im.fit_cells(np.concatenate(cells), len(columns) + 1)
-        tables.append(im.titled(cells, titles, len(columns) + 1))
-    return im.with_margin(im.stack(tables, gap=im.TEXT_HEIGHT))
+        cells = fit_cells(np.concatenate(cells), len(columns) + 1)
+        tables.append(titled(cells, titles, len(columns) + 1))
+    return with_margin(stack(tables, gap=TEXT_HEIGHT))
 
 
 def _mix(first, second, cut, by):
     """The first ``cut`` layers or components from ``first``, the rest from ``second``."""
     if by == "layers":
-        return lat.replace_layers(second, first, cut)
-    return lat.replace_components(second, first, list(range(cut)))
+        return replace_layers(second, first, cut)
+    return replace_components(second, first, list(range(cut)))
 
 
 def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
@@ -188,8 +199,8 @@ def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
     sampler.require_components()
     start, end = sampler.ws_of_seeds([seed, other], psi)
     ws = np.concatenate([start[np.newaxis], edits_of_each(start, end)])
-    images = im.crop_to_ratio(sampler.images(ws), ratio)
-    before, *edited = im.to_pictures(images)
+    images = crop_to_ratio(sampler.images(ws), ratio)
+    before, *edited = to_pictures(images)
     changes = [np.abs(after.astype(np.int16) - before) for after in edited]
     changes = [np.minimum(change * EDIT_GAIN, 255).astype(np.uint8) for change in changes]
     lights = _lights_of_each(sampler, start, images[:1], ratio)
@@ -201,17 +212,17 @@ def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
 
     columns = min(len(edited), EDIT_COLUMNS)
     rows = -(-len(edited) // columns) * len(kinds) + 1
-    size = im.cell_size(*before.shape[:2], columns, rows)
-    blocks = [im.titled(im.resize(before[np.newaxis], *size), [f"seed {seed}"], 1)]
+    size = cell_size(*before.shape[:2], columns, rows)
+    blocks = [titled(resize(before[np.newaxis], *size), [f"seed {seed}"], 1)]
     for begin in range(0, len(edited), columns):
         part = slice(begin, begin + columns)
         rows = [
-            im.titled(im.resize(np.stack(cells[part]), *size), titles[part], columns)
+            titled(resize(np.stack(cells[part]), *size), titles[part], columns)
             for cells, titles in kinds
             if cells[part]
         ]
-        blocks.append(im.stack(rows))
-    return im.with_margin(im.stack(blocks, im.TEXT_HEIGHT))
+        blocks.append(stack(rows))
+    return with_margin(stack(blocks, TEXT_HEIGHT))
 
 
 def edits_of_each(start, end):
@@ -227,5 +238,5 @@ def _lights_of_each(sampler, ws, image, ratio):
     if not sampler.has_attention:
         return []
     maps = sampler.images_and_maps(ws[np.newaxis])[1]
-    joined = vis.join_maps(maps, *sampler.image_shape[1:], layer=-1)
-    return list(vis.spotlights(image, im.crop_to_ratio(joined, ratio))[0])
+    joined = join_maps(maps, *sampler.image_shape[1:], layer=-1)
+    return list(spotlights(image, crop_to_ratio(joined, ratio))[0])

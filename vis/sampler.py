@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.random import SeedRandom
-from vis import latents as lat
+from vis.latents import draw_z, truncate
 
 NOISE_MODES = ("const", "random", "none")
 PARALLEL_SAMPLES = 4  # on a CPU
@@ -124,11 +124,11 @@ class Sampler:
     def truncate(self, ws, psi):
         """Draw ws towards the network's average latent; psi 1 is no truncation."""
         cutoff = self.Gs.static_kwargs.get("truncation_cutoff")
-        return lat.truncate(ws, self._average, psi, cutoff)
+        return truncate(ws, self._average, psi, cutoff)
 
     def ws_of_seeds(self, seeds, psi=1):
         """Seeds => truncated ws [N, *ws_shape]."""
-        z = lat.draw_z(seeds, self.z_shape)
+        z = draw_z(seeds, self.z_shape)
         return self.truncate(self.map(z, self.labels(seeds)), psi)
 
     def images(self, ws, noise_mode="const", noise_seeds=None):

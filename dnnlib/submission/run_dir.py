@@ -51,21 +51,24 @@ def snapshot_kimg(path: pathlib.Path) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def find_snapshots(run_dir: str | pathlib.Path) -> list[tuple[int, pathlib.Path]]:
-    """Numbered snapshots of a run, (kimg, path) in the order of the training."""
-    found = [(snapshot_kimg(path), path) for path in pathlib.Path(run_dir).iterdir()]
-    return sorted((kimg, path) for kimg, path in found if kimg is not None)
+def find_snapshots(run_dir: str | pathlib.Path) -> list[tuple[int | None, pathlib.Path]]:
+    """Snapshots of a run, (kimg, path) in the order of the training.
+
+    ``network-final.pkl`` equals the last numbered one; it counts, with None as its kimg, only if
+    there is no other.
+    """
+    final = pathlib.Path(run_dir) / "network-final.pkl"
+    found = [(snapshot_kimg(path), path) for path in final.parent.iterdir()]
+    numbered = sorted((kimg, path) for kimg, path in found if kimg is not None)
+    return numbered or [(None, path) for path in (final,) if path.exists()]
 
 
 def newest_snapshot(result_dir: str, expname: str) -> pathlib.Path | None:
     """The snapshot of the most kimg in the newest run that has any; None if there is none."""
     check_name(expname)
     for run in reversed(find_runs(result_dir, expname)):
-        snapshots = find_snapshots(run)
-        if snapshots:
-            return snapshots[-1][1]
-        if (run / "network-final.pkl").exists():
-            return run / "network-final.pkl"
+        for _, path in find_snapshots(run)[-1:]:
+            return path
     return None
 
 

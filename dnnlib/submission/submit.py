@@ -34,9 +34,9 @@ from typing import Any
 
 from dnnlib import objects, util
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as run_dirs
 from dnnlib.submission.internal import local
 from dnnlib.submission.run_context import FINISHED_NAME
+from dnnlib.submission.run_dir import LOG_NAME, create_numbered
 
 RUN_NAME = "run.json"
 
@@ -264,7 +264,7 @@ def run_wrapper(config: SubmitConfig) -> Any:
     folder = pathlib.Path(config.run_dir)
     submit_config = config
     _announce(config)
-    logger = util.Logger(str(folder / run_dirs.LOG_NAME), "a")
+    logger = util.Logger(str(folder / LOG_NAME), "a")
     try:
         with logger:
             _say(f"dnnlib: Running {config.run_func_name}() on {config.host_name}...")
@@ -321,7 +321,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     config.run_func_name, config.run_func_kwargs = run_func_name, run_func_kwargs
     if config.run_dir is None:
         root = get_path_from_template(config.run_dir_root)
-        folder = run_dirs.create_numbered(root, r"(\d{5,})-.*", _spell_name(config.run_desc))
+        folder = create_numbered(root, r"(\d{5,})-.*", _spell_name(config.run_desc))
     else:
         folder = pathlib.Path(config.run_dir)
         if not folder.is_dir():

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders, describe, netvars, running, tfutil
-from dnnlib.tflib import stored_network as published
+from dnnlib.tflib.stored_network import OWN_VERSION, match_variables, read_state
 
 
 class Network:
@@ -301,7 +301,7 @@ class Network:
     def __getstate__(self):
         values = tfutil.run(self.own_vars)
         return {
-            "version": published.OWN_VERSION,
+            "version": OWN_VERSION,
             "name": self.name,
             "builder": self.builder,
             "static_kwargs": dict(self.static_kwargs),
@@ -317,7 +317,7 @@ class Network:
     def __getattr__(self, name):
         if name.startswith("__") or "_pending_state" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.restore(published.read_state(self.__dict__.pop("_pending_state")))
+        self.restore(read_state(self.__dict__.pop("_pending_state")))
         return getattr(self, name)
 
     @classmethod
@@ -342,7 +342,7 @@ class Network:
         before = {variable.name for variable in tf.global_variables()}
         try:
             self._build_template()
-            values = published.match_variables(self, stored)
+            values = match_variables(self, stored)
         except BaseException as error:
             netvars.forget_all_but(before)
             if isinstance(error, UserError) or not isinstance(error, Exception):

@@ -4,15 +4,27 @@ import json
 import pytest
 
 from config import flags, presets
-from config import resolve as config
+from config.resolve import (
+    MODES,
+    NESTED,
+    add_facts,
+    build_parser,
+    consumer,
+    contradictions,
+    dataset_path,
+    default_of,
+    parse,
+    reloaded_flags,
+    resolve,
+)
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import create_run, save_config
 from dnnlib.tflib import native, precision
 from training import loss
 
 
-def resolve(*argv, **kwargs):
-    return config.resolve(config.parse(["--dataset", "custom", *argv]), **kwargs)
+def resolved(*argv, **kwargs):
+    return resolve(parse(["--dataset", "custom", *argv]), **kwargs)
 
 
 # The table
@@ -21,9 +33,9 @@ def resolve(*argv, **kwargs):
 @pytest.mark.parametrize("flag", flags.FLAGS.values(), ids=lambda flag: flag.name)
 def test_every_flag_lands_on_a_real_parameter(flag):
     defaults = set()
-    for consumer, parameter in flag.destinations():
-        parameters = inspect.signature(config.consumer(consumer)).parameters
-        assert parameter in parameters, f"{consumer}.{parameter}"
+    for section, parameter in flag.destinations():
+        parameters = inspect.signature(consumer(section)).parameters
+        assert parameter in parameters, f"{section}.{parameter}"
         defaults.add(parameters[parameter].default)
     assert len(defaults) == 1, "one flag, two defaults"
     assert inspect.Parameter.empty not in defaults
@@ -31,7 +43,7 @@ def test_every_flag_lands_on_a_real_parameter(flag):
 
 @pytest.mark.parametrize("name", flags.CONSUMERS)
 def test_no_consumer_swallows_unknown_arguments(name):
-    parameters = inspect.signature(config.consumer(name)).parameters.values()
+    parameters = inspect.signature(consumer(name)).parameters.values()
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
@@ -41,7 +53,7 @@ def test_a_value_reaches_all_its_destinations(flag):
     choices = getattr(flag.type, "choices", None)
     text = samples.get(flag.name)
     if text is None:
-        default = config.default_of(flag)
+        default = default_of(flag)
         candidates = choices or (["True", "False"] if flag.is_boolean else ["3", "0.5", "7"])
         values = [(word, flag.type(word)) for word in candidates if _parses(flag, word)]
         text = next(word for word, value in values if value != default)
@@ -57,13 +69,13 @@ def test_a_value_reaches_all_its_destinations(flag):
         argv += [f"--{flag.name[0]}-end-res=9"]
     if flag.name == "batch-gpu":
         argv += ["--batch-size=21"]
-    result = resolve(*argv)
-    for consumer, parameter in flag.destinations():
+    result = resolved(*argv)
+    for section, parameter in flag.destinations():
         if parameter in ("z_dim", "w_dim", "a_dim"):
             continue
-        outer = config.NESTED.get(consumer)
-        section = result[outer][consumer] if outer else result[consumer]
-        assert section[parameter] == flag.type(text)
+        outer = NESTED.get(section)
+        values = result[outer][section] if outer else result[section]
+        assert values[parameter] == flag.type(text)
 
 
 def _parses(flag, word):
@@ -78,7 +90,7 @@ def test_names_in_the_table_are_consistent():
     for flag in flags.FLAGS.values():
         assert set(flag.needs.split()) <= set(flags.FLAGS), flag.name
     assert set(flags.FREE) <= set(flags.FLAGS)
-    assert set(config.MODES) <= set(flags.FREE)
+    assert set(MODES) <= set(flags.FREE)
 
 
 def test_choices_are_the_registered_losses():
@@ -113,18 +125,18 @@ def test_presets_use_known_flags_and_possible_values(values):
 def test_an_explicit_flag_beats_the_preset_in_every_spelling(spelling, is_first):
     preset = ["--gansformer-default", "--dataset", "clevr"]
     argv = spelling + preset if is_first else preset + spelling
-    assert config.resolve(config.parse(argv))["D_reg"]["gamma"] == 7
+    assert resolve(parse(argv))["D_reg"]["gamma"] == 7
 
 
 def test_a_boolean_of_the_preset_can_be_switched_off():
-    result = resolve("--ganformer-default", "--kmeans", "False", "--style=no")
+    result = resolved("--ganformer-default", "--kmeans", "False", "--style=no")
     assert result["G"]["synthesis"]["kmeans"] is False
     assert result["G"]["synthesis"]["style"] is False
     assert result["G"]["transformer"] is True
 
 
 def test_defaults_come_from_the_signatures():
-    result = resolve()
+    result = resolved()
     assert result["D_reg"] == {"name": "r1", "gamma": 10.0}
     assert result["G"]["z_dim"] == result["G"]["w_dim"] == result["D"]["a_dim"] == 512
     assert result["loop"]["batch_size"] == 32 and result["loop"]["total_kimg"] == 25000
@@ -132,8 +144,8 @@ def test_defaults_come_from_the_signatures():
 
 def test_resolve_is_pure_and_plain():
     argv = ["--ganformer-default", "--g-reg", "path_length"]
-    assert resolve(*argv) == resolve(*argv)
-    assert json.loads(json.dumps(resolve(*argv))) == resolve(*argv)
+    assert resolved(*argv) == resolved(*argv)
+    assert json.loads(json.dumps(resolved(*argv))) == resolved(*argv)
 
 
 # Presets, as published
@@ -152,7 +164,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("dataset", PUBLISHED)
 def test_the_published_preset(dataset, name):
     components, latent, gamma, mirror, ltnt2ltnt, style = PUBLISHED[dataset]
-    result = config.resolve(config.parse(["--train", name, "--dataset", dataset]))
+    result = resolve(parse(["--train", name, "--dataset", dataset]))
     G, D, synthesis = result["G"], result["D"], result["G"]["synthesis"]
     assert G["components_num"] == D["components_num"] == components
     assert G["z_dim"] == G["w_dim"] == D["a_dim"] == latent // components
@@ -168,26 +180,26 @@ def test_the_published_preset(dataset, name):
 
 def test_the_published_ratios():
     def ratio(dataset):
-        return config.resolve(config.parse(["--dataset", dataset]))["data"]["ratio"]
+        return resolve(parse(["--dataset", dataset]))["data"]["ratio"]
 
     assert ratio("clevr") == 0.75 and ratio("bedrooms") == 188 / 256 and ratio("cats") is None
 
 
 def test_baselines():
-    gan, sagan = resolve("--baseline", "GAN"), resolve("--baseline=SAGAN")
+    gan, sagan = resolved("--baseline", "GAN"), resolved("--baseline=SAGAN")
     for result in (gan, sagan):
         synthesis = result["G"]["synthesis"]
         assert synthesis["style"] is False and synthesis["latent_stem"] is True
     assert gan["G"]["synthesis"]["img2img"] == 0 and sagan["G"]["synthesis"]["img2img"] == 5
-    kgan = resolve("--baseline=kGAN")["G"]
+    kgan = resolved("--baseline=kGAN")["G"]
     assert kgan["merge"] and kgan["components_num"] == 8 and kgan["z_dim"] == 64
     assert kgan["synthesis"]["merge_layer"] == 5 and kgan["synthesis"]["merge_type"] == "softmax"
-    assert {**resolve("--baseline=StyleGAN2")["flags"], "baseline": None} == resolve()["flags"]
+    assert {**resolved("--baseline=StyleGAN2")["flags"], "baseline": None} == resolved()["flags"]
 
 
 def test_small_scenes_are_trained_with_a_small_gamma_by_every_model():
     for argv in (["--gansformer-default"], ["--baseline=StyleGAN2"]):
-        result = config.resolve(config.parse([*argv, "--dataset=scenes"]))
+        result = resolve(parse([*argv, "--dataset=scenes"]))
         assert result["D_reg"]["gamma"] < 1
 
 
@@ -228,7 +240,7 @@ def test_small_scenes_are_trained_with_a_small_gamma_by_every_model():
 )
 def test_bad_flags_are_explained(argv, message):
     with pytest.raises(UserError) as error:
-        resolve(*argv)
+        resolved(*argv)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -247,7 +259,7 @@ def test_bad_flags_are_explained(argv, message):
     ],
 )
 def test_flags_with_an_effect_are_taken(text):
-    resolve(*text.split())
+    resolved(*text.split())
 
 
 @pytest.mark.parametrize(
@@ -264,29 +276,29 @@ def test_flags_with_an_effect_are_taken(text):
 )
 def test_flags_without_an_effect_are_refused(text, name):
     with pytest.raises(UserError, match=f"--{name} has no effect without --"):
-        resolve(*text.split())
+        resolved(*text.split())
 
 
 def test_a_generator_without_use_for_components_has_one():
-    result = resolve("--d-transformer", "--components-num=4")
+    result = resolved("--d-transformer", "--components-num=4")
     assert result["D"]["components_num"] == 4 and result["D"]["a_dim"] == 128
     assert result["G"]["components_num"] == 1
     assert result["G"]["z_dim"] == result["G"]["w_dim"] == 512
-    result = resolve("--gansformer-default", "--transformer=False")
+    result = resolved("--gansformer-default", "--transformer=False")
     assert result["G"]["components_num"] == 1 and result["G"]["z_dim"] == 512
 
 
 def test_a_dataset_has_to_be_named():
     with pytest.raises(UserError, match="--dataset is missing"):
-        config.dataset_path({})
+        dataset_path({})
 
 
 def test_layers_beyond_the_resolution_are_refused():
-    result = resolve("--baseline=kGAN")
-    config.add_facts(result, 32, 3, 10, 0)
+    result = resolved("--baseline=kGAN")
+    add_facts(result, 32, 3, 10, 0)
     assert result["facts"]["resolution"] == 32
     with pytest.raises(UserError, match="--merge-layer=5, as --baseline=kGAN sets it, is beyond 4"):
-        config.add_facts(resolve("--baseline=kGAN"), 16, 3, 10, 0)
+        add_facts(resolved("--baseline=kGAN"), 16, 3, 10, 0)
 
 
 @pytest.mark.parametrize(
@@ -320,22 +332,22 @@ def test_layers_beyond_the_resolution_are_refused():
 )
 def test_attention_without_a_layer_is_refused(text, message):
     with pytest.raises(UserError) as error:
-        config.add_facts(resolve(*text.split()), 16, 3, 10, 0)
+        add_facts(resolved(*text.split()), 16, 3, 10, 0)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_attention_in_the_first_and_the_last_layer_is_taken():
     for name, levels in (("g", (2, 4)), ("d", (3, 4))):
         for level in levels:
-            config.add_facts(resolve(f"--{name}-img2img={level}"), 16, 3, 10, 0)
+            add_facts(resolved(f"--{name}-img2img={level}"), 16, 3, 10, 0)
     with pytest.raises(UserError, match=r"--g-img2img=8: .* below --g-end-res=8; use 2 to 7"):
-        config.add_facts(resolve("--g-img2img=8"), 256, 3, 10, 0)
+        add_facts(resolved("--g-img2img=8"), 256, 3, 10, 0)
     with pytest.raises(UserError, match="--d-transformer has no layer at resolution 4; leave it"):
-        config.add_facts(resolve("--d-transformer"), 4, 3, 10, 0)
+        add_facts(resolved("--d-transformer"), 4, 3, 10, 0)
 
 
 def test_help_shows_every_flag_with_its_default():
-    text = config.build_parser(with_defaults=True).format_help()
+    text = build_parser(with_defaults=True).format_help()
     for name in flags.FLAGS:
         assert f"--{name} " in text
     assert "(default: 0.002)" in text and "(default: logistic_ns)" in text
@@ -346,21 +358,21 @@ def test_help_shows_every_flag_with_its_default():
 
 
 def test_contradictions_name_the_flags_that_matter():
-    old = resolve("--gamma=40", "--total-kimg=10", "--g-lr=0.001")["flags"]
-    new = resolve("--gamma=10", "--total-kimg=20", "--g-lr=0.001", "--gpus=none")["flags"]
-    assert config.contradictions(old, new) == [("gamma", 40.0, 10.0)]
+    old = resolved("--gamma=40", "--total-kimg=10", "--g-lr=0.001")["flags"]
+    new = resolved("--gamma=10", "--total-kimg=20", "--g-lr=0.001", "--gpus=none")["flags"]
+    assert contradictions(old, new) == [("gamma", 40.0, 10.0)]
 
 
 def test_reload_takes_the_flags_of_the_latest_run(tmp_path):
     where = [f"--result-dir={tmp_path}", "--expname=a"]
-    run = runs.create_run(str(tmp_path), "a")
-    earlier = resolve("--gansformer-default", "--gamma=40", "--train", *where)
-    config.add_facts(earlier, 32, 3, 10, 0)
-    runs.save_config(run, earlier)
-    given = config.parse(["--reload", "--g-lr=0.001", *where])
-    result = config.resolve(given, config.reloaded_flags(given))
+    run = create_run(str(tmp_path), "a")
+    earlier = resolved("--gansformer-default", "--gamma=40", "--train", *where)
+    add_facts(earlier, 32, 3, 10, 0)
+    save_config(run, earlier)
+    given = parse(["--reload", "--g-lr=0.001", *where])
+    result = resolve(given, reloaded_flags(given))
     assert result["D_reg"]["gamma"] == 40 and result["G_opt"]["learning_rate"] == 0.001
     assert result["data"]["dataset"] == "custom" and result["G"]["transformer"]
     assert result["run"]["train"] is False
     with pytest.raises(UserError, match="'b' has no run yet"):
-        config.reloaded_flags({"result-dir": str(tmp_path), "expname": "b"})
+        reloaded_flags({"result-dir": str(tmp_path), "expname": "b"})

@@ -12,7 +12,7 @@ from stand_ins import make_dataset, random_images
 from config.options import DataOptions, LoopOptions, RunOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import create_run
 from dnnlib.tflib.compat import tf
 from metrics import command, inception, kernel_inception_distance, report
 from metrics.options import EvalOptions
@@ -38,7 +38,7 @@ def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("template") / "place"
     (folder / "datasets").mkdir(parents=True)
     make_dataset(folder / "datasets" / "set", random_images(20, 8)).close()
-    run_dir = runs.create_run(str(folder / "results"), "exp")
+    run_dir = create_run(str(folder / "results"), "exp")
     with tf.Graph().as_default(), tf.Session().as_default():
         net = tiny_painter.painter_network()
         for kimg in (8, 16):
@@ -213,7 +213,7 @@ def test_a_place_that_takes_no_files_is_said_before_measuring(place):
 
 def test_a_run_without_snapshots(place):
     with pytest.raises(UserError, match="has no snapshots to evaluate yet"):
-        evaluate(place, runs.create_run(str(place / "results"), "new"))
+        evaluate(place, create_run(str(place / "results"), "new"))
 
 
 def test_something_else_than_a_generator(place, session):

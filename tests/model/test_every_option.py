@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from config import resolve as configuration
 from config.flags import FLAGS
+from config.resolve import add_facts, default_of, parse, resolve
 from dnnlib import tflib
 from training.graph import TrainingGraph
 
@@ -91,8 +91,8 @@ BIG += [("--d-local-attention=4", "--d-start-res=4"), ("--d-local-attention=4", 
 
 
 def _config(flags, resolution):
-    config = configuration.resolve(configuration.parse(f"--train {BASE} {flags}".split()))
-    configuration.add_facts(config, resolution, 3, 100, 0)
+    config = resolve(parse(f"--train {BASE} {flags}".split()))
+    add_facts(config, resolution, 3, 100, 0)
     return config
 
 
@@ -169,7 +169,7 @@ def test_no_option_is_forgotten():
         if any(consumer in TRAINED for consumer, _ in flag.destinations()):
             assert flag.name in tried or flag.name in ELSEWHERE, flag.name
             words = set(getattr(flag.type, "choices", None) or ())
-            default = configuration.default_of(flag)
+            default = default_of(flag)
             if flag.name == "merge-type":
                 default = "softmax"  # what the others are compared with
             assert words - {default} <= tried.get(flag.name, set()), flag.name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from config import resolve as configuration
+from config.resolve import add_facts, parse, resolve
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from training.checkpoint import LoopState
@@ -16,8 +16,8 @@ GANSFORMER = ["--gansformer-default", "--components-num=2", "--latent-size=8", "
 
 
 def make_config(*argv, resolution=8, label_size=0):
-    config = configuration.resolve(configuration.parse([*SMALL, *argv]))
-    configuration.add_facts(config, resolution, 3, 100, label_size)
+    config = resolve(parse([*SMALL, *argv]))
+    add_facts(config, resolution, 3, 100, label_size)
     return config
 
 

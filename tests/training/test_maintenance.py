@@ -10,11 +10,10 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from training import checkpoint, training_loop
+from training import checkpoint, maintenance, training_loop
 from training.checkpoint import LoopState
 from training.maintenance import Maintenance, status_line
-from vis import pictures as images
-from vis.report import page as report
+from vis.pictures import read_picture
 
 
 class FakeNetwork:
@@ -138,9 +137,9 @@ def test_pictures_keep_the_ratio_of_the_dataset(make, tmp_path):
     outputs, _ = make()
     outputs.begin(1.0)
     columns, rows, cell = 12, 6, (12 * 8, 16 * 8)  # 16 pixels, 12 of them kept, enlarged 8 times
-    grid = images.read_picture(tmp_path / "fakes-000000.png")
+    grid = read_picture(tmp_path / "fakes-000000.png")
     assert grid.shape == (rows * cell[0], columns * cell[1], 3)
-    sheet = images.read_picture(tmp_path / "attention-000000.png")
+    sheet = read_picture(tmp_path / "attention-000000.png")
     assert 4 * cell[0] < sheet.shape[0] < 4 * cell[1]  # four rows of samples
 
 
@@ -161,7 +160,7 @@ def test_a_report_that_fails_stops_no_training(make, tmp_path, monkeypatch, caps
     def fail(_):
         raise UserError("the disk is full")
 
-    monkeypatch.setattr(report, "write_report", fail)
+    monkeypatch.setattr(maintenance, "write_report", fail)
     outputs, state = make(snapshot_ticks=1)
     run_ticks(outputs, state, 1)
     assert (tmp_path / "training-state-000001.npz").exists()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tiny_painter import painter_network
 
-from config import resolve as configuration
+from config.resolve import add_facts, check, contradictions, parse, resolve
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import LOG_NAME, save_config
 from training import checkpoint, pretrained
 from training.graph import build_networks
 from training.model.quirks import PUBLISHED_QUIRKS
@@ -23,8 +23,8 @@ STYLEGAN2 = ["--baseline=StyleGAN2", "--latent-size=32", *PUBLISHED]
 
 
 def make_config(*argv, resolution=8):
-    config = configuration.resolve(configuration.parse(["--train", "--dataset=cats", *argv]))
-    configuration.add_facts(config, resolution, 3, 100, 0)
+    config = resolve(parse(["--train", "--dataset=cats", *argv]))
+    add_facts(config, resolution, 3, 100, 0)
     return config
 
 
@@ -43,7 +43,7 @@ def start(path, config, tmp_path):
     source.adopt_ways(config)
     graph = networks(config)
     source.start(graph, config, tmp_path)
-    log = (tmp_path / runs.LOG_NAME).read_text().splitlines()
+    log = (tmp_path / LOG_NAME).read_text().splitlines()
     return graph, log
 
 
@@ -69,7 +69,7 @@ def test_tuple_of_ours(session, tmp_path, capsys):
         f"Beginning with {path}: {g} of {g} variables of G, {d} of {d} variables of D, "
         f"{g} of {g} variables of Gs"
     )
-    assert (tmp_path / runs.LOG_NAME).read_text() == ""
+    assert (tmp_path / LOG_NAME).read_text() == ""
 
     # Other flags: what fits is taken, the rest keeps its initial values and is named.
     flags = [*GANSFORMER, "--kmeans=False", "--mapping-layersnum=4", "--d-arch=orig"]
@@ -183,7 +183,7 @@ def test_a_run_keeps_to_what_it_was_begun_with(tmp_path, monkeypatch):
     first = make_config(*GANSFORMER, "--pretrained-pkl=a.pkl")
     assert prepare(tmp_path, make_config(*GANSFORMER)) is None and not opened
     assert prepare(tmp_path, first) is not None and opened == ["a.pkl"]
-    runs.save_config(tmp_path, first)
+    save_config(tmp_path, first)
 
     # Begun, but stopped before there was a checkpoint: once more, named or not.
     again = make_config(*GANSFORMER)
@@ -204,9 +204,9 @@ def test_a_run_keeps_to_what_it_was_begun_with(tmp_path, monkeypatch):
 def test_another_snapshot_contradicts_an_unfinished_run():
     old, same = make_config("--pretrained-pkl=a.pkl")["flags"], make_config()["flags"]
     other = make_config("--pretrained-pkl=b.pkl")["flags"]
-    assert configuration.contradictions(old, same) == []
-    assert configuration.contradictions(old, other) == [("pretrained-pkl", "a.pkl", "b.pkl")]
-    assert configuration.contradictions(same, other) == [("pretrained-pkl", None, "b.pkl")]
+    assert contradictions(old, same) == []
+    assert contradictions(old, other) == [("pretrained-pkl", "a.pkl", "b.pkl")]
+    assert contradictions(same, other) == [("pretrained-pkl", None, "b.pkl")]
     flags = {**same, "train": False}
     with pytest.raises(UserError, match="--pretrained-pkl has no effect without --train or --vis"):
-        configuration.check(flags, ["pretrained-pkl"])
+        check(flags, ["pretrained-pkl"])

@@ -14,10 +14,10 @@ import pytest
 from tiny_records import write_set
 
 import run_network
-from config import resolve as configuration
+from config.resolve import add_facts, parse, resolve
 from dnnlib import cli
 from dnnlib.errors import UserError
-from dnnlib.submission import run_dir as runs
+from dnnlib.submission.run_dir import CONFIG_NAME, find_runs, save_config
 from dnnlib.tflib.compat import tf
 from training import resume
 
@@ -113,8 +113,8 @@ def test_a_signal_saves_a_checkpoint_and_leaves_quietly(tmp_path, data_dir):
 
 def make_config(tmp_path, *argv):
     argv = ["--dataset=cats", f"--result-dir={tmp_path}", *argv]
-    config = configuration.resolve(configuration.parse(argv))
-    configuration.add_facts(config, 32, 3, 100, 0)
+    config = resolve(parse(argv))
+    add_facts(config, 32, 3, 100, 0)
     return config
 
 
@@ -126,7 +126,7 @@ def progress(run_dir, nimg):
 @pytest.fixture
 def unfinished(tmp_path):
     run = resume.choose_run(make_config(tmp_path, "--total-kimg=10"))
-    runs.save_config(run, make_config(tmp_path, "--total-kimg=10"))
+    save_config(run, make_config(tmp_path, "--total-kimg=10"))
     progress(run, 5000)
     return run
 
@@ -227,8 +227,8 @@ def test_impossible_options_are_one_line_and_block_nothing(train_anew, tmp_path,
         assert train_anew(*flags_text.split(), *more) == cli.EXIT_USER_ERROR, flags_text
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
-    for run in runs.find_runs(str(tmp_path / "results"), "exp"):
-        assert run.name == "exp-000" and not (run / runs.CONFIG_NAME).exists()
+    for run in find_runs(str(tmp_path / "results"), "exp"):
+        assert run.name == "exp-000" and not (run / CONFIG_NAME).exists()
 
 
 def test_a_training_of_nothing_names_a_file_that_is_there(train_anew, tmp_path, capsys):

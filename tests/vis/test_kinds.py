@@ -4,12 +4,12 @@ from PIL import Image
 from tiny_painter import CLASSES, SIZE, D, K, L, painter_network, shared_session
 
 from dnnlib.errors import UserError
-from vis import attention_maps as vis
-from vis import kinds as vis_types
-from vis import latent_sheets as vis_latents
-from vis import latents as lat
-from vis import pictures as im
-from vis.kinds import VisOptions
+from vis import kinds
+from vis.attention_maps import blend, hard_segmentation, resize_maps
+from vis.kinds import SWEEP_STEPS, VisOptions, check_animation, chosen_kinds, save_visuals
+from vis.latent_sheets import frames_of
+from vis.latents import draw_z
+from vis.pictures import save_picture, to_pictures
 from vis.sampler import Sampler
 
 
@@ -20,7 +20,7 @@ def sampler():
 
 
 def _show(sampler, folder, psi=0.8, ratio=1.0, **options):
-    vis_types.visualize(sampler, folder, VisOptions(**options), psi, ratio)
+    save_visuals(sampler, folder, VisOptions(**options), psi, ratio)
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
@@ -37,7 +37,7 @@ def _frames(path):
 def test_images_in_files_or_in_a_sheet_whatever_the_section_size(sampler, tmp_path):
     names = _show(sampler, tmp_path / "a", images=True, num=5, section_size=2)
     assert names == [f"images/seed000{i}.png" for i in range(5)]
-    want = im.to_pictures(sampler.images(sampler.ws_of_seeds(range(5), 0.8)))
+    want = to_pictures(sampler.images(sampler.ws_of_seeds(range(5), 0.8)))
     for name, picture in zip(names, want):
         np.testing.assert_array_equal(_read(tmp_path / "a" / name), picture)
     names = _show(sampler, tmp_path / "b", images=True, num=5, section_size=3, grid=True)
@@ -49,7 +49,7 @@ def test_images_in_files_or_in_a_sheet_whatever_the_section_size(sampler, tmp_pa
 def test_latents_are_those_of_the_samples(sampler, tmp_path):
     names = _show(sampler, tmp_path, latents=True, num=2)
     assert names == [f"latents-{space}/seed000{i}.npy" for space in "wz" for i in range(2)]
-    np.testing.assert_array_equal(np.load(str(tmp_path / names[3])), lat.draw_z([1], [K + 1, 4])[0])
+    np.testing.assert_array_equal(np.load(str(tmp_path / names[3])), draw_z([1], [K + 1, 4])[0])
     w = np.load(str(tmp_path / names[1]))
     assert w.shape == (K + 1, D)
     np.testing.assert_array_equal(w, sampler.ws_of_seeds([1], 0.8)[0, :, 0])
@@ -61,10 +61,10 @@ def test_maps_show_the_last_layer(sampler, tmp_path):
     kinds = ["blends", "maps", "softblends", "softmaps"]
     assert names == ["attention.png"] + [f"{k}/seed000{i}.png" for k in kinds for i in range(3)]
     images, maps = sampler.images_and_maps(sampler.ws_of_seeds([2], 0.8))
-    pictures = im.to_pictures(images)[:, 2:6]
-    hard = vis.hard_segmentation(maps[-1][:, :, 0])[:, 2:6]
+    pictures = to_pictures(images)[:, 2:6]
+    hard = hard_segmentation(maps[-1][:, :, 0])[:, 2:6]
     np.testing.assert_array_equal(_read(tmp_path / "maps" / "seed0002.png"), hard[0])
-    want = vis.blend(pictures, hard, 0.25)
+    want = blend(pictures, hard, 0.25)
     np.testing.assert_array_equal(_read(tmp_path / "blends" / "seed0002.png"), want[0])
 
 
@@ -73,7 +73,7 @@ def test_layer_maps_have_a_file_for_each_layer_and_head(sampler, tmp_path):
     files = [f"layer_maps/seed000{s}_l{i}_h0.png" for s in range(2) for i in range(2)]
     assert names == ["layer_maps.png", *files]
     maps = sampler.images_and_maps(sampler.ws_of_seeds([1], 0.8))[1]
-    want = vis.hard_segmentation(vis.resize_maps(maps[0][:, :, 0], SIZE, SIZE))[0]
+    want = hard_segmentation(resize_maps(maps[0][:, :, 0], SIZE, SIZE))[0]
     np.testing.assert_array_equal(_read(tmp_path / files[2]), want)
 
 
@@ -84,7 +84,7 @@ def test_interpolations_are_frames_and_loops(sampler, tmp_path):
         want = [f"{folder}/frame000{i}.png" for i in range(6)] + [f"{folder}/loop.gif"]
         assert [name for name in names if name.startswith(folder)] == want
         assert _frames(tmp_path / folder / "loop.gif") == 6
-        picture = im.to_pictures(sampler.images(sampler.ws_of_seeds([1], 0.8)))[0]
+        picture = to_pictures(sampler.images(sampler.ws_of_seeds([1], 0.8)))[0]
         frame = _read(tmp_path / folder / "frame0002.png")
         np.testing.assert_array_equal(frame[::16, ::16], picture)
 
@@ -96,7 +96,7 @@ def test_the_other_kinds_write_what_they_say(sampler, tmp_path):
     edits = ["edits/seed0000.png", "edits/seed0001.png"]
     assert names == [*edits, "sweeps/components.gif", "sweeps/truncation.gif"]
     for name in names[2:]:
-        assert _frames(tmp_path / "b" / name) == 2 * vis_types.SWEEP_STEPS
+        assert _frames(tmp_path / "b" / name) == 2 * SWEEP_STEPS
 
 
 @pytest.mark.parametrize("animation, ending", [("webp", "webp"), ("apng", "png")])
@@ -117,18 +117,18 @@ def test_animations_are_of_the_chosen_format(sampler, tmp_path, animation, endin
 def test_mp4_without_ffmpeg_names_the_flag(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="--vis-animation=mp4: MP4 needs ffmpeg"):
-        vis_types.check_animation("mp4")
+        check_animation("mp4")
 
 
 def test_frames_of_an_interpolation_are_written_as_they_come(sampler, tmp_path, monkeypatch):
-    written, frames_of = [], vis_latents.frames_of
+    written = []
 
     def watch(*args, **kwargs):
         for frame in frames_of(*args, **kwargs):
             written.append(len(list(tmp_path.rglob("frame*.png"))))
             yield frame
 
-    monkeypatch.setattr(vis_latents, "frames_of", watch)
+    monkeypatch.setattr(kinds, "frames_of", watch)
     _show(sampler, tmp_path, interpolations=True, rich_num=2, interpolation_density=3)
     assert written == list(range(12))  # all before it, in z and then in w
 
@@ -136,7 +136,7 @@ def test_frames_of_an_interpolation_are_written_as_they_come(sampler, tmp_path, 
 def test_the_training_is_shown_in_the_order_of_its_snapshots(sampler, tmp_path):
     for kimg in (500, 20, 1000000):
         picture = np.full([4, 6, 3], kimg % 251, np.uint8)
-        im.save_picture(tmp_path / f"fakes-{kimg:06d}.png", picture)
+        save_picture(tmp_path / f"fakes-{kimg:06d}.png", picture)
     folder = tmp_path / "visuals"
     _show(sampler, folder, sweeps=True, rich_num=1)
     with Image.open(folder / "sweeps" / "training.gif") as animation:
@@ -166,7 +166,7 @@ def test_plain_vis_makes_all_that_the_model_has(sampler, tmp_path):
         "sweeps",
     }
     plain = Sampler(painter_network(attention=False))
-    kinds = vis_types.chosen_kinds(plain, VisOptions())
+    kinds = chosen_kinds(plain, VisOptions())
     assert "maps" not in kinds and "images" in kinds and "edits" in kinds
 
 
@@ -180,7 +180,7 @@ def test_attention_of_a_model_without_it_is_an_error(tmp_path, kind):
 
 def test_edits_of_a_model_with_one_latent_are_an_error(sampler, tmp_path, monkeypatch):
     monkeypatch.setattr(sampler, "ws_shape", [L, D])
-    assert "edits" not in vis_types.chosen_kinds(sampler, VisOptions())
+    assert "edits" not in chosen_kinds(sampler, VisOptions())
     with pytest.raises(UserError, match="at least 2 latent components"):
         _show(sampler, tmp_path, edits=True)
 
@@ -189,5 +189,5 @@ def test_conditional_models_show_their_classes_in_turn(tmp_path):
     sampler = Sampler(painter_network(c_dim=CLASSES))
     _show(sampler, tmp_path, images=True, num=2, psi=1)
     fixed = Sampler(sampler.Gs, class_idx=1)
-    want = im.to_pictures(fixed.images(fixed.ws_of_seeds([1])))[0]
+    want = to_pictures(fixed.images(fixed.ws_of_seeds([1])))[0]
     np.testing.assert_array_equal(_read(tmp_path / "images" / "seed0001.png"), want)

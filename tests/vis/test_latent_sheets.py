@@ -3,9 +3,20 @@ import pytest
 from tiny_painter import SIZE, D, K, L, painter_network, shared_session
 
 from dnnlib.errors import UserError
-from vis import attention_maps as vis
-from vis import latent_sheets as vis_latents
-from vis import pictures as im
+from vis import latent_sheets
+from vis.attention_maps import join_maps, spotlights
+from vis.latent_sheets import (
+    component_frames,
+    edit_sheet,
+    edits_of_each,
+    frames_of,
+    interpolate_ws,
+    mixing_sheet,
+    noise_deviation,
+    noise_sheet,
+    truncation_frames,
+)
+from vis.pictures import TEXT_HEIGHT, to_pictures
 from vis.sampler import Sampler
 
 SEEDS = [5, 0, 7, 2, 9]
@@ -18,7 +29,7 @@ def sampler():
 
 
 def _pictures(sampler, ws):
-    return im.to_pictures(sampler.images(ws))
+    return to_pictures(sampler.images(ws))
 
 
 def _titled_cells(sheet, rows, columns):
@@ -26,7 +37,7 @@ def _titled_cells(sheet, rows, columns):
     cells = np.zeros([rows, columns, SIZE, SIZE, 3], np.uint8)
     for row in range(rows):
         for column in range(columns):
-            y = 8 + row * (128 + im.TEXT_HEIGHT + 4) + im.TEXT_HEIGHT
+            y = 8 + row * (128 + TEXT_HEIGHT + 4) + TEXT_HEIGHT
             x = 8 + column * (128 + 4)
             cells[row, column] = sheet[y : y + 128 : 16, x : x + 128 : 16]
     return cells
@@ -34,7 +45,7 @@ def _titled_cells(sheet, rows, columns):
 
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_interpolations_pass_through_the_pictures_of_their_seeds(sampler, space):
-    ws = vis_latents.interpolate_ws(sampler, SEEDS, 4, space=space, psi=0.7)
+    ws = interpolate_ws(sampler, SEEDS, 4, space=space, psi=0.7)
     assert ws.shape == (20, K + 1, L, D)
     keys = sampler.ws_of_seeds(SEEDS, psi=0.7)
     np.testing.assert_allclose(ws[::4], keys, atol=1e-6)
@@ -45,18 +56,18 @@ def test_interpolations_pass_through_the_pictures_of_their_seeds(sampler, space)
 
 def test_interpolations_pass_through_classes_too():
     sampler = Sampler(painter_network(c_dim=3))
-    ws = vis_latents.interpolate_ws(sampler, [1, 2], 2)
+    ws = interpolate_ws(sampler, [1, 2], 2)
     np.testing.assert_allclose(ws[::2], sampler.ws_of_seeds([1, 2]), atol=1e-6)
 
 
 def test_a_walk_through_w_is_straight(sampler):
-    ws = vis_latents.interpolate_ws(sampler, [1, 2], 2, space="w", is_loop=False)
+    ws = interpolate_ws(sampler, [1, 2], 2, space="w", is_loop=False)
     np.testing.assert_allclose(ws[1], (ws[0] + ws[2]) / 2, atol=1e-6)
 
 
 def test_frames_are_readable_pictures(sampler):
     ws = sampler.ws_of_seeds([1, 2, 3])
-    frames = list(vis_latents.frames_of(sampler, ws, ratio=0.5))
+    frames = list(frames_of(sampler, ws, ratio=0.5))
     assert len(frames) == 3 and frames[0].shape == (64, 128, 3)
 
 
@@ -68,7 +79,7 @@ def _grid_cells(sheet, columns):
 
 
 def test_a_truncation_sweep_goes_to_full_variety_and_back(sampler):
-    frames = list(vis_latents.truncation_frames(sampler, [1, 2], steps=3))
+    frames = list(truncation_frames(sampler, [1, 2], steps=3))
     assert len(frames) == 6
     np.testing.assert_array_equal(frames[1], frames[5])
     average, full = _grid_cells(frames[0], 2), _grid_cells(frames[3], 2)
@@ -77,7 +88,7 @@ def test_a_truncation_sweep_goes_to_full_variety_and_back(sampler):
 
 
 def test_a_component_sweep_moves_one_component_in_each_cell(sampler):
-    frames = list(vis_latents.component_frames(sampler, 1, 2, steps=2, psi=0.8))
+    frames = list(component_frames(sampler, 1, 2, steps=2, psi=0.8))
     assert len(frames) == 4
     start, end = sampler.ws_of_seeds([1, 2], 0.8)
     first, half = _grid_cells(frames[0], 2), _grid_cells(frames[2], 2)
@@ -92,7 +103,7 @@ def test_a_component_sweep_moves_one_component_in_each_cell(sampler):
 
 def test_an_edit_of_one_component_leaves_the_others_bit_equal(sampler):
     start, end = sampler.ws_of_seeds([1, 2])
-    edited = vis_latents.edits_of_each(start, end)
+    edited = edits_of_each(start, end)
     assert edited.shape == (K + 1, K + 1, L, D)
     for i, ws in enumerate(edited):
         for k in range(K + 1):
@@ -101,11 +112,11 @@ def test_an_edit_of_one_component_leaves_the_others_bit_equal(sampler):
 
 def _edit_cells(sheet, columns, kinds):
     """Undo the layout of an edit sheet of one group: the picture, and cells by kind and column."""
-    top = 8 + im.TEXT_HEIGHT
+    top = 8 + TEXT_HEIGHT
     picture = sheet[top : top + 128 : 16, 8 : 8 + 128 : 16]
     cells = np.zeros([kinds, columns, SIZE, SIZE, 3], int)
     for kind in range(kinds):
-        y = top + 128 + im.TEXT_HEIGHT + kind * (128 + im.TEXT_HEIGHT) + im.TEXT_HEIGHT
+        y = top + 128 + TEXT_HEIGHT + kind * (128 + TEXT_HEIGHT) + TEXT_HEIGHT
         for column in range(columns):
             x = 8 + column * (128 + 4)
             cells[kind, column] = sheet[y : y + 128 : 16, x : x + 128 : 16]
@@ -113,13 +124,13 @@ def _edit_cells(sheet, columns, kinds):
 
 
 def test_the_edit_sheet_shows_change_and_attention(sampler):
-    sheet = vis_latents.edit_sheet(sampler, 1, 2, psi=0.9)
+    sheet = edit_sheet(sampler, 1, 2, psi=0.9)
     picture, (edited, difference, attention) = _edit_cells(sheet, K + 1, 3)
     start, end = sampler.ws_of_seeds([1, 2], 0.9)
     before = _pictures(sampler, start[np.newaxis])[0]
-    after = _pictures(sampler, vis_latents.edits_of_each(start, end)).astype(int)
+    after = _pictures(sampler, edits_of_each(start, end)).astype(int)
     images, maps = sampler.images_and_maps(start[np.newaxis])
-    lights = vis.spotlights(images, vis.join_maps(maps, SIZE, SIZE, layer=-1))[0]
+    lights = spotlights(images, join_maps(maps, SIZE, SIZE, layer=-1))[0]
     np.testing.assert_array_equal(picture, before)
     np.testing.assert_array_equal(edited, after)
     np.testing.assert_array_equal(difference, np.minimum(4 * np.abs(after - before), 255))
@@ -131,26 +142,26 @@ def test_the_edit_sheet_shows_change_and_attention(sampler):
 
 
 def test_many_components_are_shown_in_groups(sampler, monkeypatch):
-    monkeypatch.setattr(vis_latents, "EDIT_COLUMNS", 3)
-    sheet = vis_latents.edit_sheet(sampler, 1, 2)
-    cell = 128 + im.TEXT_HEIGHT
+    monkeypatch.setattr(latent_sheets, "EDIT_COLUMNS", 3)
+    sheet = edit_sheet(sampler, 1, 2)
+    cell = 128 + TEXT_HEIGHT
     # The picture; 3 components with attention; the global latent without.
-    assert sheet.shape[:2] == (16 + (1 + 3 + 2) * cell + 2 * im.TEXT_HEIGHT, 16 + 3 * 132 - 4)
+    assert sheet.shape[:2] == (16 + (1 + 3 + 2) * cell + 2 * TEXT_HEIGHT, 16 + 3 * 132 - 4)
 
 
 def test_a_network_without_attention_is_edited_without_it():
     sampler = Sampler(painter_network(attention=False))
-    sheet = vis_latents.edit_sheet(sampler, 1, 2)
-    cell = 128 + im.TEXT_HEIGHT
-    assert sheet.shape[0] == 16 + 3 * cell + im.TEXT_HEIGHT
+    sheet = edit_sheet(sampler, 1, 2)
+    cell = 128 + TEXT_HEIGHT
+    assert sheet.shape[0] == 16 + 3 * cell + TEXT_HEIGHT
     start, end = sampler.ws_of_seeds([1, 2])
-    after = _pictures(sampler, vis_latents.edits_of_each(start, end))
+    after = _pictures(sampler, edits_of_each(start, end))
     np.testing.assert_array_equal(_edit_cells(sheet, K + 1, 2)[1][0], after)
 
 
 def test_mixing_takes_first_layers_from_the_row(sampler):
-    sheet = vis_latents.mixing_sheet(sampler, [1, 2], [3, 4, 5], psi=0.9)
-    tables = sheet.shape[0] // (3 * (128 + im.TEXT_HEIGHT))
+    sheet = mixing_sheet(sampler, [1, 2], [3, 4, 5], psi=0.9)
+    tables = sheet.shape[0] // (3 * (128 + TEXT_HEIGHT))
     assert tables == 2  # of 6 layers, the first 2 or 5
     cells = _titled_cells(sheet, 3, 4)
     ws = sampler.ws_of_seeds([1, 2, 3, 4, 5], 0.9)
@@ -163,7 +174,7 @@ def test_mixing_takes_first_layers_from_the_row(sampler):
 
 
 def test_mixing_by_components(sampler):
-    sheet = vis_latents.mixing_sheet(sampler, [1], [3], by="components")
+    sheet = mixing_sheet(sampler, [1], [3], by="components")
     ws = sampler.ws_of_seeds([1, 3])
     mixed = np.concatenate([ws[0, :2], ws[1, 2:]])
     cells = _titled_cells(sheet, 2, 2)
@@ -172,13 +183,13 @@ def test_mixing_by_components(sampler):
 
 def test_noise_deviation_is_that_of_many_draws(sampler):
     ws = sampler.ws_of_seeds([1, 2])
-    got = vis_latents.noise_deviation(sampler, ws, draws=10)
+    got = noise_deviation(sampler, ws, draws=10)
     for one, picture in zip(ws, got):
         images = sampler.images(np.repeat(one[np.newaxis], 10, axis=0), "random")
-        grey = im.to_pictures(images).astype(float).mean(axis=-1)
+        grey = to_pictures(images).astype(float).mean(axis=-1)
         want = np.clip(np.rint(4 * grey.std(axis=0)), 0, 255)
         np.testing.assert_allclose(picture[..., 1], want, atol=1)
-    sheet = vis_latents.noise_sheet(sampler, [1, 2], draws=10)
+    sheet = noise_sheet(sampler, [1, 2], draws=10)
     cells = _titled_cells(sheet, 2, 2)
     np.testing.assert_array_equal(cells[0], _pictures(sampler, ws))
     np.testing.assert_array_equal(cells[1], got)
@@ -186,10 +197,8 @@ def test_noise_deviation_is_that_of_many_draws(sampler):
 
 def test_a_single_latent_has_no_components_to_edit(sampler, monkeypatch):
     monkeypatch.setattr(sampler, "ws_shape", [L, D])
-    for show in (vis_latents.edit_sheet, vis_latents.component_frames):
+    for show in (edit_sheet, component_frames):
         with pytest.raises(UserError, match="at least 2 latent components, this model has 1"):
-            list(
-                show(sampler, 1, 2, **({"steps": 2} if show is not vis_latents.edit_sheet else {}))
-            )
+            list(show(sampler, 1, 2, **({"steps": 2} if show is not edit_sheet else {})))
     with pytest.raises(UserError, match="at least 3 latent components"):
-        vis_latents.mixing_sheet(sampler, [1], [2], by="components")
+        mixing_sheet(sampler, [1], [2], by="components")

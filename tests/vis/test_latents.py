@@ -2,8 +2,19 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
-from vis import latents as lat
-from vis import noise_maps as given_noise
+from vis.latents import (
+    draw_z,
+    interpolate,
+    lerp,
+    load_ws,
+    parse_seeds,
+    replace_components,
+    replace_layers,
+    save_latents,
+    slerp,
+    truncate,
+)
+from vis.noise_maps import load_noise
 
 
 def _rng():
@@ -15,7 +26,7 @@ def _rng():
     [("7", [7]), ("0-3", [0, 1, 2, 3]), ("2-4,40, 3", [2, 3, 4, 40]), ("4294967295", [2**32 - 1])],
 )
 def test_seeds_are_numbers_and_ranges(text, want):
-    assert lat.parse_seeds(text) == want
+    assert parse_seeds(text) == want
 
 
 @pytest.mark.parametrize(
@@ -36,36 +47,36 @@ def test_seeds_are_numbers_and_ranges(text, want):
 )
 def test_bad_seeds_say_what_is_wrong(text, message):
     with pytest.raises(UserError, match=message):
-        lat.parse_seeds(text)
+        parse_seeds(text)
 
 
 def test_latents_depend_on_their_seed_alone():
-    z = lat.draw_z([3, 9, 4], [5, 7])
+    z = draw_z([3, 9, 4], [5, 7])
     assert z.shape == (3, 5, 7) and z.dtype == np.float32
-    np.testing.assert_array_equal(z[1:2], lat.draw_z([9], [5, 7]))
+    np.testing.assert_array_equal(z[1:2], draw_z([9], [5, 7]))
     np.testing.assert_array_equal(z[2], np.random.RandomState(4).randn(5, 7).astype(np.float32))
-    assert lat.draw_z([], [5, 7]).shape == (0, 5, 7)
+    assert draw_z([], [5, 7]).shape == (0, 5, 7)
 
 
 def test_truncation_draws_the_first_layers_to_the_average():
     ws, average = _rng().randn(2, 3, 4, 5).astype(np.float32), np.ones(5, np.float32)
-    np.testing.assert_allclose(lat.truncate(ws, average, 0.5), 0.5 + 0.5 * ws, atol=1e-6)
-    np.testing.assert_allclose(lat.truncate(ws, average, 0), np.ones_like(ws))
-    cut = lat.truncate(ws, average, 0, cutoff=1)
+    np.testing.assert_allclose(truncate(ws, average, 0.5), 0.5 + 0.5 * ws, atol=1e-6)
+    np.testing.assert_allclose(truncate(ws, average, 0), np.ones_like(ws))
+    cut = truncate(ws, average, 0, cutoff=1)
     assert (cut[:, :, 0] == 1).all()
     np.testing.assert_array_equal(cut[:, :, 1:], ws[:, :, 1:])
-    assert lat.truncate(ws, average, None) is ws and lat.truncate(ws, average, 1) is ws
+    assert truncate(ws, average, None) is ws and truncate(ws, average, 1) is ws
 
 
 def test_slerp_walks_along_the_arc_at_constant_speed():
     a, b = np.float32([[2, 0], [0, 3]]), np.float32([[0, 2], [3, 0]])
     half, third = np.sqrt(0.5), np.pi / 6
-    np.testing.assert_allclose(lat.slerp(a, b, 0.5), [[2 * half] * 2, [3 * half] * 2], rtol=1e-6)
+    np.testing.assert_allclose(slerp(a, b, 0.5), [[2 * half] * 2, [3 * half] * 2], rtol=1e-6)
     want = [2 * np.cos(third), 2 * np.sin(third)]
-    np.testing.assert_allclose(lat.slerp(a, b, 1 / 3)[0], want, rtol=1e-6)
+    np.testing.assert_allclose(slerp(a, b, 1 / 3)[0], want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("between", [lat.lerp, lat.slerp])
+@pytest.mark.parametrize("between", [lerp, slerp])
 def test_interpolations_keep_their_ends_exactly(between):
     a, b = _rng().randn(2, 6, 8).astype(np.float32)
     assert between(a, b, 0) is a and between(a, b, 1) is b
@@ -74,22 +85,22 @@ def test_interpolations_keep_their_ends_exactly(between):
 
 def test_slerp_survives_equal_opposite_and_zero_vectors():
     a = np.float32([1, 2])
-    np.testing.assert_allclose(lat.slerp(a, a, 0.4), a, rtol=1e-6)
-    np.testing.assert_allclose(lat.slerp(a, -a, 0.25), 0.5 * a, rtol=1e-6)
-    assert np.isfinite(lat.slerp(a, 0 * a, 0.25)).all()
+    np.testing.assert_allclose(slerp(a, a, 0.4), a, rtol=1e-6)
+    np.testing.assert_allclose(slerp(a, -a, 0.25), 0.5 * a, rtol=1e-6)
+    assert np.isfinite(slerp(a, 0 * a, 0.25)).all()
 
 
 def test_a_loop_passes_all_keys_and_closes():
     keys = _rng().randn(3, 2, 5).astype(np.float32)
-    frames = lat.interpolate(keys, steps=4)
+    frames = interpolate(keys, steps=4)
     assert frames.shape == (12, 2, 5)
     np.testing.assert_array_equal(frames[::4], keys)
-    np.testing.assert_array_equal(frames[11], lat.slerp(keys[2], keys[0], 0.75))
+    np.testing.assert_array_equal(frames[11], slerp(keys[2], keys[0], 0.75))
 
 
 def test_an_open_path_ends_at_the_last_key():
     keys = _rng().randn(3, 5).astype(np.float32)
-    frames = lat.interpolate(keys, steps=4, between=lat.lerp, is_loop=False)
+    frames = interpolate(keys, steps=4, between=lerp, is_loop=False)
     assert frames.shape == (9, 5)
     np.testing.assert_array_equal(frames[::4], keys)
     np.testing.assert_allclose(frames[6], (keys[1] + keys[2]) / 2, atol=1e-6)
@@ -98,10 +109,10 @@ def test_an_open_path_ends_at_the_last_key():
 def test_edits_leave_the_rest_bit_equal():
     a, b = _rng().randn(2, 3, 4, 6, 5).astype(np.float32)
     before = a.copy()
-    edited = lat.replace_components(a, b, [1, 3])
+    edited = replace_components(a, b, [1, 3])
     np.testing.assert_array_equal(edited[:, [1, 3]], b[:, [1, 3]])
     np.testing.assert_array_equal(edited[:, [0, 2]], a[:, [0, 2]])
-    mixed = lat.replace_layers(a, b, 2)
+    mixed = replace_layers(a, b, 2)
     np.testing.assert_array_equal(mixed[..., :2, :], b[..., :2, :])
     np.testing.assert_array_equal(mixed[..., 2:, :], a[..., 2:, :])
     np.testing.assert_array_equal(a, before)
@@ -109,24 +120,24 @@ def test_edits_leave_the_rest_bit_equal():
 
 def test_saved_latents_come_back_equal(tmp_path):
     z, ws = _rng().randn(2, 3, 4), _rng().randn(2, 3, 6, 4).astype(np.float32)
-    lat.save_latents(tmp_path / "a.npz", z, ws, seeds=[1, 2])
-    np.testing.assert_array_equal(lat.load_ws(tmp_path / "a.npz", [3, 6, 4]), ws)
+    save_latents(tmp_path / "a.npz", z, ws, seeds=[1, 2])
+    np.testing.assert_array_equal(load_ws(tmp_path / "a.npz", [3, 6, 4]), ws)
     with np.load(str(tmp_path / "a.npz")) as arrays:
         assert sorted(arrays) == ["seeds", "ws", "z"]
 
 
 def test_latents_that_do_not_fit_say_why(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        lat.load_ws(tmp_path / "a.npz", [3])
+        load_ws(tmp_path / "a.npz", [3])
     (tmp_path / "a.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"not an \.npz file"):
-        lat.load_ws(tmp_path / "a.npz", [3])
+        load_ws(tmp_path / "a.npz", [3])
     np.savez(str(tmp_path / "b.npz"), z=np.zeros([2, 3]))
     with pytest.raises(UserError, match="holds z, but no array 'ws'"):
-        lat.load_ws(tmp_path / "b.npz", [3])
+        load_ws(tmp_path / "b.npz", [3])
     np.savez(str(tmp_path / "c.npz"), ws=np.zeros([2, 4, 5, 6]))
     with pytest.raises(UserError, match=r"\[2, 4, 5, 6\], this network takes \[N, 4, 5, 8\]"):
-        lat.load_ws(tmp_path / "c.npz", [4, 5, 8])
+        load_ws(tmp_path / "c.npz", [4, 5, 8])
 
 
 def _damage(tmp_path):
@@ -143,7 +154,7 @@ def _damage(tmp_path):
 
 def test_damaged_files_are_one_line(tmp_path):
     for path in _damage(tmp_path):
-        reads = [lambda p: lat.load_ws(p, [3, 4]), lambda p: given_noise.load_noise(p, 2)]
+        reads = [lambda p: load_ws(p, [3, 4]), lambda p: load_noise(p, 2)]
         for read in reads[: 1 if path.name == "header.npz" else 2]:  # that of ws alone
             with pytest.raises(UserError, match=r"not an \.npz file of latents") as error:
                 read(path)
@@ -162,7 +173,7 @@ def test_damaged_files_are_one_line(tmp_path):
 def test_latents_are_finite_numbers(tmp_path, values, message):
     np.savez(str(tmp_path / "a.npz"), ws=values)
     with pytest.raises(UserError, match=message):
-        lat.load_ws(tmp_path / "a.npz", [3, 4])
+        load_ws(tmp_path / "a.npz", [3, 4])
     np.savez(str(tmp_path / "b.npz"), **{"noise:4x4": values})
     with pytest.raises(UserError, match=message.replace("ws", "noise:4x4")):
-        given_noise.load_noise(tmp_path / "b.npz", 2)
+        load_noise(tmp_path / "b.npz", 2)

@@ -8,8 +8,18 @@ from tiny_painter import SIZE, painter_network, shared_session
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from metrics.graph_network import GraphNetwork
-from vis import noise_maps as given_noise
-from vis import projection as pro
+from vis.noise_maps import batches
+from vis.projection import (
+    SMALLEST,
+    SPACES,
+    Adam,
+    ProjectionOptions,
+    Projector,
+    _as_lpips_sees,
+    learning_rate_at,
+    noise_penalty,
+    w_noise_at,
+)
 from vis.sampler import Sampler
 
 K, Z = 3, 6
@@ -68,7 +78,7 @@ def target(sampler):
 
 @pytest.fixture(scope="module")
 def projector(sampler):
-    return pro.Projector(sampler, pro.ProjectionOptions(steps=80, **QUICK))
+    return Projector(sampler, ProjectionOptions(steps=80, **QUICK))
 
 
 def test_an_image_of_the_network_is_found_again(sampler, projector, target):
@@ -85,7 +95,7 @@ def test_an_image_of_the_network_is_found_again(sampler, projector, target):
     np.testing.assert_allclose(found, images[-1], atol=1e-5)
     # The last distance is that of what was found, by the definition.
     scales = [found - target]
-    while scales[-1].shape[1] > pro.SMALLEST:
+    while scales[-1].shape[1] > SMALLEST:
         num, size, _ = scales[-1].shape
         scales.append(scales[-1].reshape(num, size // 2, 2, size // 2, 2).mean(axis=(2, 4)))
     want = np.mean([np.square(scale).mean() for scale in scales])
@@ -106,9 +116,9 @@ def test_the_search_can_be_repeated(projector, target):
 def test_w_plus_comes_closer_to_what_the_network_does_not_know(sampler):
     target = np.random.RandomState(0).uniform(-1, 1, sampler.image_shape).astype(np.float32)
     last = {}
-    for space in pro.SPACES:
-        options = pro.ProjectionOptions(steps=60, space=space, **QUICK)
-        ws, _ = pro.Projector(sampler, options).search(
+    for space in SPACES:
+        options = ProjectionOptions(steps=60, space=space, **QUICK)
+        ws, _ = Projector(sampler, options).search(
             target, lambda _, distance, __, space=space: last.update({space: distance})
         )
         assert ws.shape == (1, *sampler.ws_shape)
@@ -117,15 +127,15 @@ def test_w_plus_comes_closer_to_what_the_network_does_not_know(sampler):
 
 
 def test_noise_maps_are_found_and_draw_the_same_image(sampler, target):
-    options = pro.ProjectionOptions(steps=80, optimize_noise=True, **QUICK)
-    projector = pro.Projector(sampler, options)
+    options = ProjectionOptions(steps=80, optimize_noise=True, **QUICK)
+    projector = Projector(sampler, options)
     seen = []
     ws, noise = projector.search(target, lambda *args: seen.append(args))
     assert seen[-1][1] < seen[0][1] / 5
     assert len(noise) == 3  # one at 4x4, two at 8x8
     for maps in noise.values():
         assert abs(maps.mean()) < 1e-5 and abs(maps.std() - 1) < 1e-4
-    ((images, maps),) = given_noise.batches(sampler, ws, noise, with_maps=True)
+    ((images, maps),) = batches(sampler, ws, noise, with_maps=True)
     np.testing.assert_allclose(images[0], seen[-1][2], atol=1e-5)
     assert len(maps) == sampler.num_layers
     assert np.abs(sampler.images(ws) - images).max() > 1e-3  # with the network's own noise
@@ -135,7 +145,7 @@ def test_noise_of_another_network_is_refused(sampler):
     ws = sampler.ws_of_seeds([0])
     elsewhere = {"elsewhere": np.zeros([1, 1, 8, 8, 1], "f4")}
     with pytest.raises(UserError, match=r"^a\.npz: .*those of another network.*--noise-mode none"):
-        given_noise.batches(sampler, ws, elsewhere, source="a.npz")
+        batches(sampler, ws, elsewhere, source="a.npz")
 
 
 def test_a_network_without_noise_takes_none(graph):
@@ -143,10 +153,10 @@ def test_a_network_without_noise_takes_none(graph):
     ws = sampler.ws_of_seeds([0])
     noise = {"8x8/noise": np.zeros([1, 8, 8, 1], "f4")}
     with pytest.raises(UserError, match=r"a\.npz: holds noise maps for 8x8/noise.*has no noise"):
-        given_noise.batches(sampler, ws, noise, source="a.npz")
-    options = pro.ProjectionOptions(steps=1, optimize_noise=True, **QUICK)
+        batches(sampler, ws, noise, source="a.npz")
+    options = ProjectionOptions(steps=1, optimize_noise=True, **QUICK)
     with pytest.raises(UserError, match="--optimize-noise: this model has no noise"):
-        pro.Projector(sampler, options)
+        Projector(sampler, options)
 
 
 def test_a_network_with_a_single_latent(graph):
@@ -154,7 +164,7 @@ def test_a_network_with_a_single_latent(graph):
     assert len(sampler.ws_shape) == 2
     target = sampler.images(sampler.ws_of_seeds([7]))[0]
     seen = []
-    projector = pro.Projector(sampler, pro.ProjectionOptions(steps=80, **QUICK))
+    projector = Projector(sampler, ProjectionOptions(steps=80, **QUICK))
     ws, _ = projector.search(target, lambda *args: seen.append(args))
     assert ws.shape == (1, *sampler.ws_shape) and seen[-1][1] < seen[0][1] / 5
 
@@ -179,7 +189,7 @@ def test_the_gradient_of_a_feature_network(lpips):
 
 def test_lpips_leads_the_search(lpips):
     sampler = Sampler(painter_network())
-    projector = pro.Projector(sampler, pro.ProjectionOptions(steps=60, **QUICK), lpips)
+    projector = Projector(sampler, ProjectionOptions(steps=60, **QUICK), lpips)
     target = sampler.images(sampler.ws_of_seeds([1234]))[0]
     seen = []
     projector.search(target, lambda *args: seen.append(args))
@@ -190,7 +200,7 @@ def test_lpips_leads_the_search(lpips):
 
 def test_lpips_sees_colours_of_at_most_256_pixels(graph):
     picture = np.random.RandomState(0).uniform(-1, 1, [1, 512, 512, 1]).astype(np.float32)
-    seen = tflib.run(pro._as_lpips_sees(tf.constant(picture)))
+    seen = tflib.run(_as_lpips_sees(tf.constant(picture)))
     want = picture.reshape(256, 2, 256, 2).mean(axis=(1, 3)) * 127.5 + 127.5
     assert seen.shape == (1, 3, 256, 256)
     for channel in seen[0]:
@@ -207,25 +217,23 @@ def test_the_noise_penalty_by_its_formula(graph):
         if size < 8:
             break
         maps = 2 * maps.reshape(2, size, 2, size, 2).mean(axis=(2, 4))
-    found = tflib.run(pro.noise_penalty(tf.constant(noise)))
+    found = tflib.run(noise_penalty(tf.constant(noise)))
     np.testing.assert_allclose(found, want, rtol=1e-3)
     stripes = np.sign(np.sin(np.arange(32)))[:, None, None] * np.ones([2, 32, 32, 1], "f4")
-    assert tflib.run(pro.noise_penalty(tf.constant(stripes.astype("f4")))) > 50 * found
+    assert tflib.run(noise_penalty(tf.constant(stripes.astype("f4")))) > 50 * found
 
 
 def test_the_schedules():
-    options = pro.ProjectionOptions()
-    rates = [
-        pro.learning_rate_at(place, options) for place in (0, 0.025, 0.05, 0.5, 0.75, 0.875, 1)
-    ]
+    options = ProjectionOptions()
+    rates = [learning_rate_at(place, options) for place in (0, 0.025, 0.05, 0.5, 0.75, 0.875, 1)]
     np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.1, 0.1, 0.05, 0], atol=1e-12)
-    noises = [pro.w_noise_at(place, options) for place in (0, 0.375, 0.75, 0.9)]
+    noises = [w_noise_at(place, options) for place in (0, 0.375, 0.75, 0.9)]
     np.testing.assert_allclose(noises, [0.05, 0.0125, 0, 0], atol=1e-12)
 
 
 def test_adam_by_its_formula():
     x = {"a": np.array([1.0, 2.0], np.float32)}
-    adam = pro.Adam(x)
+    adam = Adam(x)
     adam.update({"a": np.array([0.5, -2.0])}, 0.1)
     np.testing.assert_allclose(x["a"], [0.9, 2.1], rtol=1e-6)  # the first step has unit length
     adam.update({"a": np.array([0.5, 1.0])}, 0.1)
@@ -235,7 +243,7 @@ def test_adam_by_its_formula():
 
 
 def test_the_painter_has_noise_too(graph):
-    projector = pro.Projector(
-        Sampler(painter_network()), pro.ProjectionOptions(optimize_noise=True, **QUICK)
+    projector = Projector(
+        Sampler(painter_network()), ProjectionOptions(optimize_noise=True, **QUICK)
     )
     assert [x.shape.as_list() for x in projector._noise.values()] == [[None, SIZE, SIZE, 1]]

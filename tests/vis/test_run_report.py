@@ -11,11 +11,18 @@ import pytest
 import report_picture
 from PIL import Image
 
-from config import resolve as config
+from config.resolve import add_facts, resolve
 from dnnlib import cli
-from vis import pictures as images
-from vis.report import page as report
-from vis.report import pictures as report_pictures
+from vis.pictures import save_picture, save_sample_grid
+from vis.report.page import MAX_POINTS, collect, curves, main, render, write_report
+from vis.report.pictures import (
+    MAX_BYTES,
+    MAX_HISTORY,
+    MAX_NEWEST_BYTES,
+    embed,
+    history,
+    without_repeats,
+)
 
 
 def row(tick, **values):
@@ -36,19 +43,19 @@ def run_dir(tmp_path_factory):
     measured = [{"kimg": k, "results": {"fid": 50.0 - k, "fid_std": None}} for k in (2, 4, 4)]
     (folder / "metric-fid.jsonl").write_text("\n".join(map(json.dumps, measured)))
     given = {"dataset": "scenes", "gansformer-default": True, "total-kimg": 8.0, "g-lr": 0.5}
-    resolved = config.resolve({**given, "resolution": 16, "features": "</script><b>bold</b>"})
-    config.add_facts(resolved, 16, 3, 24, 0)
+    resolved = resolve({**given, "resolution": 16, "features": "</script><b>bold</b>"})
+    add_facts(resolved, 16, 3, 24, 0)
     (folder / "config.json").write_text(json.dumps(resolved))
     random = np.random.RandomState(0)
     for kind in ("reals", "fakes-000000", "fakes-000004", "attention-000004", "layers-000004"):
         samples = random.uniform(-1, 1, [8, 3, 16, 16])
-        images.save_sample_grid(folder / f"{kind}.png", samples, columns=4)
+        save_sample_grid(folder / f"{kind}.png", samples, columns=4)
     (folder / "fakes-000002.png").write_bytes(b"half a picture")
     return folder
 
 
 def test_what_the_page_says(run_dir):
-    data = report.collect(run_dir)
+    data = collect(run_dir)
     assert data["name"] == "tiny-000"
     assert data["facts"]["num_images"] == 24
     assert data["progress"]["kimg"] == 4 and data["progress"]["total_kimg"] == 8
@@ -67,7 +74,7 @@ def test_what_the_page_says(run_dir):
 
 
 def test_the_origin_of_flags(run_dir):
-    flags = {flag["name"]: flag for flag in report.collect(run_dir)["flags"]}
+    flags = {flag["name"]: flag for flag in collect(run_dir)["flags"]}
     assert (flags["g-lr"]["origin"], flags["g-lr"]["value"]) == ("given", 0.5)
     assert flags["g-lr"]["default"] == 0.002
     assert flags["d-lr"]["origin"] == flags["transformer"]["origin"] == "preset"
@@ -78,7 +85,7 @@ def test_the_origin_of_flags(run_dir):
 
 
 def test_the_page_stands_alone(run_dir):
-    page = report.write_report(run_dir).read_text(encoding="utf-8")
+    page = write_report(run_dir).read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:)", page)
     assert not re.search(r"url\(|@import|fetch\(", page)
     assert set(re.findall(r"https?://[^\s\"']+", page)) == {"http://www.w3.org/2000/svg"}
@@ -90,7 +97,7 @@ def test_the_page_stands_alone(run_dir):
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_in_a_browser(run_dir, tmp_path, dark):
     chromium.require()
-    url = report.write_report(run_dir).as_uri()
+    url = write_report(run_dir).as_uri()
     chromium.screenshot(url, tmp_path / "page.png", (1000, 1400), dark=dark)
     pixels = np.asarray(Image.open(str(tmp_path / "page.png")).convert("RGB"))
     assert pixels.shape == (1400, 1000, 3)
@@ -120,7 +127,7 @@ def test_the_documentations_picture_is_a_small_one(root):
 
 def test_the_script_of_the_page_ran(run_dir):
     chromium.require()
-    dom = chromium.dump_dom(report.write_report(run_dir).as_uri())
+    dom = chromium.dump_dom(write_report(run_dir).as_uri())
     body = re.sub(r"<script.*?</script>", "", dom, flags=re.S)
     assert "<title>tiny-000" in dom and "GANsformer on scenes" in body
     assert len(re.findall("<svg", body)) == 5  # a metric and four charts
@@ -139,16 +146,16 @@ def test_the_script_of_the_page_ran(run_dir):
 
 def test_curves_are_thinned_to_means():
     rows = [row(i, **{"loss/G": float(i)}) for i in range(1001)]
-    (chart,) = report.curves(rows)
+    (chart,) = curves(rows)
     (curve,) = chart["series"]
-    assert len(curve["x"]) == 334 <= report.MAX_POINTS
+    assert len(curve["x"]) == 334 <= MAX_POINTS
     assert curve["y"][:2] == [1.0, 4.0] and curve["y"][-1] == 999.5
     assert curve["x"][0] == 3 and curve["x"][-1] == 1001
 
 
 def test_values_that_are_no_numbers_leave_gaps():
     rows = [row(0, **{"loss/G": 1.0}), row(1, **{"loss/G": float("nan")}), row(2, note="x")]
-    page = report.render({"charts": report.curves(rows)})
+    page = render({"charts": curves(rows)})
     data = re.search(r'id="data">(.*?)</script>', page, re.S).group(1)
     assert json.loads(data)["charts"][0]["series"] == [{"name": "G", "x": [1, 2], "y": [1, None]}]
 
@@ -157,51 +164,51 @@ def test_values_that_are_no_numbers_leave_gaps():
 def test_the_history_is_bounded(tmp_path, num, count):
     for kimg in range(num):
         (tmp_path / f"fakes-{kimg:06d}.png").write_bytes(b"")
-    chosen = [kimg for kimg, _ in report_pictures.history(tmp_path, "fakes")]
-    assert len(chosen) == count <= report_pictures.MAX_HISTORY
+    chosen = [kimg for kimg, _ in history(tmp_path, "fakes")]
+    assert len(chosen) == count <= MAX_HISTORY
     assert chosen[0] == 0 and chosen[-1] == num - 1 and chosen == sorted(set(chosen))
 
 
 def test_pictures_are_small(tmp_path):
     noise = np.random.RandomState(1).randint(0, 256, [600, 1100, 3]).astype(np.uint8)
-    images.save_picture(tmp_path / "noise.png", noise)
-    picture = report_pictures.embed(tmp_path / "noise.png")
+    save_picture(tmp_path / "noise.png", noise)
+    picture = embed(tmp_path / "noise.png")
     assert (picture["width"], picture["height"]) == (1000, 545)
-    assert len(picture["src"]) <= 4 / 3 * report_pictures.MAX_BYTES + 100
-    better = report_pictures.embed(tmp_path / "noise.png", report_pictures.MAX_NEWEST_BYTES)
+    assert len(picture["src"]) <= 4 / 3 * MAX_BYTES + 100
+    better = embed(tmp_path / "noise.png", MAX_NEWEST_BYTES)
     assert len(picture["src"]) < len(better["src"]) <= 4 / 3 * 240000 + 100
-    assert report_pictures.embed(tmp_path / "none.png") is None
+    assert embed(tmp_path / "none.png") is None
 
 
 def test_few_colours_are_kept_exactly(tmp_path):
     flat = np.zeros([100, 200, 3], np.uint8)
     flat[30:60, 20:90], flat[50:, 100:] = (213, 94, 0), (0, 114, 178)
-    images.save_picture(tmp_path / "flat.png", flat)
-    source = report_pictures.embed(tmp_path / "flat.png")["src"]
+    save_picture(tmp_path / "flat.png", flat)
+    source = embed(tmp_path / "flat.png")["src"]
     data = base64.b64decode(source.split(",")[1])
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), flat)
 
 
 def test_enlarged_pixels_become_small_again():
     small = np.random.RandomState(2).randint(0, 256, [5, 7, 3]).astype(np.uint8)
-    found = report_pictures.without_repeats(small.repeat(8, 0).repeat(8, 1))
+    found = without_repeats(small.repeat(8, 0).repeat(8, 1))
     assert np.array_equal(found, small.repeat(2, 0).repeat(2, 1))
     other = np.random.RandomState(3).randint(0, 256, [16, 16, 3]).astype(np.uint8)
-    assert report_pictures.without_repeats(other) is other
+    assert without_repeats(other) is other
 
 
 def test_the_command(run_dir, tmp_path, capsys):
     (run_dir / "report.html").write_text("an old one")
-    assert cli.run_script(report.main, [str(run_dir)]) == 0
+    assert cli.run_script(main, [str(run_dir)]) == 0
     assert "report.html" in capsys.readouterr().out
     assert "tiny-000" in (run_dir / "report.html").read_text(encoding="utf-8")
     for folder, message in ((tmp_path / "none", "no such run"), (tmp_path, "neither stats.jsonl")):
-        assert cli.run_script(report.main, [str(folder)]) == 2
+        assert cli.run_script(main, [str(folder)]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
 
 
 def test_a_run_that_has_nothing_yet(tmp_path):
     (tmp_path / "stats.jsonl").write_text("")
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     assert '"charts": []' in page

@@ -4,8 +4,8 @@ from tiny_painter import CLASSES, SIZE, D, K, L, Z, painter_network, shared_sess
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from vis import attention_maps as vis
-from vis import latents as lat
+from vis.attention_maps import join_maps
+from vis.latents import draw_z
 from vis.sampler import Sampler, load_sampler
 
 SEEDS = [5, 0, 7, 2, 9]
@@ -24,7 +24,7 @@ def test_facts_come_from_the_network(sampler):
 
 
 def test_images_are_those_of_the_network(sampler):
-    z = lat.draw_z(SEEDS, sampler.z_shape)
+    z = draw_z(SEEDS, sampler.z_shape)
     want = sampler.Gs.components.synthesis.run(
         sampler.map(z, sampler.labels(SEEDS)), noise_mode="const", maps="none"
     )
@@ -137,5 +137,5 @@ def test_published_snapshots_give_the_recorded_images(session, data_dir, name):
         assert sampler.has_attention == ("Gs_psi1_maps" in data)
         if sampler.has_attention:
             maps = sampler.images_and_maps(full[:2])[1]
-            last = vis.join_maps(maps, 32, 32, layer=-1, head=0)
+            last = join_maps(maps, 32, 32, layer=-1, head=0)
             np.testing.assert_allclose(last, data["Gs_psi1_maps"][:, :, -1, 0], atol=1e-4)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from vis import attention_maps as vis
-from vis import latents as lat
-from vis import pictures as im
+from vis.attention_maps import join_maps, layer_regions
 from vis.explorer.state import DEFAULT_PSI, NOISE_MODES, Limits, State, parse_name
+from vis.latents import MAX_SEED, draw_z, write_latents
 from vis.palette import component_colors
+from vis.pictures import crop_to_ratio, encode_picture, tile, to_pictures
 
 MAX_MAP_SIZE = 256  # larger attention maps are averaged down to this side
 CELL = 48  # side of a layer's regions in their sheet, in pixels
@@ -70,7 +70,7 @@ class Explorer:
             num_classes=self.limits.num_classes,
             noise_modes=NOISE_MODES,
             psi=DEFAULT_PSI,
-            max_seed=lat.MAX_SEED,
+            max_seed=MAX_SEED,
         )
 
     def parse(self, name: str) -> State:
@@ -90,7 +90,7 @@ class Explorer:
         z, ws = self._latents(state)
         file = io.BytesIO()
         name = state.name(self.limits)
-        lat.write_latents(file, z, ws, seeds=[state.seed], psi=[state.psi], name=[name])
+        write_latents(file, z, ws, seeds=[state.seed], psi=[state.psi], name=[name])
         return file.getvalue()
 
     def attention(self, state: State, layer: int = -1, head: int | None = None) -> np.ndarray:
@@ -107,15 +107,15 @@ class Explorer:
         maps = self._maps(state)
         probs = maps[layer] if -len(maps) <= layer < len(maps) else maps[0]
         height, width = probs.shape[-2:]
-        joined = vis.join_maps(list(maps), height, width, layer=layer, head=head)[0]
+        joined = join_maps(list(maps), height, width, layer=layer, head=head)[0]
         return shrink(joined, MAX_MAP_SIZE)
 
     def regions(self, state: State, head: int | None = None) -> bytes:
         """PNG: the regions of each attention layer side by side, CELL pixels wide each."""
-        regions, _ = vis.layer_regions(
+        regions, _ = layer_regions(
             list(self._maps(state)), CELL, CELL, head=head, ratio=self._ratio
         )
-        return im.encode_picture(im.tile(regions[0], len(regions[0])), ".png")
+        return encode_picture(tile(regions[0], len(regions[0])), ".png")
 
     def close(self) -> None:
         """Wait for the picture that is being made, and make no further one."""
@@ -132,7 +132,7 @@ class Explorer:
         with self._network() as sampler:
             seeds = [state.seed, *[seed for _, seed in state.rerolls]]
             seeds += [] if state.mix_seed is None else [state.mix_seed]
-            z = lat.draw_z(seeds, sampler.z_shape)
+            z = draw_z(seeds, sampler.z_shape)
             labels = np.zeros([len(seeds), self.limits.num_classes], np.float32)
             if self.limits.num_classes:
                 labels[:, state.class_idx] = 1
@@ -149,9 +149,9 @@ class Explorer:
         _, ws = self._latents(state)
         with self._network() as sampler:
             images = sampler.images(ws, state.noise_mode, [state.seed])
-        picture = im.to_pictures(im.crop_to_ratio(images, self._ratio))[0]
+        picture = to_pictures(crop_to_ratio(images, self._ratio))[0]
         text = {"model": self._model, "picture": state.name(self.limits)}
-        return im.encode_picture(picture, ".png", text)
+        return encode_picture(picture, ".png", text)
 
     def _make_maps(self, state: State) -> tuple:
         """[1, K, M, h, w] of each attention layer."""

@@ -14,10 +14,10 @@ import math
 import pathlib
 
 from config import presets
-from config import resolve as cfg
+from config.resolve import FLAGS, MODES, default_of, preset_values
 from dnnlib import cli, util
 from dnnlib.errors import UserError
-from vis.report import pictures as report_pictures
+from vis.report.pictures import MAX_NEWEST_BYTES, embed, history
 
 REPORT_NAME = "report.html"
 MAX_POINTS = 400  # of a curve
@@ -223,13 +223,13 @@ def describe_flags(flags):
       rather than what it is: first what was "given", then what a "preset"
       sets, then what is at its "default".
     """
-    known = {name: flag for name, flag in cfg.FLAGS.items() if name in flags}
-    preset = {"ratio": presets.RATIOS.get(flags.get("dataset")), **cfg.preset_values(flags)}
+    known = {name: flag for name, flag in FLAGS.items() if name in flags}
+    preset = {"ratio": presets.RATIOS.get(flags.get("dataset")), **preset_values(flags)}
     rows = []
     for name, value in flags.items():
-        if name in cfg.MODES:
+        if name in MODES:
             continue
-        default = cfg.default_of(known[name]) if name in known else None
+        default = default_of(known[name]) if name in known else None
         if value == default:
             origin = "default"
         else:
@@ -244,19 +244,19 @@ def describe_flags(flags):
 
 def _pictures(run_dir):
     """Samples and attention over time, the data, and the newest layer strips."""
-    steps, newest = {}, report_pictures.MAX_NEWEST_BYTES
+    steps, newest = {}, MAX_NEWEST_BYTES
     for kind in ("fakes", "attention"):
-        pictures = report_pictures.history(run_dir, kind)
+        pictures = history(run_dir, kind)
         for kimg, path in pictures:
             limits = [newest] if path == pictures[-1][1] else []
-            picture = report_pictures.embed(path, *limits)
+            picture = embed(path, *limits)
             if picture:
                 steps.setdefault(kimg, {"kimg": kimg})[kind] = picture
-    layers = report_pictures.history(run_dir, "layers")
+    layers = history(run_dir, "layers")
     return {
         "steps": [steps[kimg] for kimg in sorted(steps)],
-        "reals": report_pictures.embed(run_dir / "reals.png", newest),
-        "layers": report_pictures.embed(layers[-1][1], newest) if layers else None,
+        "reals": embed(run_dir / "reals.png", newest),
+        "layers": embed(layers[-1][1], newest) if layers else None,
     }
 
 

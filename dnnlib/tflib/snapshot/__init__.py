@@ -12,7 +12,6 @@ import numpy as np
 
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
-from dnnlib.tflib import stored_network as published
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.network import Network
 from dnnlib.tflib.snapshot.safetensors import (
@@ -22,6 +21,7 @@ from dnnlib.tflib.snapshot.safetensors import (
     write_safetensors,
 )
 from dnnlib.tflib.snapshot.unpickle import PickledNetwork, RefusedError, read_pickle
+from dnnlib.tflib.stored_network import StoredNetwork, read_state
 
 PROTOCOL = 4  # the newest one that Python 3.7 reads
 
@@ -49,7 +49,7 @@ def read_snapshot(path_or_url):
     if not networks or any(network.state is None for network in networks):
         raise UserError(f"{path_or_url} is a pickle, but holds no networks")
     try:
-        return [published.read_state(network.state) for network in networks], is_single
+        return [read_state(network.state) for network in networks], is_single
     except UserError as error:
         raise UserError(f"{path_or_url}: {error}") from None
 
@@ -105,7 +105,7 @@ def to_stored(net):
     """The StoredNetwork that describes a Network, with its values."""
     parts = {role: to_stored(part) for role, part in net.components.items()}
     values = {name: np.asarray(value) for name, value in tfutil.run(net.own_vars).items()}
-    return published.StoredNetwork(net.name, net.builder, net.static_kwargs, parts, values)
+    return StoredNetwork(net.name, net.builder, net.static_kwargs, parts, values)
 
 
 def save_networks(networks, path):
