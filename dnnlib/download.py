@@ -17,7 +17,7 @@ from collections import namedtuple
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.util import explain_full_disk, log
+from dnnlib.files import explain_full_disk, log
 
 _BLOCK = 1 << 20
 _NETWORK_BLOCK = 1 << 16  # what a break of the connection can cost

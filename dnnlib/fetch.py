@@ -8,9 +8,9 @@ import pathlib
 import re
 import urllib.parse
 
-from dnnlib import util
 from dnnlib.download import download
 from dnnlib.errors import UserError, closest
+from dnnlib.files import cache_folder, lock, log
 
 # Snapshots that the authors of GANsformer published on Google Drive (no checksums are published).
 GDRIVE_FILES = {
@@ -27,7 +27,7 @@ TRIES = 3  # in a row, without a single byte
 
 def cache_dir() -> pathlib.Path:
     """Folder of downloads: $DNNLIB_CACHE_DIR, else below the user's cache folder."""
-    return util.cache_folder("DNNLIB_CACHE_DIR")
+    return cache_folder("DNNLIB_CACHE_DIR")
 
 
 def is_remote(name: str) -> bool:
@@ -91,10 +91,10 @@ def fetch(
     )
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with util.lock(path.parent / f".{path.name}.lock"):
+        with lock(path.parent / f".{path.name}.lock"):
             if not path.is_file():  # unless another process has fetched it meanwhile
                 if verbose:
-                    util.log(f"Downloading {name} to {path}")
+                    log(f"Downloading {name} to {path}")
                 download(
                     url,
                     path,

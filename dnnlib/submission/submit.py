@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import getpass
-import inspect
 import json
 import os
 import pathlib
@@ -28,24 +27,20 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
 from enum import Enum
 from typing import Any
 
 from dnnlib import objects, util
 from dnnlib.errors import UserError
+from dnnlib.submission.execute import make_run_dir_path, run_wrapper  # noqa: F401 - StyleGAN2's names
 from dnnlib.submission.internal import local
-from dnnlib.submission.run_context import FINISHED_NAME
-from dnnlib.submission.run_dir import LOG_NAME, create_numbered
+from dnnlib.submission.run_dir import create_numbered
 
 RUN_NAME = "run.json"
 
 # What may be a source file; data, pictures and snapshots are not copied.
 SOURCE_SUFFIXES = (".py", ".cc", ".cu", ".h", ".sh", ".toml", ".txt", ".md", ".html", ".css", ".js")
 _SKIPPED_FOLDERS = ("__pycache__", "results", "datasets", "images", "node_modules", "tests", "docs")
-
-# The configuration of the run that is going on in this process; None outside of a run.
-submit_config: Any = None
 
 _user_name_override: str | None = None
 
@@ -164,13 +159,6 @@ def get_user_name() -> str:
         return "unknown"
 
 
-def make_run_dir_path(*paths: str) -> str:
-    """A path in the directory of the current run; outside of a run, in the working directory."""
-    if submit_config is None or submit_config.run_dir is None:
-        return os.path.join(os.curdir, *paths)
-    return os.path.join(submit_config.run_dir, *paths)
-
-
 # What a run directory says about its run
 
 
@@ -247,53 +235,7 @@ def _copy_sources(config: SubmitConfig, folder: pathlib.Path) -> None:
                 shutil.copyfile(path[0], str(target))
 
 
-# Running
-
-
-def run_wrapper(config: SubmitConfig) -> Any:
-    """Call the run function of a configuration in its run directory.
-
-    What it prints goes to ``log.txt`` as well. An error is written there with its traceback, and
-    raised again.
-
-    Returns:
-      What the function returns.
-    """
-    global submit_config  # noqa: PLW0603 - the run that is going on in this process
-    outer, started = submit_config, time.time()
-    folder = pathlib.Path(config.run_dir)
-    submit_config = config
-    _announce(config)
-    logger = util.Logger(str(folder / LOG_NAME), "a")
-    try:
-        with logger:
-            _say(f"dnnlib: Running {config.run_func_name}() on {config.host_name}...")
-            function = objects.get_obj_by_name(config.run_func_name)
-            kwargs = dict(config.run_func_kwargs)
-            if "submit_config" in inspect.signature(function).parameters:
-                kwargs["submit_config"] = config
-            try:
-                result = function(**kwargs)
-            except BaseException:
-                logger.write_to_file(traceback.format_exc())
-                raise
-            seconds = util.format_time(time.time() - started)
-            _say(f"dnnlib: Finished {config.run_func_name}() in {seconds}.")
-        (folder / FINISHED_NAME).touch()
-        return result
-    finally:
-        submit_config = outer
-        _announce(outer)
-
-
-def _say(text: str) -> None:
-    """Write a line to standard output, which :class:`dnnlib.util.Logger` writes to the log."""
-    sys.stdout.write(f"{text}\n")
-
-
-def _announce(config: SubmitConfig | None) -> None:
-    """Set ``dnnlib.submit_config``, where scripts look for the current run."""
-    sys.modules["dnnlib"].submit_config = config
+# Submitting
 
 
 def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwargs: Any) -> Any:
@@ -334,7 +276,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     target.finalize_submit_config(config, str(folder))
     _write(config, folder)
     if config.print_info:
-        _say(_as_text(config))
+        sys.stdout.write(_as_text(config) + "\n")
     return target.submit(config, str(folder))
 
 

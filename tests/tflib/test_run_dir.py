@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dnnlib import UserError, util
+from dnnlib import UserError, files, util
 from dnnlib.submission import run_dir
 
 
@@ -115,7 +115,7 @@ def test_full_disk_is_one_clear_line(tmp_path):
 def test_full_disk_for_real(tmp_path, monkeypatch):
     """A write that the kernel refuses: the temporary file is /dev/full."""
     monkeypatch.setattr(
-        util.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), "none")
+        files.tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), "none")
     )
     path = tmp_path / "file"
     with pytest.raises(UserError, match="the disk is full"), util.atomic_write(path) as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dnnlib.submission.execute import run_wrapper
+
 
 class TargetOptions:
     """Options of the target, ``SubmitConfig.local``.
@@ -25,6 +27,4 @@ class Target:
 
     def submit(self, submit_config: Any, host_run_dir: str) -> Any:
         """Run; returns what the run function returns."""
-        from dnnlib.submission import submit  # noqa: PLC0415 - it imports this module
-
-        return submit.run_wrapper(submit_config)
+        return run_wrapper(submit_config)
