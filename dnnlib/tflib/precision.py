@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 
 from dnnlib.errors import UserError, closest
+from dnnlib.tflib import tfutil
 from dnnlib.tflib.compat import TF_VERSION, allow_tf32, local_gpu_names, tf
 from dnnlib.tflib.native import build
 
@@ -66,11 +67,11 @@ def double_precision(active, holder, names):
     """Within this context variables, which stay float32, are read as float64.
 
     Args:
-      active: False does nothing.
+      active: False does nothing, and so does a portable graph.
       holder: object whose tensors are cast to float64.
       names: of its attributes, which may be None, separated by spaces.
     """
-    if not active:
+    if not active or tfutil.is_portable():
         yield
         return
     for name in names.split():

@@ -141,6 +141,11 @@ def graph_cache(graph=None):
     return collection[0]
 
 
+def is_portable(graph=None):
+    """Whether a graph keeps to operations and types that other programs than TensorFlow have."""
+    return graph_cache(graph).get("portable", False)
+
+
 def init_uninitialized_vars(target_vars=None):
     """Initialize those variables (default: all of the graph) that have no value yet."""
     assert_tf_initialized()

@@ -6,7 +6,8 @@ line. With "native" a machine that cannot compile is an error, never a silent fa
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
 from dnnlib import util
 from dnnlib.errors import UserError, closest
@@ -37,6 +38,18 @@ def set_custom_ops(choice: str) -> None:
         raise UserError(f"--custom-ops {choice}: no such choice; {hint}")
     if choice != _requested:
         _requested, _decided, _library = choice, False, None
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """Within this context graphs are built of TensorFlow's own operations alone."""
+    global _decided, _library
+    kept = _decided, _library
+    _decided, _library = True, None
+    try:
+        yield
+    finally:
+        _decided, _library = kept
 
 
 def library() -> Any | None:

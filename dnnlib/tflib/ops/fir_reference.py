@@ -53,7 +53,7 @@ def _forward(x, fir):
     factors = fir.separate()
     if SLOW_DEPTHWISE and factors is not None and max(height, width) <= MATRIX_MAX_SIZE:
         return _by_matrices(x, fir, *factors)
-    if fir.up_y == fir.up_x > 1:
+    if fir.up_y == fir.up_x > 1 and not tfutil.is_portable():
         return _by_transposed_depthwise(x, fir)
     if SLOW_DEPTHWISE and factors is not None and fir.down_y == fir.down_x == 1:
         column, row = factors
