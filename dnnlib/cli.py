@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Callable, Sequence
 
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, closest, must_be_one_of
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -36,11 +36,7 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: object) -> None:
         """Name the closest choice, and all of them."""
         if action.choices is not None and value not in action.choices:
-            names = [str(choice) for choice in action.choices]
-            hint = closest(str(value), names)
-            known = "choose from " + ", ".join(names)
-            text = f"unknown value {str(value)!r}; " + (f"{hint} {known}" if hint else known)
-            raise argparse.ArgumentError(action, text)
+            raise argparse.ArgumentError(action, must_be_one_of(value, action.choices))
 
 
 def positive_int(text: str) -> int:

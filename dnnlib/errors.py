@@ -30,3 +30,18 @@ def closest(name: str, names: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(str(name), [str(known) for known in names], n=1)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def must_be_one_of(name: object, names: Iterable[object]) -> str:
+    """The rest of a message about a name that is not known; begin it with what is named.
+
+    Args:
+      name: what was given.
+      names: what is known.
+
+    Returns:
+      ``"must be one of add, mul, both, got 'mull'; did you mean 'mul'?"``.
+    """
+    known = [str(known) for known in names]
+    hint = closest(str(name), known)
+    return f"must be one of {', '.join(known)}, got {name!r}" + (f"; {hint}" if hint else "")

@@ -9,7 +9,7 @@ import re
 import urllib.parse
 
 from dnnlib.download import download
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.files import cache_folder, lock, log
 
 # Snapshots that the authors of GANsformer published on Google Drive (no checksums are published).
@@ -48,8 +48,7 @@ def to_url(name: str) -> str:
     if file_id is None and re.fullmatch(r"[A-Za-z0-9_-]{25,}", key):
         file_id = key
     if file_id is None:
-        hint = closest(key, GDRIVE_FILES) or "known: " + ", ".join(sorted(GDRIVE_FILES))
-        raise UserError(f"{name}: no such published file; {hint}")
+        raise UserError(f"{name}: what follows gdrive: {must_be_one_of(key, sorted(GDRIVE_FILES))}")
     return GDRIVE_URL.format(id=file_id)
 
 

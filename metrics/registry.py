@@ -12,7 +12,7 @@ import dataclasses
 import importlib
 from typing import Any, Callable
 
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, must_be_one_of
 
 # Importing these registers their protocols.
 MODULES = (
@@ -147,12 +147,7 @@ def find(text, num_images=None, features="standard"):
                 name, kind = given[: -len(ending) - 1], ending
         name = ALIASES.get(name, name)
         if name not in protocols():
-            known = [*ALIASES, *protocols()]
-            hint = closest(name, known)
-            listed = "choose from " + ", ".join(known)
-            raise UserError(
-                f"--metrics: unknown metric {given!r}; {hint} {listed}".replace("  ", " ")
-            )
+            raise UserError(f"--metrics {must_be_one_of(given, [*ALIASES, *protocols()])}")
         protocol = protocols()[name].with_images(num_images)
         found[protocol.name, kind] = dataclasses.replace(protocol, features=kind)
     return list(found.values())

@@ -123,7 +123,7 @@ def test_flags_about_the_machine_hold_for_measuring_too(run, painted, monkeypatc
         (["--eval", "--eval-folder", "nowhere"], "nowhere: there is no such folder"),
         (["--eval-all", "--dataset", "toys"], "--eval-all has no effect without --eval"),
         (["--eval", "--eval-images-num", "1"], "--eval-images-num: must be at least 2"),
-        (["--eval", "--features", "vgg"], "--features: unknown value 'vgg'"),
+        (["--eval", "--features", "vgg"], "--features: must be one of inception"),
         (["--eval", "--expname", "painter", "--inception", "none.pb"], "--inception: none.pb"),
     ],
 )

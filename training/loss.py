@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import closest
+from dnnlib.errors import must_be_one_of
 
 GENERATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1], None unless it is registered to need it)
 DISCRIMINATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1]) => [N, 1]
@@ -90,9 +90,7 @@ def register(table, name, needs_reals=False):
 def look_up(table, name, what):
     """The function called ``name``, or a ValueError that names the closest one."""
     if name not in table:
-        known = ", ".join(sorted(table))
-        hint = closest(name, table)
-        raise ValueError(f"unknown {what} {name!r}; {hint + ' ' if hint else ''}known: {known}")
+        raise ValueError(f"{what} {must_be_one_of(name, sorted(table))}")
     return table[name]
 
 

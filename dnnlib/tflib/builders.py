@@ -7,7 +7,7 @@ positional parameters without a default are the network's inputs; all others are
 import importlib
 import inspect
 
-from dnnlib.errors import closest
+from dnnlib.errors import closest, must_be_one_of
 
 # Given by Network to builders that declare them; they are no options of the network.
 FRAMEWORK_ARGUMENTS = ("components", "is_template_graph", "is_training")
@@ -112,9 +112,7 @@ def find_builder(name):
     if name not in _builders:
         _import_provider()
     if name not in _builders:
-        hint = closest(name, _builders)
-        known = ", ".join(sorted(_builders))
-        raise ValueError(f"unknown network builder {name!r}; {hint or 'known: ' + known}")
+        raise ValueError(f"network builder {must_be_one_of(name, sorted(_builders))}")
     return _builders[name]
 
 

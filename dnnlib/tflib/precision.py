@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.compat import TF_VERSION, allow_tf32, local_gpu_names, tf
 from dnnlib.tflib.native import build
@@ -32,8 +32,7 @@ def set_precision(choice: str) -> None:
     """
     global _dtype  # noqa: PLW0603 - a choice for the process, like that of custom operations
     if choice not in CHOICES:
-        hint = closest(choice, CHOICES) or f"choose from {', '.join(CHOICES)}"
-        raise UserError(f"--precision {choice}: no such choice; {hint}")
+        raise UserError(f"--precision {must_be_one_of(choice, CHOICES)}")
     if choice != "float32" and local_gpu_names():
         _check_gpus(choice)
     elif choice == "tf32":

@@ -211,7 +211,7 @@ def test_small_scenes_are_trained_with_a_small_gamma_by_every_model():
     [
         (["--gama=7"], "--gama: no such flag; did you mean '--gamma'?"),
         (["--gansformer-defualt"], "did you mean '--gansformer-default'?"),
-        (["--g-arch", "resnt"], "--g-arch: unknown value 'resnt'; did you mean 'resnet'?"),
+        (["--g-arch=resnt"], "--g-arch: must be one of orig, skip, resnet, got 'resnt'; did you"),
         (["--g-loss=hings"], "did you mean 'hinge'?"),
         (["--baseline=StyleGAN"], "did you mean 'StyleGAN2'?"),
         (["--gamma=-1"], "--gamma: must be at least 0, got -1"),

@@ -269,7 +269,7 @@ def test_training_goes_on_without_what_cannot_be_had(place, monkeypatch, capsys)
     assert "Training goes on without ppl2_wend-10: " in out and "--trust-snapshot" in out
     assert training_metrics(place, "fid,kid-random") is not None
     assert training_metrics(place, None) is None
-    with pytest.raises(UserError, match="unknown metric"):
+    with pytest.raises(UserError, match="--metrics must be one of"):
         training_metrics(place, "fdi")
 
 

@@ -79,9 +79,9 @@ def test_names_tell_the_number_of_images():
 
 @pytest.mark.parametrize("name, hint", [("fdi", "fid"), ("ppl_zful", "ppl_zfull"), ("FID", "fid")])
 def test_unknown_names(name, hint):
-    with pytest.raises(UserError, match=f"unknown metric '{name}'") as error:
+    with pytest.raises(UserError, match=f"got '{name}'") as error:
         registry.find(f"kid,{name}")
-    assert "choose from fid, kid, is" in str(error.value)
+    assert "must be one of fid, kid, is" in str(error.value)
     assert f"did you mean '{hint}'" in str(error.value) or name == "FID"
     with pytest.raises(UserError, match="--eval-images-num=1"):
         registry.find("fid", 1)

@@ -144,7 +144,7 @@ def test_aggregators_in_another_order(session):
 
 
 def test_odd_options_are_refused(session):
-    with pytest.raises(ValueError, match="no architecture 'resnt'; did you mean 'resnet'"):
+    with pytest.raises(ValueError, match="got 'resnt'; did you mean 'resnet'"):
         build(architecture="resnt")
     with tf.Graph().as_default(), pytest.raises(ValueError, match="not a power of two"):
         build(resolution=48)

@@ -84,8 +84,8 @@ def test_trainable_kinds(session):
 @pytest.mark.parametrize(
     "options,match",
     [
-        (dict(pos_type="sinusoid"), "no pos_type 'sinusoid'; did you mean 'sinus'"),
-        (dict(pos_init="zeros"), "pos_init='zeros' is none of uniform, normal"),
+        (dict(pos_type="sinusoid"), "got 'sinusoid'; did you mean 'sinus'"),
+        (dict(pos_init="zeros"), "pos_init must be one of uniform, normal, got 'zeros'"),
         (dict(directions=3), r"sinus encoding in 3 directions .* cannot be 8 wide"),
         (dict(pos_type="linear", directions=3), "must be divisible by 3"),
     ],

@@ -111,7 +111,7 @@ def test_google_drive_names(server, monkeypatch):
     assert fetch.to_url("gdrive:" + "A1_-" * 8) == f"{server.url}/download?id={'A1_-' * 8}"
     with pytest.raises(UserError, match=r"gdrive:clevr\.pkl: .*mean 'clevr-snapshot\.pkl'"):
         fetch.fetch("gdrive:clevr.pkl")
-    with pytest.raises(UserError, match="known: bedrooms-snapshot"):
+    with pytest.raises(UserError, match="must be one of bedrooms-snapshot"):
         fetch.fetch("gdrive:zzz")
 
 

@@ -87,7 +87,7 @@ def test_inputs_are_no_keywords(session):
 
 
 def test_unknown_builder_names_the_closest(session):
-    with pytest.raises(ValueError, match="'tiny_generatr'; did you mean 'tiny_generator'"):
+    with pytest.raises(ValueError, match="got 'tiny_generatr'; did you mean 'tiny_generator'"):
         tflib.Network("G", "tiny_generatr")
 
 

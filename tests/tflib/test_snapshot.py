@@ -163,7 +163,7 @@ CHANGES = {
     ),
     "builder unknown": (
         lambda s: s.update(builder="tiny_generatr"),
-        "unknown network builder 'tiny_generatr'; did you mean 'tiny_generator'?",
+        "got 'tiny_generatr'; did you mean 'tiny_generator'?",
     ),
     "version": (lambda s: s.update(version=99), "format version 99"),
     "no version": (lambda s: s.pop("version"), "format version None"),

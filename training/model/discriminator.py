@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from dnnlib.errors import OptionError, closest
+from dnnlib.errors import OptionError, must_be_one_of
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.random import random_source
 from training.model.attention import Dropout, attention_layer
@@ -155,8 +155,7 @@ class DiscriminatorGraph:
 
     def __init__(self, opt, max_log2, aggregation=None, progressive=False):
         if opt.architecture not in ARCHITECTURES:
-            hint = closest(opt.architecture, ARCHITECTURES) or f"there are {ARCHITECTURES}"
-            raise OptionError(f"no architecture {opt.architecture!r}; {hint}")
+            raise OptionError(f"architecture {must_be_one_of(opt.architecture, ARCHITECTURES)}")
         self.opt, self.max_log2 = opt, max_log2
         self.aggregation, self.progressive = aggregation, progressive
 

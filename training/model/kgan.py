@@ -13,7 +13,7 @@ position; the published code has quirks there, see quirks.py.
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError, closest
+from dnnlib.errors import OptionError, must_be_one_of
 from training.model.layers import get_weight, matmul_last
 from training.model.quirks import NO_QUIRKS
 
@@ -37,8 +37,7 @@ class Merging:
 
     def __init__(self, num, max_log2, layer=-1, kind="sum", same=False, quirks=NO_QUIRKS):
         if kind not in MERGE_TYPES:
-            hint = closest(kind, MERGE_TYPES) or f"there are {', '.join(MERGE_TYPES)}"
-            raise OptionError(f"no merge_type {kind!r}; {hint}")
+            raise OptionError(f"merge_type {must_be_one_of(kind, MERGE_TYPES)}")
         if layer != -1 and not 2 <= layer <= max_log2:
             raise OptionError(
                 f"--merge-layer={layer} must be -1, for the last, or from 2 to {max_log2}, the "

@@ -10,7 +10,7 @@ run over [-1, 1], where a sine is nearly a straight line and most of the feature
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError, closest
+from dnnlib.errors import OptionError, must_be_one_of
 
 INITIALIZERS = {
     "uniform": tf.initializers.random_uniform(0.0, 1.0),
@@ -49,10 +49,9 @@ class GridEncodings:
         dtype=tf.float32,
     ):
         if pos_type not in POS_TYPES:
-            hint = closest(pos_type, POS_TYPES) or f"there are {', '.join(POS_TYPES)}"
-            raise OptionError(f"no pos_type {pos_type!r}; {hint}")
+            raise OptionError(f"pos_type {must_be_one_of(pos_type, POS_TYPES)}")
         if pos_init not in INITIALIZERS:
-            raise OptionError(f"pos_init={pos_init!r} is none of {', '.join(INITIALIZERS)}")
+            raise OptionError(f"pos_init {must_be_one_of(pos_init, INITIALIZERS)}")
         _check_width(dim, pos_type, directions)
         self.dim, self.pos_type, self.directions = dim, pos_type, directions
         self.is_flat, self.dtype = is_flat, dtype

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError, closest
+from dnnlib.errors import OptionError, must_be_one_of
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.random import random_source
 from training.model.attention import INTEGRATIONS, Dropout
@@ -51,9 +51,7 @@ def check_options(opt):
     for name, choices in CHOICES.items():
         value = getattr(opt, name)
         if value not in choices:
-            known = ", ".join(repr(choice) for choice in choices)
-            hint = closest(value, [choice for choice in choices if choice])
-            raise OptionError(f"{name}={value!r} is none of {known}; {hint}".rstrip("; "))
+            raise OptionError(f"{name} {must_be_one_of(value, choices)}")
     if opt.merge and opt.transformer:
         raise OptionError("--kgan and --transformer exclude each other; leave out one of them")
     if opt.duplex and opt.img2ltnt:

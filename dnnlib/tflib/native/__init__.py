@@ -10,7 +10,7 @@ import contextlib
 from typing import Any, Iterator
 
 from dnnlib import util
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.tflib.compat import tf
 from dnnlib.tflib.native import build
 
@@ -34,8 +34,7 @@ def set_custom_ops(choice: str) -> None:
     """
     global _requested, _decided, _library
     if choice not in CHOICES:
-        hint = closest(choice, CHOICES) or f"choose from {', '.join(CHOICES)}"
-        raise UserError(f"--custom-ops {choice}: no such choice; {hint}")
+        raise UserError(f"--custom-ops {must_be_one_of(choice, CHOICES)}")
     if choice != _requested:
         _requested, _decided, _library = choice, False, None
 
