@@ -14,18 +14,18 @@ from dnnlib.errors import OptionError, must_be_one_of
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.random import random_source
 from training.model.attention import Dropout, attention_layer
-from training.model.image_attention import latents_from_image
+from training.model.image_attention import image_steps, latents_from_image, latents_from_latents
 from training.model.layers import (
     conv2d_act_layer,
     conv2d_layer,
     dense_layer,
+    latent_block,
+    log2_resolution,
     minibatch_stddev_layer,
     num_features,
 )
 from training.model.positional import GridEncodings
 from training.model.quirks import Quirks
-from training.model.synthesis_attention import image_steps, latent_block, latents_from_latents
-from training.model.synthesis_graph import log2_resolution
 
 ARCHITECTURES = ("orig", "skip", "resnet")
 

@@ -8,8 +8,9 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.tflib.random import random_source
+from training.model.layers import log2_resolution
 from training.model.quirks import Quirks
-from training.model.synthesis_graph import log2_resolution, noise_mode_of
+from training.model.synthesis_graph import noise_mode_of
 
 
 @tflib.register_builder("generator")

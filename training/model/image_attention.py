@@ -12,6 +12,7 @@ from dnnlib.errors import OptionError
 from training.model.attention import (
     NO_DROPOUT,
     answer_gate,
+    attention_layer,
     check_heads,
     merge_heads,
     project,
@@ -73,6 +74,36 @@ def latents_from_image(
     return y + dense_layer(merge_heads(found), sizes.J, name="out")
 
 
+def latents_from_latents(y, dim, num_heads, pos, gate, dropout, mask=None):
+    """Latents look at each other.
+
+    Args:
+      y: [N, K, D].
+      dim: attention width.
+      num_heads: attention heads.
+      pos: [K, P] positional encoding, or None.
+      gate: gates on both sides.
+      dropout: Dropout.
+      mask: [N, K], 0 hides a latent; None shows all.
+
+    Returns:
+      [N, K, D].
+    """
+    with tf.variable_scope("AttLayer_l2l"):
+        return attention_layer(
+            y,
+            y,
+            dim,
+            num_heads,
+            x_pos=pos,
+            y_pos=pos,
+            x_gate=gate,
+            y_gate=gate,
+            mask=mask,
+            dropout=dropout.at("l2l"),
+        ).apply()
+
+
 def image_from_image(x, dim, num_heads=1, pos=None, gate=False, dropout=NO_DROPOUT, window=None):
     """Let the positions of an image attend to each other: x + attention (SAGAN, Sec. 3).
 
@@ -112,6 +143,34 @@ def image_from_image(x, dim, num_heads=1, pos=None, gate=False, dropout=NO_DROPO
     found = cells.join(merge_heads(tf.matmul(probs, value)))
     w, b = dense_weights(dim, channels, "out")
     return x + (matmul_last(found, w) + b)
+
+
+def image_steps(x, r, options, grids, dropout, dim=None):
+    """Attention between the positions of an image, where the options ask for it.
+
+    Args:
+      x: [N, F, C].
+      r: log2 of the resolution.
+      options: with num_heads, img2img, local_attention and img_gate.
+      grids: GridEncodings.
+      dropout: Dropout.
+      dim: attention width; default C.
+
+    Returns:
+      [N, F, C].
+    """
+    dim = dim or x.shape.as_list()[2]
+    steps = []
+    if options.img2img == r:
+        steps.append(("n2n", None))
+    if options.local_attention:
+        steps.append(("local", options.local_attention))
+    for name, window in steps:
+        with tf.variable_scope(f"AttLayer_{name}"):
+            x = image_from_image(
+                x, dim, options.num_heads, grids[r], options.img_gate, dropout.at(name), window
+            )
+    return x
 
 
 class _Cells:

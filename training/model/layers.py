@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.conv_narrow import conv_narrow
@@ -17,6 +18,14 @@ from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 
 # f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
 LEAKY_SLOPES = {"linear": 1.0, "relu": 0.0, "lrelu": 0.2}
+
+
+def log2_resolution(resolution):
+    """log2 of a resolution, or OptionError if it is none that the networks can have."""
+    log2 = int(resolution).bit_length() - 1
+    if resolution != 2**log2 or log2 < 2:
+        raise OptionError(f"resolution={resolution} is not a power of two, 4 or more")
+    return log2
 
 
 def num_features(log2_res, channel_base, channel_max, channel_min=1, channel_decay=1.0):
@@ -91,6 +100,24 @@ def dense_layer(x, num_out, act="linear", lrmul=1.0, name=None):
     folded = foldable_gain(act)
     w, b = dense_weights(x.shape.as_list()[-1], num_out, name, lrmul, folded)
     return fused_bias_act(matmul_last(x, w), b, act=act, gain=total_gain(act) / folded)
+
+
+def latent_block(x, attention, names, act="lrelu", lrmul=1.0):
+    """Residual layer on latents: lrelu(dense(dense(attention(x))) + x), the lrelu without gain.
+
+    Args:
+      x: [N, K, D], or [N, D].
+      attention: function [N, K, D] => [N, K, D], or None.
+      names: scopes of the two dense layers.
+      act: activation of the first of them.
+      lrmul: learning-rate multiplier of both.
+    """
+    dim = x.shape.as_list()[-1]
+    y = x if attention is None else attention(x)
+    for name, layer_act in zip(names, (act, "linear")):
+        with tf.variable_scope(name):
+            y = dense_layer(y, dim, layer_act, lrmul)
+    return tf.nn.leaky_relu(x + y)
 
 
 def total_gain(act, gain=1.0):

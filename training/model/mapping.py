@@ -15,9 +15,8 @@ from dnnlib.errors import OptionError
 from dnnlib.tflib.precision import double_precision
 from dnnlib.tflib.random import random_source
 from training.model.attention import Dropout, attention_layer
-from training.model.layers import dense_layer
+from training.model.layers import dense_layer, latent_block
 from training.model.quirks import Quirks
-from training.model.synthesis_attention import latent_block
 
 
 @tflib.register_builder("mapping")

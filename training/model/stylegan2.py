@@ -20,14 +20,13 @@ from training.model.generator import (
     truncate,
     update_average,
 )
-from training.model.layers import dense_layer
+from training.model.layers import dense_layer, log2_resolution
 from training.model.mapping import concat_labels, normalize
 from training.model.quirks import NO_QUIRKS
 from training.model.synthesis import synthesis
 from training.model.synthesis_graph import (
     SynthesisGraph,
     check_options,
-    log2_resolution,
     noise_mode_of,
 )
 

@@ -10,12 +10,12 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.tflib.precision import double_precision
+from training.model.layers import log2_resolution
 from training.model.positional import GridEncodings
 from training.model.quirks import Quirks
 from training.model.synthesis_graph import (
     SynthesisGraph,
     check_options,
-    log2_resolution,
     noise_mode_of,
     output_maps,
 )

@@ -9,8 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from training.model.attention import attention_layer
 from training.model.centroids import assignments, attention_kind, layer_norm
-from training.model.image_attention import image_from_image, latents_from_image
-from training.model.layers import NO_TAIL, dense_layer
+from training.model.image_attention import (
+    image_steps,
+    latents_from_image,
+    latents_from_latents,
+)
+from training.model.layers import NO_TAIL, latent_block
 
 # Options of the attention in a synthesis network; each is documented there.
 AttentionOptions = namedtuple(
@@ -18,54 +22,6 @@ AttentionOptions = namedtuple(
     "start_res end_res num_heads norm integration kmeans kmeans_iters iterative duplex "
     "ltnt2ltnt img2ltnt img2img local_attention use_pos ltnt_gate img_gate quirks",
 )
-
-
-def latent_block(x, attention, names, act="lrelu", lrmul=1.0):
-    """Residual layer on latents: lrelu(dense(dense(attention(x))) + x), the lrelu without gain.
-
-    Args:
-      x: [N, K, D], or [N, D].
-      attention: function [N, K, D] => [N, K, D], or None.
-      names: scopes of the two dense layers.
-      act: activation of the first of them.
-      lrmul: learning-rate multiplier of both.
-    """
-    dim = x.shape.as_list()[-1]
-    y = x if attention is None else attention(x)
-    for name, layer_act in zip(names, (act, "linear")):
-        with tf.variable_scope(name):
-            y = dense_layer(y, dim, layer_act, lrmul)
-    return tf.nn.leaky_relu(x + y)
-
-
-def latents_from_latents(y, dim, num_heads, pos, gate, dropout, mask=None):
-    """Latents look at each other.
-
-    Args:
-      y: [N, K, D].
-      dim: attention width.
-      num_heads: attention heads.
-      pos: [K, P] positional encoding, or None.
-      gate: gates on both sides.
-      dropout: Dropout.
-      mask: [N, K], 0 hides a latent; None shows all.
-
-    Returns:
-      [N, K, D].
-    """
-    with tf.variable_scope("AttLayer_l2l"):
-        return attention_layer(
-            y,
-            y,
-            dim,
-            num_heads,
-            x_pos=pos,
-            y_pos=pos,
-            x_gate=gate,
-            y_gate=gate,
-            mask=mask,
-            dropout=dropout.at("l2l"),
-        ).apply()
 
 
 class LatentImageAttention:
@@ -229,31 +185,3 @@ class LatentImageAttention:
                 x_gate=o.img_gate,
                 dropout=dropout.at("n2l"),
             )
-
-
-def image_steps(x, r, options, grids, dropout, dim=None):
-    """Attention between the positions of an image, where the options ask for it.
-
-    Args:
-      x: [N, F, C].
-      r: log2 of the resolution.
-      options: with num_heads, img2img, local_attention and img_gate.
-      grids: GridEncodings.
-      dropout: Dropout.
-      dim: attention width; default C.
-
-    Returns:
-      [N, F, C].
-    """
-    dim = dim or x.shape.as_list()[2]
-    steps = []
-    if options.img2img == r:
-        steps.append(("n2n", None))
-    if options.local_attention:
-        steps.append(("local", options.local_attention))
-    for name, window in steps:
-        with tf.variable_scope(f"AttLayer_{name}"):
-            x = image_from_image(
-                x, dim, options.num_heads, grids[r], options.img_gate, dropout.at(name), window
-            )
-    return x

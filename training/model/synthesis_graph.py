@@ -14,6 +14,7 @@ from training.model.layers import (
     extra_rgb_layer,
     get_bias,
     get_weight,
+    log2_resolution,
     modulated_conv2d_layer,
     modulated_rgb_layer,
     noise_strength,
@@ -29,14 +30,6 @@ CHOICES = {
     "noise_mode": ("random", "const", "none"),
     "maps": ("image", "layers", "none"),
 }
-
-
-def log2_resolution(resolution):
-    """log2 of a resolution, or OptionError if it is none that the networks can have."""
-    log2 = int(resolution).bit_length() - 1
-    if resolution != 2**log2 or log2 < 2:
-        raise OptionError(f"resolution={resolution} is not a power of two, 4 or more")
-    return log2
 
 
 def noise_mode_of(noise_mode, randomize_noise):
