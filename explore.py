@@ -25,7 +25,7 @@ def build_parser():
         description="Try out the latents of a trained model in the browser. Ctrl-C ends it.",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="snapshot: a path or URL")
+    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
     add(
         "--port",
         type=int,

@@ -32,7 +32,7 @@ def build_parser():
         description="Make pictures with a trained model. A picture's name carries its seed.",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="snapshot: a path or URL")
+    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
     add("--seeds", help="a picture for each, e.g. 0-31,40")
     add(
         "--images-num",

@@ -43,7 +43,7 @@ def build_parser():
     )
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="files of the model's size")
-    add("--model", required=True, metavar="FILE", help="snapshot: a path or URL")
+    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
     add("--resize", action="store_true", help="cut out the middle of other sizes and resize it")
     add(
         "--trust-snapshot",

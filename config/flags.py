@@ -117,7 +117,7 @@ GROUPS = {
         Flag("train",              "run.train",                            boolean,   "train a model"),
         Flag("vis",                "run.vis",                              boolean,   "look at the experiment's newest snapshot: samples, attention, interpolations and more in its folder visuals"),
         Flag("eval",               "run.eval",                             boolean,   "measure the experiment's newest snapshot by --metrics; or another, or a folder of pictures"),
-        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "begin the training with the values in this snapshot; or look at it, or measure it: a path, URL, or gdrive: name", needs="train vis eval"),
+        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "begin the training with the values in this snapshot; or look at it, or measure it: a path, URL, gdrive: or hf: name", needs="train vis eval"),
         Flag("expname",            "run.expname",                          str,       "name of the experiment; runs are kept in RESULT_DIR/NAME-000 and so on"),
         Flag("result-dir",         "run.result_dir",                       str,       "folder of all runs"),
         Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),

@@ -23,6 +23,7 @@ _BLOCK = 1 << 20
 _NETWORK_BLOCK = 1 << 16  # what a break of the connection can cost
 _TIMEOUT = (20, 60)  # seconds to connect, and without any data
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds
+TOLD = ("md5", "sha256", "commit")  # what servers may tell of a file
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 
 # What is downloaded: title and way_out stand in errors, room is what to do about a full disk.
@@ -35,7 +36,11 @@ class _BrokenOffError(Exception):
 
 def file_md5(path: str, title: str = "") -> str:
     """MD5 of a file, in hexadecimal, with a progress bar for large ones."""
-    digest, size = hashlib.md5(), os.path.getsize(path)
+    return _file_digest(path, "md5", title)
+
+
+def _file_digest(path, kind, title):
+    digest, size = hashlib.new(kind), os.path.getsize(path)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {title}", disable=None)
     with open(path, "rb") as file, bar:  # noqa: PTH123
         for block in iter(lambda: file.read(_BLOCK), b""):
@@ -53,7 +58,7 @@ def download(
     way_out: str = "give a path of the file instead",
     room: str = "free some space",
     tries: int = 6,
-) -> None:
+) -> dict[str, str | None]:
     """Download a file; what an earlier, interrupted call left is continued.
 
     The bytes go to ``path``.part, which is renamed once it is whole and its checksum is right. A
@@ -68,6 +73,9 @@ def download(
       room: what the user can do when the disk has no room for it.
       tries: failures in a row, without a single byte, after which it gives up.
 
+    Returns:
+      What the server told of the file: {"md5", "sha256", "commit"}, None if it did not.
+
     Raises:
       UserError: it cannot be had, or it is not the file that was expected.
     """
@@ -76,20 +84,22 @@ def download(
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     for attempt in range(2):
         _fetch(job)
-        wanted = md5 or _read_note(job)["md5"]
-        found = file_md5(job.part, job.title) if wanted else None
+        told = {name: _read_note(job)[name] for name in TOLD}
+        kind = "sha256" if told["sha256"] and not md5 else "md5"
+        wanted = md5 or told[kind]
+        found = _file_digest(job.part, kind, job.title) if wanted else None
         if found == wanted and os.path.getsize(job.part):
             os.replace(job.part, path)
             _forget(job.part + ".json")
-            return
+            return told
         is_empty = not os.path.getsize(job.part)
         _forget(job.part, job.part + ".json")
         if is_empty:
             raise UserError(f"{job.title}: the server sends an empty file; {way_out}")
         again = "; downloading it again" if attempt == 0 else ""
-        log(f"{_name(job)}: md5 {found} instead of {wanted}{again}")
+        log(f"{_name(job)}: {kind} {found} instead of {wanted}{again}")
     raise UserError(
-        f"{job.title}: md5 {found} instead of {wanted}, twice: not the file that is expected; "
+        f"{job.title}: {kind} {found} instead of {wanted}, twice: not the file that is expected; "
         f"{way_out}"
     )
 
@@ -147,7 +157,7 @@ def _continue(session, job):
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         _check_room(job, total, have)
-        _write_note(job, response.headers)
+        _write_note(job, response)
         with explain_full_disk(
             f"{job.part}: the disk is full; free some space and run the same command again: the "
             "download goes on where it stopped"
@@ -194,22 +204,39 @@ def _check_room(job, total, have):
 
 
 def _read_note(job):
-    """What is known: dict of version, md5, and is_ours, whether the part is of this file at all."""
+    """What is known: version, TOLD, and is_ours, whether the part is of this file at all."""
+    names = ("version", *TOLD)
     try:
         with open(job.part + ".json", encoding="utf-8") as file:  # noqa: PTH123
             note = json.load(file)
-        return dict(version=note["version"], md5=note["md5"], is_ours=note["url"] == job.url)
+        return dict({name: note[name] for name in names}, is_ours=note["url"] == job.url)
     except (OSError, ValueError, KeyError):
-        return dict(version=None, md5=None, is_ours=False)
+        return dict(dict.fromkeys(names), is_ours=False)
 
 
-def _write_note(job, headers):
+def _write_note(job, response):
     """Remember what the server says of the file that it sends."""
+    headers = response.headers
     etag = headers.get("ETag", "")
     version = headers.get("Last-Modified", "") if etag.startswith("W/") else etag
     version = version or headers.get("Last-Modified", "")
     with open(job.part + ".json", "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump({"url": job.url, "version": version, "md5": _told_md5(headers)}, file)
+        json.dump({"url": job.url, "version": version, **_told(response)}, file)
+
+
+def _told(response):
+    """{name in TOLD: what the server tells, if it does}."""
+
+    def header(name):  # the Hugging Face hub tells before it redirects to where the file is
+        answers = [*response.history, response]
+        return next((answer.headers[name] for answer in answers if name in answer.headers), None)
+
+    sha256 = re.fullmatch(r'"?([0-9a-f]{64})"?', header("X-Linked-ETag") or "")
+    return {
+        "md5": _told_md5(response.headers),
+        "sha256": sha256 and sha256.group(1),
+        "commit": header("X-Repo-Commit"),
+    }
 
 
 def _told_md5(headers):

@@ -8,48 +8,18 @@ import pathlib
 import re
 import urllib.parse
 
+from dnnlib import hugging_face
 from dnnlib.download import download
-from dnnlib.errors import UserError, must_be_one_of
+from dnnlib.errors import UserError
 from dnnlib.files import cache_folder, lock, log
+from dnnlib.model_names import is_remote, to_url, where_to_have
 
-# Snapshots that the authors of GANsformer published on Google Drive (no checksums are published).
-GDRIVE_FILES = {
-    "clevr-snapshot.pkl": "1sYtuNEi0HGBH1F8GW2JlF4mCRGGrtZa9",
-    "cityscapes-snapshot.pkl": "1iL8S26IYCNAQmUS-6GYCVheKFtCE4ktQ",
-    "ffhq-snapshot.pkl": "1-b0vwevUQs6LI_EybdO8XJ5uYSx63vEa",
-    "bedrooms-snapshot.pkl": "1lrB4t3hOOpn8YiwHEduIZYzndHrsKX8z",
-    "cityscapes-snapshot-2048.pkl": "1lJlbIuxF89-owG7vQSBYXc8y2RqqP_bP",
-    "ffhq-snapshot-1024.pkl": "1OcsibUthk2y8y0slf2lQnrYBAtmdJYCQ",
-}
-GDRIVE_URL = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
 TRIES = 3  # in a row, without a single byte
 
 
 def cache_dir() -> pathlib.Path:
     """Folder of downloads: $DNNLIB_CACHE_DIR, else below the user's cache folder."""
     return cache_folder("DNNLIB_CACHE_DIR")
-
-
-def is_remote(name: str) -> bool:
-    """Whether a name means something to download rather than a path."""
-    return name.startswith(("gdrive:", "http://", "https://"))
-
-
-def to_url(name: str) -> str:
-    """URL of a ``gdrive:`` name: a published file's, or ``gdrive:`` and any file id.
-
-    Raises:
-      UserError: there is no such name.
-    """
-    if not name.startswith("gdrive:"):
-        return name
-    key = name[len("gdrive:") :]
-    file_id = GDRIVE_FILES.get(key)
-    if file_id is None and re.fullmatch(r"[A-Za-z0-9_-]{25,}", key):
-        file_id = key
-    if file_id is None:
-        raise UserError(f"{name}: what follows gdrive: {must_be_one_of(key, sorted(GDRIVE_FILES))}")
-    return GDRIVE_URL.format(id=file_id)
 
 
 def fetch(
@@ -62,7 +32,7 @@ def fetch(
     """Find a file; download it into the cache if it is not there yet.
 
     Args:
-      name: path, URL, or ``gdrive:`` name.
+      name: path, URL, ``gdrive:`` or ``hf:`` name, see dnnlib/model_names.py.
       md5: checksum that a download has to have, if one is known.
       folder: of downloads; None: :func:`cache_dir`.
       tries: attempts in a row without a single byte.
@@ -79,15 +49,16 @@ def fetch(
         path = pathlib.Path(name)
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "no such file"
-            raise UserError(f"{name}: {found}; give a path, a URL or a gdrive: name")
+            way_out = where_to_have(name) or "give a path, a URL, a gdrive: or hf: name"
+            raise UserError(f"{name}: {found}; {way_out}")
         return path
+    folder = folder or cache_dir()
+    if name.startswith("hf:"):
+        return hugging_face.fetch(name, folder, tries, verbose)
     url = to_url(name)
     tail = pathlib.PurePosixPath(urllib.parse.urlparse(url).path).name
     tail = re.sub(r"[^A-Za-z0-9_.-]", "_", name[len("gdrive:") :] if "gdrive:" in name else tail)
-    path = (
-        pathlib.Path(folder or cache_dir())
-        / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{tail[-100:]}"
-    )
+    path = pathlib.Path(folder) / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{tail[-100:]}"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.parent / f".{path.name}.lock"):

@@ -2,11 +2,14 @@
 
 import hashlib
 import http.server
+import json
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from dnnlib import UserError, download, fetch
+from dnnlib import UserError, download, fetch, model_names
 
 CONTENTS = bytes(range(256)) * 5000
 MD5 = hashlib.md5(CONTENTS).hexdigest()
@@ -104,7 +107,7 @@ def test_nobody_answers(server):
 
 
 def test_google_drive_names(server, monkeypatch):
-    monkeypatch.setattr(fetch, "GDRIVE_URL", server.url + "/download?id={id}")
+    monkeypatch.setattr(model_names, "GDRIVE_URL", server.url + "/download?id={id}")
     path = fetch.fetch("gdrive:clevr-snapshot.pkl")
     assert path.name.endswith("-clevr-snapshot.pkl")
     assert path.read_bytes() == CONTENTS
@@ -113,6 +116,152 @@ def test_google_drive_names(server, monkeypatch):
         fetch.fetch("gdrive:clevr.pkl")
     with pytest.raises(UserError, match="must be one of bedrooms-snapshot"):
         fetch.fetch("gdrive:zzz")
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NEXT_COMMIT = "f" * 40
+
+
+class Hub(Handler):
+    """The hub: redirects to where the file is, and tells commit and checksum before."""
+
+    def do_GET(self):
+        if "/resolve/" not in self.path:
+            super().do_GET()
+            return
+        self.server.asked.append(self.path)
+        if "/absent" in self.path:
+            self.send_error(401)
+            return
+        self.send_response(302)
+        self.send_header("Location", "/cdn" + ("/cut" if "cut" in self.path else "/file"))
+        self.send_header("X-Repo-Commit", self.server.commit)
+        digest = "0" * 64 if "wrong" in self.path else hashlib.sha256(CONTENTS).hexdigest()
+        self.send_header("X-Linked-ETag", f'"{digest}"')
+        self.end_headers()
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The server as a hub, without huggingface_hub."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    server.RequestHandlerClass = Hub
+    server.commit, server.asked = COMMIT, []
+    monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
+    return server
+
+
+def test_files_of_the_hub(hub, tmp_path, capsys):
+    path = fetch.fetch("hf:someone/models/nets/clevr.pkl")
+    assert path == tmp_path / "cache" / "hf" / "someone--models" / "main" / "nets--clevr.pkl"
+    assert path.read_bytes() == CONTENTS
+    assert hub.asked == ["/someone/models/resolve/main/nets/clevr.pkl"]
+    assert f"hf:someone/models/nets/clevr.pkl is of commit {COMMIT}" in capsys.readouterr().out
+    note = json.loads((path.parent / "nets--clevr.pkl.json").read_text())
+    assert note["commit"] == COMMIT and note["sha256"] == hashlib.sha256(CONTENTS).hexdigest()
+    hub.commit = NEXT_COMMIT
+    assert fetch.fetch("hf:someone/models/nets/clevr.pkl") == path
+    assert len(hub.asked) == 1  # the branch has moved; the cache keeps to what it has
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b"other")])
+def test_a_lost_file_comes_back_as_it_was(hub, capsys, damage):
+    path = fetch.fetch("hf:someone/models/clevr.pkl")
+    damage(path)
+    assert fetch.fetch("hf:someone/models/clevr.pkl") == path
+    assert path.read_bytes() == CONTENTS
+    assert hub.asked[1] == f"/someone/models/resolve/{COMMIT}/clevr.pkl"
+
+
+def test_a_commit_that_gives_another_file(hub):
+    path = fetch.fetch("hf:someone/models/clevr.pkl")
+    note = path.with_name("clevr.pkl.json")
+    note.write_text(note.read_text().replace('"sha256": "', '"sha256": "0'))
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"another file than before; .* remove .*clevr\.pkl\.json"
+        ):
+            fetch.fetch("hf:someone/models/clevr.pkl")
+    note.unlink()
+    assert fetch.fetch("hf:someone/models/clevr.pkl").read_bytes() == CONTENTS
+
+
+def test_revisions_are_files_of_their_own(hub):
+    paths = [fetch.fetch(f"hf:o/m/a.pkl{end}") for end in ("", "@v1.0", "@refs/pr/3")]
+    assert len(set(paths)) == 3
+    assert hub.asked == [f"/o/m/resolve/{r}/a.pkl" for r in ("main", "v1.0", "refs%2Fpr%2F3")]
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("hf:someone/clevr.pkl", "write hf:owner/repo/file"),
+        ("hf:a/b/../../c", "write hf:owner/repo/file"),
+        ("hf:a/b/c@", "write hf:owner/repo/file"),
+        ("hf:someone/absent/clevr.pkl", r"says 401 .*huggingface_hub"),
+        ("hf:someone/wrong/clevr.pkl", r"sha256 [0-9a-f]{64} instead of 0000000"),
+        ("hf:someone/models/cut.pkl", "the same command goes on later"),
+    ],
+)
+def test_files_that_the_hub_does_not_give(hub, tmp_path, name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        fetch.fetch(name)
+    assert "\n" not in str(caught.value) and name in str(caught.value)
+    left = [p.name for p in (tmp_path / "cache").rglob("*.pkl") if p.is_file()]
+    assert [name for name in left if not name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_by_the_hubs_own_library(server, tmp_path, monkeypatch, has_links):
+    blob = tmp_path / "models" / "snapshots" / COMMIT / "clevr.pkl"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(CONTENTS)
+    calls = []
+
+    def hf_hub_download(repo_id, filename, revision):
+        calls.append((repo_id, filename, revision))
+        if filename == "absent":
+            raise FileNotFoundError("404 Client Error\nmore")
+        return str(blob)
+
+    library = SimpleNamespace(hf_hub_download=hf_hub_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    if not has_links:
+        monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError("no links")))
+    path = fetch.fetch("hf:someone/models/clevr.pkl")
+    assert path.read_bytes() == CONTENTS and path != blob
+    path.unlink()
+    fetch.fetch("hf:someone/models/clevr.pkl")
+    ends = ("main", COMMIT)
+    assert calls == [("someone/models", "clevr.pkl", revision) for revision in ends]
+    with pytest.raises(UserError, match=r"the download failed \(404 Client Error\); see that"):
+        fetch.fetch("hf:someone/models/absent")
+
+
+@pytest.mark.parametrize(
+    "name, where",
+    [
+        ("gansformer-clevr.pkl", "gdrive:clevr-snapshot.pkl"),
+        ("models/ffhq-snapshot-1024.pkl", "gdrive:ffhq-snapshot-1024.pkl"),
+        ("stylegan2-ffhq-config-f.pkl", "gdrive:networks/stylegan2-ffhq-config-f.pkl"),
+    ],
+)
+def test_published_names_that_are_not_on_disk(name, where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{name}: no such file; it is published: {where} in its"):
+        fetch.fetch(name)
+    assert model_names.to_url(where).startswith("https://")
+    with pytest.raises(UserError, match=r"no such file; give a path, a URL, a gdrive: or hf: name"):
+        fetch.fetch("other-" + name.replace("/", "-"))
+
+
+def test_names_of_stylegan2():
+    url = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
+    for name in ("stylegan2-car-config-e.pkl", "table2/stylegan2-ffhq-config-e-Gskip-Dresnet.pkl"):
+        assert model_names.to_url(f"gdrive:networks/{name}") == url + name
+    assert len(model_names.STYLEGAN2_FILES) == len(set(model_names.STYLEGAN2_FILES)) == 36
+    with pytest.raises(UserError, match=r"mean 'networks/stylegan2-cat-config-f\.pkl'"):
+        model_names.to_url("gdrive:networks/stylegan2-cat-config-e.pkl")
 
 
 def test_cache_folder(monkeypatch, tmp_path):

@@ -29,7 +29,7 @@ def describe(stored, indent=""):
 def main(argv=None):
     """Print builder, options, variables and parameters of the networks in a file."""
     parser = Parser(prog="python -m dnnlib.tflib.snapshot", description=main.__doc__)
-    parser.add_argument("file", metavar="FILE", help="path, URL or gdrive: name of a snapshot")
+    parser.add_argument("file", metavar="FILE", help="path, URL, gdrive: or hf: name of a snapshot")
     args = parser.parse_args(argv)
     networks, _ = read_snapshot(args.file)
     for stored in networks:
