@@ -1,4 +1,5 @@
-"""Give a trained model to other programs: python export.py --model FILE --format FORMAT.
+"""Give a trained model to other programs: python export.py --model FILE --format FORMAT; or write a
+card of it, fit for a model hub: python export.py --card RUN_DIR.
 
 Every export is checked: it makes the picture of one seed, which is compared with ours.
 """
@@ -10,7 +11,9 @@ import sys
 from collections import namedtuple
 
 from dnnlib import cli
-from dnnlib.errors import UserError, closest
+from dnnlib.errors import UserError, must_be_one_of
+from dnnlib.files import log
+from vis.report.card import save_model_card
 
 # suffix: of the default --output. about: what the file is, for --help.
 Format = namedtuple("Format", "suffix about")
@@ -27,16 +30,41 @@ def build_parser():
     parser = cli.Parser(
         prog="export.py",
         description="Give a trained model to other programs. The export makes the picture of one "
-        "seed, which is compared with ours.",
+        "seed, which is compared with ours. Or, with --card, describe the model of a run.",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
+    add("--model", metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
     about = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
-    add("--format", required=True, choices=tuple(FORMATS), help=about)
+    add("--format", choices=tuple(FORMATS), help=about)
     add("--output", metavar="PATH", help="(default: the model's name with the format's suffix)")
     add("--network", metavar="NAME", help="of the snapshot, e.g. G (default: the last one, Gs)")
+    add("--card", metavar="RUN_DIR", help="write README.md, a model card, into a run directory")
+    add(
+        "--licence",
+        metavar="NAME",
+        help="of the model, for its card, e.g. other (default: mit)",
+    )
     add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
     return parser
+
+
+def parse_args(argv):
+    """The command line, checked as far as that goes without the model.
+
+    Raises:
+      UserError: an impossible or unknown flag, or flags that exclude each other.
+    """
+    args = build_parser().parse_args(argv)
+    for name in ("model", "format", "output", "network"):
+        if args.card is not None and getattr(args, name) is not None:
+            raise UserError(f"--card describes a run; leave out --{name}")
+    if args.card is None:
+        for name, example in (("model", "network-final.pkl"), ("format", "onnx")):
+            if getattr(args, name) is None:
+                raise UserError(f"--{name} is missing, e.g. --{name} {example}; or give --card")
+        if args.licence is not None:
+            raise UserError("--licence has no effect without --card")
+    return args
 
 
 def choose_network(networks, name):
@@ -49,14 +77,16 @@ def choose_network(networks, name):
         return networks[-1]
     names = [network.name for network in networks]
     if name not in names:
-        hint = closest(name, names) or f"it holds {', '.join(names)}"
-        raise UserError(f"--network={name}: the model has no such network; {hint}")
+        raise UserError(f"--network {must_be_one_of(name, names)}")
     return networks[names.index(name)]
 
 
 def run(argv):
-    """Parse the arguments, open the model, write the export, compare."""
-    args = build_parser().parse_args(argv)
+    """Parse the arguments; write the card, or open the model, write the export, compare."""
+    args = parse_args(argv)
+    if args.card is not None:
+        log(f"Model card: {save_model_card(args.card, args.licence or 'mit')}")
+        return
     cli.start_tensorflow(args.gpus)
     exports = importlib.import_module("training.export.checked")
     networks, is_single = exports.read_snapshot(args.model)

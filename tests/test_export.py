@@ -220,7 +220,10 @@ def test_a_picture_that_differs_is_an_error(capsys):
     "argv, message",
     [
         (["--format", "onxx"], "did you mean 'onnx'?"),
-        (["--format", "onnx", "--network", "gs"], "no such network; it holds Gs"),
+        (["--format", "onnx", "--network", "gs"], "--network must be one of Gs, got 'gs'"),
+        ([], "--format is missing, e.g. --format onnx; or give --card"),
+        (["--format", "onnx", "--licence", "mit"], "--licence has no effect without --card"),
+        (["--card", "results/exp-000"], "--card describes a run; leave out --model"),
         (["--format", "onnx", "--model", "missing.pkl"], "missing.pkl: no such file"),
     ],
 )
