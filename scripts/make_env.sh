@@ -11,6 +11,9 @@ packages="$env/requirements.txt"
 
 [ -x "$env/bin/python" ] || "$python" -m venv "$env"
 
+# Let this environment find the checkout: `python -m vis.report` and `import dnnlib` work from any folder.
+(cd "$(dirname "$0")/.." && pwd) > "$("$env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gansformer.pth"
+
 if nvidia-smi -L >/dev/null 2>&1; then
     sed 's/^tensorflow>/tensorflow[and-cuda]>/' requirements.txt > "$packages"
 else
