@@ -3,7 +3,8 @@
 A network of your own is registered here, too: import its module, see docs/extending.md.
 """
 
-import training.published_names  # noqa: F401 - registers the names in published snapshots
+import training.foreign
+import training.published_names  # noqa: F401 - both register what is in published snapshots
 from training.model.discriminator import discriminator
 from training.model.generator import generator
 from training.model.mapping import mapping

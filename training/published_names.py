@@ -43,7 +43,6 @@ SHARED_BUILDERS = {"G_mapping": "mapping", "G_synthesis": "synthesis"}
 OTHER_ARCHITECTURES = {
     "G_style": "StyleGAN", "D_basic": "StyleGAN",
     "G_paper": "Progressive GAN", "D_paper": "Progressive GAN",
-    "D_main": "StyleGAN2-ADA",
 }
 
 # Earlier names => ours.
@@ -120,7 +119,7 @@ def _rename(source, options):
     return renamed
 
 
-def _route(builder, options):
+def route_options(builder, options):
     """Give every option to the network that takes it.
 
     Returns:
@@ -170,7 +169,7 @@ def translate(func_name, options, is_strict=False):
     if source is None:
         return None
     renamed = {**DEFAULTS[source.builder], **_rename(source, options), **source.forced}
-    routed, unknown = _route(source.builder, renamed)
+    routed, unknown = route_options(source.builder, renamed)
     if is_strict and unknown:
         own = builders.option_parameters(builders.find_builder(source.builder))
         hint = closest(unknown[0], [*own, *RENAMED])

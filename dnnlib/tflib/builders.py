@@ -18,6 +18,7 @@ PROVIDER = "tflib_builders"
 
 _builders = {}
 _translators = []
+_importers = []
 
 
 def register_builder(name):
@@ -50,6 +51,19 @@ def register_translator(func):
     return func
 
 
+def register_importer(func):
+    """Decorator: make a function known that turns networks of other code into ours.
+
+    Args:
+      func: ``func(found, version)`` gets what a snapshot holds: a PickledModule and None, or a
+        StoredNetwork in that code's words and the version of its format. It returns a StoredNetwork
+        in the words of registered builders; None if the network is not of the code that it knows.
+    """
+    if func not in _importers:
+        _importers.append(func)
+    return func
+
+
 def _import_provider():
     """Let the application register what it has; it may have nothing."""
     try:
@@ -79,6 +93,27 @@ def translate(name, options, is_strict=False):
         translated = translator(name, options, is_strict)
         if translated is not None:
             return translated
+    return None
+
+
+def import_network(found, version=None):
+    """Turn a network of other code, whose variables or layers are not ours, into ours.
+
+    Args:
+      found: PickledModule, or StoredNetwork in that code's words.
+      version: of its format, for a StoredNetwork.
+
+    Returns:
+      StoredNetwork; None if no importer knows the code.
+
+    Raises:
+      UserError: the network is damaged, or of an architecture that the application does not have.
+    """
+    _import_provider()
+    for importer in _importers:
+        imported = importer(found, version)
+        if imported is not None:
+            return imported
     return None
 
 

@@ -12,9 +12,9 @@ from dnnlib.tflib import builders
 # ``variables`` {local name: array}.
 StoredNetwork = namedtuple("StoredNetwork", "name builder static_kwargs components variables")
 
-# Format versions: Progressive GAN, StyleGAN, StyleGAN2 and GANsformer; StyleGAN2-ADA; ours.
-ADA_VERSION, OWN_VERSION = 5, 6
-VERSIONS = (2, 3, 4, ADA_VERSION, OWN_VERSION)
+# Format versions: Progressive GAN, StyleGAN, StyleGAN2 and GANsformer, StyleGAN2-ADA; ours.
+OWN_VERSION = 6
+VERSIONS = (2, 3, 4, 5, OWN_VERSION)
 
 MAX_DEPTH = 8  # of nested options and sub-networks
 MAX_ITEMS = 10000  # options of a network, all levels counted
@@ -160,14 +160,36 @@ def read_state(state):
     """
     stored = _read_raw(state)
     _check_claims(stored)
-    if state["version"] == ADA_VERSION:
-        raise UserError("a network of StyleGAN2-ADA; only StyleGAN2's and GANsformer's open")
+    imported = builders.import_network(stored, state["version"])
+    if imported is not None:
+        return imported
     translated = builders.translate(stored.builder, stored.static_kwargs)
     if translated is None:
         is_own = state["version"] == OWN_VERSION
         _need(is_own, f"a network built by {stored.builder!r}, which is unknown")
         return stored
     return stored._replace(builder=translated[0], static_kwargs=translated[1])
+
+
+def read_network(network):
+    """Turn a network of a snapshot into a StoredNetwork, in our terms.
+
+    Args:
+      network: PickledNetwork or PickledModule.
+
+    Returns:
+      StoredNetwork. Nothing in it refers to the file's code or classes.
+
+    Raises:
+      UserError: a network that this project does not have, or a damaged one.
+    """
+    if not hasattr(network, "class_name"):
+        return read_state(network.state)
+    imported = builders.import_network(network)
+    known = "a PyTorch network of class {!r}; those of StyleGAN2-ADA and GANsformer open"
+    _need(imported is not None, known.format(network.class_name[:100]))
+    _check_claims(imported)
+    return imported
 
 
 def _pair(net, stored, where, pairs, problems):

@@ -8,7 +8,8 @@ import pytest
 
 from dnnlib.errors import UserError
 from dnnlib.tflib.compat import tf
-from dnnlib.tflib.snapshot.state_dict import MAGIC, read_state_dict
+from dnnlib.tflib.snapshot.state_dict import read_state_dict
+from dnnlib.tflib.snapshot.unpickle import TORCH_MAGIC
 from metrics import efficientnet
 
 
@@ -161,7 +162,8 @@ class Stored:
 def write(path, tensors, storages, call=("torch._utils", "_rebuild_tensor_v2"), claimed=None):
     """A state dict {name: (storage key, offset, shape, strides)} in the first format."""
     with path.open("wb") as file:
-        for value in (MAGIC, 1001, {"little_endian": True}):
+        file.write(TORCH_MAGIC)
+        for value in (1001, {"little_endian": True}):
             pickle.dump(value, file, 2)
         writer = Writer(file, 2)
         writer.write(b"\x80\x02}(")
@@ -197,10 +199,10 @@ def test_tensors_are_views_of_storages(tmp_path):
 @pytest.mark.parametrize(
     "tensor, options, words",
     [
-        (("0", 20, (2, 3), (3, 1)), {}, "reaches beyond its storage"),
-        (("0", 0, (2, 3), (-3, 1)), {}, "no proper shape"),
-        (("0", 0, (2, 3), (3, 1)), dict(call=("os", "system")), "names os.system"),
-        (("0", 0, (2, 3), (3, 1)), dict(claimed=1 << 40), "another size"),
+        (("0", 20, (2, 3), (3, 1)), {}, r"a tensor of shape \[2, 3\] over 24 elements"),
+        (("0", 0, (2, 3), (-3, 1)), {}, "impossible shape"),
+        (("0", 0, (2, 3), (3, 1)), dict(call=("os", "system")), "names 'os.system'"),
+        (("0", 0, (2, 3), (3, 1)), dict(claimed=1 << 40), "elements that has 24"),
     ],
 )
 def test_what_a_state_dict_must_not_hold(tmp_path, tensor, options, words):

@@ -116,3 +116,67 @@ def state(version=4, **changes):
 
 def network(version=4, name=NETWORK, **changes):
     return Object(name, state(version, **changes))
+
+
+# PyTorch's networks
+
+MAGIC = 0x1950A86A20F9469CFC6C
+PERSISTENT = "torch_utils.persistence _reconstruct_persistent_obj"
+STORAGE, TENSOR = "torch.storage _load_from_bytes", "torch._utils _rebuild_tensor_v2"
+PARAMETER, ORDERED = "torch._utils _rebuild_parameter", "collections OrderedDict"
+KINDS = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "u1": "Byte", "b1": "Bool"}
+
+
+def torch_file(value, storages):
+    """A file of PyTorch's first format.
+
+    Args:
+        value: What it holds; ``storage_id`` makes a reference to a storage.
+        storages: {key: array}.
+    """
+    parts = [MAGIC, 1001, dict(protocol_version=1001, little_endian=True), value]
+    data = b"".join(dumps(part, 2) for part in [*parts, sorted(storages)])
+    for key in sorted(storages):
+        data += struct.pack("<q", storages[key].size) + storages[key].tobytes()
+    return data
+
+
+def storage_id(array, key="0", **changes):
+    """Reference to the storage of an array in a file of PyTorch's."""
+    kind = changes.get("kind", KINDS.get(array.dtype.str[1:]))
+    pid = ("storage", Name(f"torch {kind}Storage"), key, "cpu", changes.get("size", array.size))
+    return Raw(dumps_inner((*pid, None)) + b"Q")
+
+
+def storage(array):
+    """The storage of a tensor in a snapshot."""
+    array = np.ascontiguousarray(array)
+    return Call(STORAGE, torch_file(storage_id(array, "94"), {"94": array}))
+
+
+def tensor(array, offset=0, shape=None, stride=None):
+    """A tensor: a view of a storage with these numbers."""
+    shape = array.shape if shape is None else shape
+    if stride is None:
+        stride = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+    return Call(TENSOR, storage(array), offset, shape, stride, False, Call(ORDERED))
+
+
+def parameter(array, **view):
+    return Call(PARAMETER, tensor(array, **view), True, Call(ORDERED))
+
+
+def module(class_name, parameters=(), modules=(), buffers=(), **attributes):
+    """A PyTorch network or layer with the source of its class."""
+    state = dict(
+        training=False,
+        _parameters={k: parameter(x) for k, x in dict(parameters).items()},
+        _buffers={k: tensor(x) for k, x in dict(buffers).items()},
+        _modules=dict(modules),
+        _non_persistent_buffers_set=set(),
+        _forward_hooks=Call(ORDERED),
+        **attributes,
+    )
+    source = "raise AssertionError('executed')"
+    meta = dict(type="class", version=6, module_src=source, class_name=class_name, state=state)
+    return Call(PERSISTENT, meta)

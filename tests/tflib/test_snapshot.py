@@ -261,10 +261,14 @@ def test_network_that_contains_itself(session, tmp_path):
     "contents, message",
     [
         (b"", "is no readable snapshot: damaged"),
-        (pickle.dumps({"G": 1}), "is a pickle, but holds no networks"),
-        (pickle.dumps(()), "is a pickle, but holds no networks"),
+        (pickle.dumps({"G": 1}), "holds no networks, but a dict with 'G'"),
+        (pickle.dumps(()), "holds no networks, but a tuple"),
+        (b"PK\x03\x04" + bytes(40), "is no readable snapshot: a zip archive"),
         (dumps(network(extra=Call("os system", "touch x"))), "it names 'os.system'"),
-        (dumps(network(version=5)), "a network of StyleGAN2-ADA"),
+        (
+            dumps(network(build_func_name="D_main", static_kwargs=dict(mapping_func="f"))),
+            "n.pkl: a generator with mapping_func='f', which is unknown",
+        ),
         (dumps(network(build_func_name="G_style")), "G_style is StyleGAN's network"),
         (dumps(network(build_func_name="mine")), "built by 'mine', which is unknown"),
         (dumps(network(static_kwargs=dict(resolution=1 << 30))), "resolution=1073741824, but no"),

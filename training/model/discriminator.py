@@ -24,6 +24,7 @@ from training.model.layers import (
     minibatch_stddev_layer,
     num_features,
 )
+from training.model.mapping import embed_label
 from training.model.positional import GridEncodings
 from training.model.quirks import Quirks
 
@@ -42,13 +43,26 @@ def discriminator(
     components_num=1,
     architecture="resnet",
     nonlinearity="lrelu",
+    epilogue_nonlinearity=None,
+    conv_clamp=None,
+    spectral_norm=False,
     resample_kernel=(1, 3, 3, 1),
     channel_base=16 << 10,
     channel_max=512,
     channel_min=1,
     channel_decay=1.0,
+    hidden_dim=None,
     mbstd_group_size=4,
     mbstd_num_channels=1,
+    embed_labels=False,
+    label_fmaps=None,
+    cmap_dim=None,
+    mapping_num_layers=0,
+    mapping_fmaps=None,
+    mapping_lrmul=0.1,
+    mapping_nonlinearity="lrelu",
+    score_max=1,
+    score_size=1,
     transformer=False,
     start_res=0,
     end_res=8,
@@ -82,14 +96,28 @@ def discriminator(
       components_num: K, number of aggregators.
       architecture: "resnet", "skip" (the image enters at every resolution) or "orig".
       nonlinearity: activation of the layers.
+      epilogue_nonlinearity: of those at 4x4; None: the same.
+      conv_clamp: bound of the convolutions' and of FromRGB's outputs; None: none.
+      spectral_norm: divide the 3x3 filters by their largest singular value.
       resample_kernel: FIR filter of down-sampling.
       channel_base: channels at resolution 2^r are channel_base / 2^(r - 1), but not more than
       channel_max: this, nor fewer than
       channel_min: this;
       channel_decay: exponent: 2^((r - 1) * channel_decay).
+      hidden_dim: width of the last hidden layer; None: the channels that resolution 2 would have.
       mbstd_group_size: samples that are compared with each other (minibatch standard deviation); 0
-        or 1: none.
-      mbstd_num_channels: features that tell of it.
+        or 1: none; None: all of the batch.
+      mbstd_num_channels: features that tell of it; 0: none.
+      embed_labels: StyleGAN2-ADA's way with labels: they are embedded, mapped, and projected on
+        what is seen in the image; by default there is a score for each label feature.
+      label_fmaps: width of that embedding; None: cmap_dim.
+      cmap_dim: width of the mapped label; None: that of the last hidden layer.
+      mapping_num_layers: dense layers that map the embedding.
+      mapping_fmaps: their width; the last one has cmap_dim. None: all have it.
+      mapping_lrmul: their learning-rate multiplier.
+      mapping_nonlinearity: their activation.
+      score_max: scores that the network has room for, without labels.
+      score_size: how many of them it returns.
       transformer: aggregators, trained latents that read the image at each resolution.
       start_res: attention at resolutions 2^r with start_res <= r
       end_res: < end_res; never at 4x4.
@@ -112,7 +140,7 @@ def discriminator(
       is_training: use dropout.
 
     Returns:
-      scores [N, 1].
+      scores [N, 1], or [N, score_size].
     """
     opt = SimpleNamespace(**locals())
     opt.quirks = Quirks.named(quirks)
@@ -160,8 +188,9 @@ class DiscriminatorGraph:
         self.aggregation, self.progressive = aggregation, progressive
 
     def scores(self, images, c):
-        """[N, num_channels, H, W], [N, c_dim] => [N, 1]."""
+        """[N, num_channels, H, W], [N, c_dim] => [N, score_size]."""
         opt = self.opt
+        label = self._map_label(c) if opt.c_dim and opt.embed_labels else None
         y = tf.transpose(images, [0, 2, 3, 1])
         x = None
         for r in range(self.max_log2, 2, -1):
@@ -171,15 +200,37 @@ class DiscriminatorGraph:
                 y = downsample_2d(y, opt.resample_kernel)
         x = self._read_image(x, y, 2)
         x = self._end(x)
+        if opt.c_dim and label is None:
+            label = tf.cast(c, tf.float32)
+        num_out = opt.score_max if label is None else label.shape.as_list()[1]
         with tf.variable_scope("Output"):
-            x = dense_layer(x, max(opt.c_dim, 1))
-        if opt.c_dim:
-            x = tf.reduce_sum(x * tf.cast(c, tf.float32), axis=1, keepdims=True)
+            x = dense_layer(x, num_out)
+        if label is None:
+            return x[:, : opt.score_size]
+        x = tf.reduce_sum(x * label, axis=1, keepdims=True)
+        return x * np.float32(1.0 / np.sqrt(num_out)) if opt.embed_labels else x
+
+    def _map_label(self, c):
+        """What is projected on the last layer's output: [N, c_dim] => [N, cmap_dim]."""
+        opt = self.opt
+        dim = opt.cmap_dim or self._hidden_dim()
+        x = embed_label(tf.cast(c, tf.float32), opt.label_fmaps or dim)
+        for i in range(opt.mapping_num_layers):
+            width = dim if i == opt.mapping_num_layers - 1 else opt.mapping_fmaps or dim
+            with tf.variable_scope(f"Mapping{i}"):
+                x = dense_layer(x, width, opt.mapping_nonlinearity, opt.mapping_lrmul)
         return x
+
+    def _hidden_dim(self):
+        return self.opt.hidden_dim or self._features(1)
 
     def _features(self, r):
         o = self.opt
         return num_features(r, o.channel_base, o.channel_max, o.channel_min, o.channel_decay)
+
+    def _act(self, r):
+        """Activation of the layers at resolution 2^r."""
+        return (self.opt.epilogue_nonlinearity if r == 2 else None) or self.opt.nonlinearity
 
     def _read_image(self, x, y, r):
         """Add what a layer sees in the image: x [N, H, W, C] or None, y [N, H, W, num_channels]."""
@@ -190,7 +241,11 @@ class DiscriminatorGraph:
         if self.progressive and not is_first:
             y = downsample_2d(y, None, factor=2 ** (self.max_log2 - r))
         with tf.variable_scope(name):
-            seen = conv2d_act_layer(y, self._features(r), 1, self.opt.nonlinearity)
+            clamp = self.opt.conv_clamp
+            act = self._act(r)
+            if r == 2 and self.opt.quirks.unclamped_last_rgb:
+                clamp = None
+            seen = conv2d_act_layer(y, self._features(r), 1, act, clamp=clamp)
         if x is None:
             return seen
         return x if self.progressive else x + seen
@@ -201,12 +256,13 @@ class DiscriminatorGraph:
         is_resnet = opt.architecture == "resnet"
         gain = 1.0 / np.sqrt(2) if is_resnet else 1.0
         act, kernel = opt.nonlinearity, opt.resample_kernel
+        limits = dict(clamp=opt.conv_clamp, spectral_norm=opt.spectral_norm)
         with tf.variable_scope(f"{2**r}x{2**r}"):
             y = self.aggregation(x, r) if self.aggregation is not None else x
             with tf.variable_scope("Conv0"):
-                y = conv2d_act_layer(y, self._features(r), 3, act)
+                y = conv2d_act_layer(y, self._features(r), 3, act, **limits)
             with tf.variable_scope("Conv1_down"):
-                y = conv2d_act_layer(y, self._features(r - 1), 3, act, True, kernel, gain)
+                y = conv2d_act_layer(y, self._features(r - 1), 3, act, True, kernel, gain, **limits)
             if is_resnet:
                 with tf.variable_scope("Skip"):
                     y += conv2d_layer(x, self._features(r - 1), 1, False, True, kernel, gain)
@@ -216,14 +272,16 @@ class DiscriminatorGraph:
         """[N, 4, 4, C] => [N, features of the last hidden layer]."""
         opt = self.opt
         with tf.variable_scope("4x4"):
-            if opt.mbstd_group_size > 1:
-                x = minibatch_stddev_layer(x, opt.mbstd_group_size, opt.mbstd_num_channels)
+            size, num = opt.mbstd_group_size, opt.mbstd_num_channels
+            if num > 0 and (size is None or size > 1 or opt.quirks.groups_of_one):
+                x = minibatch_stddev_layer(x, size, num)
+            limits = dict(clamp=opt.conv_clamp, spectral_norm=opt.spectral_norm)
             with tf.variable_scope("Conv"):
-                x = conv2d_act_layer(x, self._features(2), 3, opt.nonlinearity)
+                x = conv2d_act_layer(x, self._features(2), 3, self._act(2), **limits)
             with tf.variable_scope("Dense0"):
                 features = self._features(2)
                 x = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [-1, features * 16])
-                x = dense_layer(x, self._features(1), opt.nonlinearity)
+                x = dense_layer(x, self._hidden_dim(), self._act(2))
         if self.aggregation is not None and opt.transformer:
             x = tf.concat([x, self.aggregation.scores()], axis=1)
         return x
@@ -302,7 +360,7 @@ class Aggregation:
         """One number from each aggregator: [N, K]."""
         opt, y = self.opt, self._latents
         with tf.variable_scope("ComponentScores"):
-            if opt.mbstd_group_size > 1:
+            if opt.mbstd_group_size is None or opt.mbstd_group_size > 1:
                 # Each aggregator is a position, its entries are the features.
                 y = minibatch_stddev_layer(y[:, tf.newaxis], opt.mbstd_group_size)[:, 0]
             with tf.variable_scope("Dense"):

@@ -180,11 +180,54 @@ def _conv2d(x, w, up=False, down=False, resample_kernel=None, scale=None):
     return (upsample_conv_2d if up else conv_downsample_2d)(x, w, k=resample_kernel)
 
 
-def conv2d_act_layer(x, num_out, kernel, act, down=False, resample_kernel=None, gain=1.0):
-    """act(convolution + bias): [N, H, W, I] => [N, H', W', O]."""
+def conv2d_act_layer(
+    x,
+    num_out,
+    kernel,
+    act,
+    down=False,
+    resample_kernel=None,
+    gain=1.0,
+    clamp=None,
+    spectral_norm=False,
+):
+    """gain * clip(act(convolution + bias), -clamp, clamp): [N, H, W, I] => [N, H', W', O].
+
+    ``spectral_norm`` divides the filters by their largest singular value.
+    """
     carried = foldable_gain(act, gain)
-    x = conv2d_layer(x, num_out, kernel, False, down, resample_kernel, gain=carried)
-    return bias_act_layer(x, act, gain, carried)
+    w = get_weight([kernel, kernel, x.shape.as_list()[-1], num_out], carried)
+    if spectral_norm:
+        w = spectrally_normalized(w, carried)
+    x = _conv2d(x, w, False, down, resample_kernel)
+    return clip(bias_act_layer(x, act, gain, carried), clamp, gain)
+
+
+def clip(x, clamp, gain=1.0):
+    """x within -clamp * gain and clamp * gain; ``clamp`` None leaves it alone."""
+    return x if clamp is None else tf.clip_by_value(x, -clamp * gain, clamp * gain)
+
+
+def spectrally_normalized(w, gain=1.0):
+    """Filters over their largest singular value (Miyato et al. 2018, arXiv:1802.05957, Alg. 1).
+
+    One step of power iteration, which begins with the vector that the step before has left in the
+    variable ``weight_sn``, [1, O].
+
+    Args:
+      w: [k, k, I, O].
+      gain: of w, which the result keeps.
+    """
+    channels = w.shape.as_list()[-1]
+    init = tf.initializers.random_normal()
+    vector = tf.get_variable("weight_sn", [1, channels], initializer=init, trainable=False)
+    matrix = tf.reshape(w, [-1, channels]) / np.float32(gain)
+    left = tf.matmul(tf.convert_to_tensor(vector), matrix, transpose_b=True)
+    left *= tf.rsqrt(tf.reduce_sum(tf.square(left)) + 1e-8)
+    right = tf.matmul(left, matrix)
+    inverse = tf.rsqrt(tf.reduce_sum(tf.square(right)) + 1e-8)
+    with tf.control_dependencies([vector.assign(right * inverse)]):
+        return w * inverse
 
 
 def modulation(y, num_features, modulate=True):
@@ -205,21 +248,24 @@ def modulation(y, num_features, modulate=True):
     return tf.matmul(y, w) + (b + 1.0) if modulate else None
 
 
-def demodulation(w, style):
+def demodulation(w, style, epsilon=1e-8):
     """1 / norm of each sample's scaled filters (StyleGAN2, Eq. 3).
 
     Args:
       w: [k, k, I, O].
       style: [N, I].
+      epsilon: added to the squared norm.
 
     Returns:
       [N, O].
     """
     energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [I, O]
-    return tf.rsqrt(tf.matmul(tf.square(style), energy) + 1e-8)
+    return tf.rsqrt(tf.matmul(tf.square(style), energy) + epsilon)
 
 
-def modulated_conv2d_layer(x, y, num_out, kernel, up=False, resample_kernel=None, modulate=True):
+def modulated_conv2d_layer(
+    x, y, num_out, kernel, up=False, resample_kernel=None, modulate=True, unscaled=False
+):
     """Convolution with filters scaled by a latent and normalised, without bias.
 
     Scales the input, convolves all samples with one filter, and leaves it to the caller to scale
@@ -234,6 +280,8 @@ def modulated_conv2d_layer(x, y, num_out, kernel, up=False, resample_kernel=None
       up: double the resolution.
       resample_kernel: FIR filter of ``up``.
       modulate: False makes it a plain convolution.
+      unscaled: the norm's 1e-8 is added to that of the filters as stored, see
+        :func:`get_weight`.
 
     Returns:
       Tuple of a map [N, H', W', O] and the scale of its features [N, O], None without modulation.
@@ -241,12 +289,13 @@ def modulated_conv2d_layer(x, y, num_out, kernel, up=False, resample_kernel=None
     num_in = x.shape.as_list()[-1]
     w = get_weight([kernel, kernel, num_in, num_out])
     style = modulation(y, num_in, modulate)
-    scale = None if style is None else demodulation(w, style)
+    epsilon = 1e-8 / (kernel * kernel * num_in) if unscaled else 1e-8
+    scale = None if style is None else demodulation(w, style, epsilon)
     return _conv2d(x, w, up, False, resample_kernel, style), scale
 
 
-class Tail(namedtuple("Tail", "scale noise bias act gain")):
-    """What ends a layer, in one pass: gain * act(x * scale + noise + bias).
+class Tail(namedtuple("Tail", "scale noise bias act gain clamp", defaults=[None])):
+    """What ends a layer: gain * act(x * scale + noise + bias), clipped to [-clamp, clamp].
 
     Args:
       scale: [N, C] or None.
@@ -254,13 +303,15 @@ class Tail(namedtuple("Tail", "scale noise bias act gain")):
       bias: [C] or None.
       act: activation; its usual gain is not added to ``gain``.
       gain: number.
+      clamp: number or None.
     """
 
     def apply(self, x):
         """[N, H, W, C] => [N, H, W, C]."""
-        return fused_bias_act(
+        x = fused_bias_act(
             x, self.bias, self.act, gain=self.gain, scale=self.scale, noise=self.noise
         )
+        return clip(x, self.clamp)
 
     @property
     def is_leaky(self):
@@ -348,7 +399,7 @@ def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
 
     Args:
       x: [N, H, W, C]; N divisible by the group size (or smaller).
-      group_size: samples in a group.
+      group_size: samples in a group; None: all.
       num_new_channels: the C features are averaged in this many parts.
 
     Returns:
@@ -356,7 +407,9 @@ def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
     """
     _, height, width, channels = x.shape.as_list()
     size = x.shape.as_list()[0]
-    group = min(group_size, size) if size else tf.minimum(group_size, tf.shape(x)[0])
+    group = size or tf.shape(x)[0]
+    if group_size is not None:
+        group = min(group_size, size) if size else tf.minimum(group_size, group)
     part = channels // num_new_channels
     y = tf.reshape(x, [group, -1, height, width, num_new_channels, part])
     y -= tf.reduce_mean(y, axis=0, keepdims=True)

@@ -33,11 +33,14 @@ def mapping(
     mapping_num_layers=8,
     mapping_lrmul=0.01,
     mapping_dim=None,
+    mapping_fmaps=None,
     mapping_nonlinearity="lrelu",
     mapping_resnet=False,
     mapping_shared_dim=None,
     mapping_ltnt2ltnt=False,
     normalize_latents=True,
+    embed_labels=False,
+    label_fmaps=None,
     use_pos=False,
     num_heads=1,
     ltnt_gate=False,
@@ -63,12 +66,16 @@ def mapping(
       mapping_num_layers: dense layers (two for a residual block).
       mapping_lrmul: learning-rate multiplier of these layers.
       mapping_dim: their width, with one more dense layer before and after; None: D.
+      mapping_fmaps: list of the widths of plain layers; None: all have the same.
       mapping_nonlinearity: activation.
       mapping_resnet: residual blocks.
       mapping_shared_dim: map all components together through layers of this width; 0 or None: each
         on its own.
       mapping_ltnt2ltnt: components look at each other before each pair of layers.
       normalize_latents: scale every z (with its label) to unit mean square.
+      embed_labels: StyleGAN2-ADA's way with labels: a dense layer embeds them, the result is scaled
+        to unit mean square and goes to the global latent (without one: to all).
+      label_fmaps: width of that embedding; None: z_dim.
       use_pos: tell the components apart by ``ltnt_pos`` in this.
       num_heads: heads of the self-attention.
       ltnt_gate: gates in the self-attention.
@@ -101,7 +108,7 @@ def _map(opt):
     x = opt.z
     net_dim = opt.mapping_dim or opt.w_dim
     pos = _latent_positions(opt)
-    if opt.c_dim:
+    if opt.c_dim and not opt.embed_labels:
         x = concat_labels(x, opt.c, opt.c_dim, opt.z_dim)
     # A residual block needs an input of its own width.
     if opt.mapping_dim or (opt.mapping_resnet and x.shape.as_list()[2] != net_dim):
@@ -115,13 +122,16 @@ def _map(opt):
         opt.mapping_lrmul,
         opt.mapping_resnet,
         net_dim,
+        opt.mapping_fmaps,
+        opt.quirks.attention_before_each_layer,
     )
     g = None
     if opt.transformer:
         x, g = tf.split(x, [opt.components_num, 1], axis=1)
-    if opt.normalize_latents:
-        x = normalize(x)
-        g = g if g is None or opt.quirks.raw_global_latent else normalize(g)
+    x, g = _normalize_all(opt, x, g)
+    if opt.c_dim and opt.embed_labels:
+        label = embed_label(opt.c, opt.label_fmaps or opt.z_dim)
+        x, g = (_append(x, label), None) if g is None else (x, _append(g, label))
     rng = random_source(opt.rng, opt.z)
 
     def self_attention(x, i):
@@ -129,7 +139,7 @@ def _map(opt):
             return attention_layer(
                 x,
                 x,
-                net_dim,
+                x.shape.as_list()[2] if opt.quirks.attention_before_each_layer else net_dim,
                 opt.num_heads,
                 x_pos=pos,
                 y_pos=pos,
@@ -157,6 +167,20 @@ def _map(opt):
     return x
 
 
+def _normalize_all(opt, x, g):
+    """The component latents x and the global one g (or None), normalised as the options say."""
+    if not opt.normalize_latents:
+        return x, g
+    x = normalize(x, [1, 2] if opt.quirks.joint_normalization else -1)
+    return x, g if g is None or opt.quirks.raw_global_latent else normalize(g)
+
+
+def _append(x, label):
+    """The same label after every latent: [N, K, I], [N, E] => [N, K, I + E]."""
+    label = tf.tile(label[:, tf.newaxis], [1, x.shape.as_list()[1], 1])
+    return tf.concat([x, label], axis=2)
+
+
 def concat_labels(x, c, c_dim, dim):
     """Append an embedding of the label to every latent: [N, ..., I] => [N, ..., I + dim]."""
     with tf.variable_scope("LabelConcat"):
@@ -168,9 +192,15 @@ def concat_labels(x, c, c_dim, dim):
     return tf.concat([x, y], axis=-1)
 
 
-def normalize(x):
-    """Mean square 1 along the last axis (ProGAN, Karras et al. 2018, Sec. 4.2)."""
-    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+def embed_label(c, dim):
+    """Dense embedding of labels with unit mean square: [N, c_dim] => [N, dim]."""
+    with tf.variable_scope("LabelEmbed"):
+        return normalize(dense_layer(c, dim))
+
+
+def normalize(x, axis=-1):
+    """Mean square 1 along the last axis (ProGAN, Karras et al. 2018, Sec. 4.2), or others."""
+    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
 
 
 def _latent_positions(opt):
@@ -193,9 +223,11 @@ class MappingLayers:
       lrmul: learning-rate multiplier.
       resnet: residual blocks, then one more layer.
       dim: width.
+      widths: width of each plain layer; None: ``dim``.
+      attends_often: attention goes before each plain layer but the last, not before pairs of them.
     """
 
-    def __init__(self, num_layers, act, lrmul, resnet, dim):
+    def __init__(self, num_layers, act, lrmul, resnet, dim, widths=None, attends_often=False):
         if resnet and num_layers < 2:
             raise OptionError(
                 f"--mapping-layersnum={num_layers}: a residual mapping needs 2 layers or more; "
@@ -203,6 +235,9 @@ class MappingLayers:
             )
         self.num_layers, self.act, self.lrmul = num_layers, act, lrmul
         self.resnet, self.dim = resnet, dim
+        self.widths, self.attends_often = widths or [dim] * num_layers, attends_often
+        if len(self.widths) != num_layers:
+            raise OptionError(f"mapping_fmaps={widths} are not the widths of {num_layers} layers")
 
     def with_dim(self, dim):
         """The same layers in another width."""
@@ -212,19 +247,21 @@ class MappingLayers:
         """[N, K, I] or [N, I] => [..., dim]; ``attention(x, i)`` goes before pair i of layers."""
         if not self.resnet:
             for i in range(self.num_layers):
-                if attention is not None and i % 2 == 0:
-                    x = attention(x, i // 2)
-                x = self._dense(x, f"Dense{i}")
+                index = i if self.attends_often else i / 2
+                is_last = self.attends_often and i == self.num_layers - 1
+                if attention is not None and index == int(index) and not is_last:
+                    x = attention(x, int(index))
+                x = self._dense(x, f"Dense{i}", self.widths[i])
             return x
         blocks = self.num_layers // 2
         for i in range(blocks):
             step = None if attention is None else lambda x, i=i: attention(x, i)
             x = latent_block(x, step, (f"Dense{i}_0", f"Dense{i}_1"), self.act, self.lrmul)
-        return self._dense(x, f"Dense{blocks - 1}")
+        return self._dense(x, f"Dense{blocks - 1}", self.dim)
 
-    def _dense(self, x, name):
+    def _dense(self, x, name, width):
         with tf.variable_scope(name):
-            return dense_layer(x, self.dim, self.act, self.lrmul)
+            return dense_layer(x, width, self.act, self.lrmul)
 
 
 def _shared(x, dim, mlp, sees_others):

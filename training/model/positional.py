@@ -104,6 +104,24 @@ class GridEncodings:
         return tf.cast(tf.concat([tf.sin(angle), tf.cos(angle)], axis=-1), self.dtype)
 
 
+class LayerEncodings:
+    """Encodings that belong to the layers, "trainable2d": ``encodings[r]`` is the one of the layer
+    whose variable scope is open, [H * W, P].
+
+    Args:
+      dim: P.
+      pos_init: see GridEncodings.
+    """
+
+    def __init__(self, dim, pos_init):
+        self.dim, self.init = dim, INITIALIZERS[pos_init]
+
+    def __getitem__(self, log2_size):
+        shape = [2**log2_size, 2**log2_size, self.dim]
+        variable = tf.get_variable("grid_pos", shape=shape, initializer=self.init)
+        return tf.reshape(variable, [4**log2_size, self.dim])
+
+
 def _check_width(dim, pos_type, directions):
     """Raise OptionError if the kind of encoding cannot have that width."""
     unit = {"linear": directions, "sinus": 2 * directions}.get(pos_type, 1)

@@ -21,8 +21,8 @@ from training.model.generator import (
     update_average,
 )
 from training.model.layers import dense_layer, log2_resolution
-from training.model.mapping import concat_labels, normalize
-from training.model.quirks import NO_QUIRKS
+from training.model.mapping import concat_labels, embed_label, normalize
+from training.model.quirks import Quirks
 from training.model.synthesis import synthesis
 from training.model.synthesis_graph import (
     SynthesisGraph,
@@ -118,6 +118,8 @@ def stylegan2_mapping(
     mapping_lrmul=0.01,
     mapping_nonlinearity="lrelu",
     normalize_latents=True,
+    embed_labels=False,
+    label_fmaps=None,
     is_validation=False,
 ):
     """Map latents.
@@ -130,10 +132,13 @@ def stylegan2_mapping(
       c_dim: number of label features; 0 without labels.
       num_broadcast: L, give w once for each synthesis layer; None gives [N, D].
       mapping_num_layers: dense layers.
-      mapping_fmaps: their width; the last one has D.
+      mapping_fmaps: their width; the last one has D. None: D for all.
       mapping_lrmul: their learning-rate multiplier.
       mapping_nonlinearity: activation.
       normalize_latents: scale z, with its label, to unit mean square.
+      embed_labels: StyleGAN2-ADA's way with labels: a dense layer embeds them, and the result is
+        scaled to unit mean square on its own.
+      label_fmaps: width of that embedding; None: z_dim.
       is_validation: accepted for old scripts, which give it to all networks; truncation is not
         done here.
 
@@ -142,10 +147,12 @@ def stylegan2_mapping(
     """
     z.set_shape([None, z_dim])
     c.set_shape([None, c_dim])
-    x = concat_labels(z, c, c_dim, z_dim) if c_dim else z
+    label = embed_label(c, label_fmaps or z_dim) if c_dim and embed_labels else None
+    x = concat_labels(z, c, c_dim, z_dim) if c_dim and not embed_labels else z
     x = normalize(x) if normalize_latents else x
+    x = x if label is None else tf.concat([x, label], axis=1)
     for i in range(mapping_num_layers):
-        width = w_dim if i == mapping_num_layers - 1 else mapping_fmaps
+        width = w_dim if i == mapping_num_layers - 1 else mapping_fmaps or w_dim
         with tf.variable_scope(f"Dense{i}"):
             x = dense_layer(x, width, mapping_nonlinearity, mapping_lrmul)
     if num_broadcast:
@@ -166,18 +173,23 @@ def stylegan2_synthesis(
     randomize_noise=None,
     fused_modconv=None,
     nonlinearity="lrelu",
+    conv_clamp=None,
+    use_noise=True,
     resample_kernel=(1, 3, 3, 1),
     channel_base=16 << 10,
     channel_max=512,
     channel_min=1,
     channel_decay=1.0,
+    const_channels=None,
+    quirks=(),
     rng=None,
     is_validation=False,
 ):
     """ws [N, L, D] to images.
 
     Options as for :func:`training.model.synthesis.synthesis`;
-    ``progressive`` gives the layout of the configurations B to D, of architecture "orig".
+    ``progressive`` gives the layout of the configurations B to D, of architecture "orig";
+    without ``use_noise`` there is neither noise nor a variable of it.
 
     Returns:
       images [N, num_channels, H, W].
@@ -188,7 +200,7 @@ def stylegan2_synthesis(
         given["architecture"] = "orig"
         _lod_variable()
     opt = _with_defaults(synthesis, given)
-    opt.quirks = NO_QUIRKS
+    opt.quirks, opt.local_noise = Quirks.named(quirks), use_noise
     check_options(opt)
     ws.set_shape([None, 2 * log2_resolution(resolution) - 2, w_dim])
     graph = SynthesisGraph(opt, ws[:, tf.newaxis], first_layer=0, progressive=progressive)
@@ -206,15 +218,29 @@ def stylegan2_discriminator(
     progressive=False,
     architecture="resnet",
     nonlinearity="lrelu",
+    epilogue_nonlinearity=None,
+    conv_clamp=None,
+    spectral_norm=False,
     resample_kernel=(1, 3, 3, 1),
     channel_base=16 << 10,
     channel_max=512,
     channel_min=1,
     channel_decay=1.0,
+    hidden_dim=None,
     mbstd_group_size=4,
     mbstd_num_channels=1,
+    embed_labels=False,
+    label_fmaps=None,
+    cmap_dim=None,
+    mapping_num_layers=0,
+    mapping_fmaps=None,
+    mapping_lrmul=0.1,
+    mapping_nonlinearity="lrelu",
+    score_max=1,
+    score_size=1,
     fused_modconv=None,
     attention_dropout=0.0,
+    quirks=(),
     rng=None,
 ):
     """images [N, num_channels, H, W] in [-1, 1] and labels c [N, c_dim] to scores.
@@ -234,6 +260,7 @@ def stylegan2_discriminator(
     images_in.set_shape([None, num_channels, resolution, resolution])
     c.set_shape([None, c_dim])
     opt = _with_defaults(discriminator, given)
+    opt.quirks = Quirks.named(quirks)
     graph = DiscriminatorGraph(opt, log2_resolution(resolution), progressive=progressive)
     return tf.identity(graph.scores(images_in, c), name="scores_out")
 

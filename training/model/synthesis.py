@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.tflib.precision import double_precision
 from training.model.layers import log2_resolution
-from training.model.positional import GridEncodings
+from training.model.positional import GridEncodings, LayerEncodings
 from training.model.quirks import Quirks
 from training.model.synthesis_graph import (
     SynthesisGraph,
@@ -39,11 +39,13 @@ def synthesis(
     fused_modconv=None,
     tanh=False,
     nonlinearity="lrelu",
+    conv_clamp=None,
     resample_kernel=(1, 3, 3, 1),
     channel_base=16 << 10,
     channel_max=512,
     channel_min=1,
     channel_decay=1.0,
+    const_channels=None,
     start_res=0,
     end_res=8,
     num_heads=1,
@@ -96,11 +98,13 @@ def synthesis(
       fused_modconv: accepted for old scripts; both forms of the convolution are the same function.
       tanh: bound each contribution to the image.
       nonlinearity: activation of the layers.
+      conv_clamp: bound of the layers' and of ToRGB's outputs; None: none.
       resample_kernel: FIR filter of up-sampling.
       channel_base: channels at resolution 2^r are channel_base / 2^(r - 1), but not more than
       channel_max: this, nor fewer than
       channel_min: this;
       channel_decay: exponent: 2^((r - 1) * channel_decay).
+      const_channels: channels of the learned constant; None: those of its resolution.
       start_res: attention at resolutions 2^r with start_res <= r
       end_res: < end_res.
       num_heads: attention heads.
@@ -155,16 +159,20 @@ def synthesis(
     amplifies = kmeans and (iterative or kmeans_iters > 1) and not attention_dropout
     precise = opt.quirks.double_precision and amplifies
     with double_precision(precise, opt, "ws ltnt_pos component_mask"):
-        grids = GridEncodings(
-            log2_resolution(resolution),
-            pos_dim or w_dim,
-            pos_type,
-            pos_init,
-            pos_directions_num,
-            opt.quirks.flat_sinusoids,
-            opt.ws.dtype,
-        )
-        graph = SynthesisGraph(opt, opt.ws, grids)
+        if opt.quirks.positions_by_layer and pos_type == "trainable2d":
+            grids = LayerEncodings(pos_dim or w_dim, pos_init)
+        else:
+            grids = GridEncodings(
+                log2_resolution(resolution),
+                pos_dim or w_dim,
+                pos_type,
+                pos_init,
+                pos_directions_num,
+                opt.quirks.flat_sinusoids,
+                opt.ws.dtype,
+            )
+        first_layer = 0 if opt.quirks.latents_from_zero else 1
+        graph = SynthesisGraph(opt, opt.ws, grids, first_layer)
         images = graph.images()
         found = [] if maps == "none" else graph.maps()
     images = tf.identity(tf.cast(images, tf.float32), name="images_out")

@@ -14,7 +14,7 @@ from training.model.image_attention import (
     latents_from_image,
     latents_from_latents,
 )
-from training.model.layers import NO_TAIL, latent_block
+from training.model.layers import NO_TAIL, clip, latent_block
 
 # Options of the attention in a synthesis network; each is documented there.
 AttentionOptions = namedtuple(
@@ -84,7 +84,7 @@ class LatentImageAttention:
         if attention is not None:
             last = tail(scale)
             if last.is_leaky:
-                x = attention.apply(last)
+                x = clip(attention.apply(last), last.clamp)
                 return tf.reshape(x, [-1, height, width, channels])
             x = attention.apply(NO_TAIL._replace(scale=scale))
             return last._replace(scale=None).apply(tf.reshape(x, [-1, height, width, channels]))

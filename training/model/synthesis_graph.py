@@ -10,6 +10,7 @@ from training.model.attention import INTEGRATIONS, Dropout
 from training.model.kgan import Merging
 from training.model.layers import (
     Tail,
+    clip,
     conv2d_layer,
     extra_rgb_layer,
     get_bias,
@@ -83,7 +84,10 @@ class SynthesisGraph:
                 opt.merge_same,
                 opt.quirks,
             )
-        self.noise_variables = self._noise_variables(len(self.latents) - 1)
+        num_noises = 2 * self.max_log2 - 3 if opt.local_noise else 0
+        if first_layer == 1:  # they exist in every snapshot, and one more that is never used
+            num_noises = 2 * self.max_log2 - 2
+        self.noise_variables = self._noise_variables(num_noises)
         self.attention = None
         reads_itself = (opt.img2img or opt.local_attention) and not (
             opt.quirks.image_attention_with_latents_only
@@ -134,7 +138,7 @@ class SynthesisGraph:
     # ----------------------------------------------------------------------------------- noise
 
     def _noise_variables(self, num):
-        """The last one of GANsformer's networks is never used; it exists in every snapshot."""
+        """Constant noise maps of the layers, for noise_mode "const"."""
         variables = []
         for i in range(num):
             r = (i + 5) // 2
@@ -159,12 +163,13 @@ class SynthesisGraph:
 
     def _tail(self, scale, r, i, site, gain=1.0):
         """What ends layer i; creates its variables."""
-        noise = None
+        noise, clamp = None, self.opt.conv_clamp
         if self.opt.local_noise:
             strength, noise = noise_strength(), self._noise(r, i, site)
             noise = None if noise is None else tf.cast(noise, strength.dtype) * strength
         act, bias = self.opt.nonlinearity, get_bias(self._features(r))
-        return Tail(scale, noise, bias, act, total_gain(act, gain))
+        clamp = None if clamp is None else clamp * gain
+        return Tail(scale, noise, bias, act, total_gain(act, gain), clamp)
 
     # ---------------------------------------------------------------------------------- layers
 
@@ -173,6 +178,7 @@ class SynthesisGraph:
         features = self._features(2)
         if not self.opt.latent_stem:
             copies = self._num_pictures(2)
+            features = self.opt.const_channels or features
             with tf.variable_scope("4x4/Const"):
                 init = tf.initializers.random_normal()
                 const = tf.get_variable("const", [copies, features, 4, 4], initializer=init)
@@ -199,7 +205,14 @@ class SynthesisGraph:
         index = i + self.first_layer
         with tf.variable_scope(name):
             x, scale = modulated_conv2d_layer(
-                x, self._style(index), self._features(r), 3, up, opt.resample_kernel, opt.style
+                x,
+                self._style(index),
+                self._features(r),
+                3,
+                up,
+                opt.resample_kernel,
+                opt.style,
+                opt.quirks.unscaled_norm,
             )
             if self.attention is not None and self.attention.covers(r):
                 components = self.latents[index][:, :-1] if opt.transformer else None
@@ -235,16 +248,18 @@ class SynthesisGraph:
     def _to_rgb(self, x, y, r):
         """Add the image of this resolution to those of coarser ones: [N, H, W, num_channels]."""
         opt = self.opt
-        index = 2 * r - 3 + self.first_layer
+        is_last = r == self.max_log2
+        index = len(self.latents) - 1 if is_last else 2 * r - 3 + self.first_layer
         scope = f"ToRGB_lod{self.max_log2 - r}" if self.progressive else f"{2**r}x{2**r}/ToRGB"
         with tf.variable_scope(scope):
             style = self._style(index)
-            if r == self.max_log2 and opt.transformer and r <= opt.end_res:
+            has_extra = opt.quirks.extra_layer_always or (opt.transformer and r <= opt.end_res)
+            if is_last and has_extra:
                 before = self._style(index - 1)
                 rgb = extra_rgb_layer(x, before, style, opt.num_channels, opt.style)
             else:
                 rgb = modulated_rgb_layer(x, style, opt.num_channels, opt.style)
-            rgb = tf.nn.bias_add(rgb, get_bias(opt.num_channels))
+            rgb = clip(tf.nn.bias_add(rgb, get_bias(opt.num_channels)), opt.conv_clamp)
             rgb = tf.tanh(rgb) if opt.tanh else rgb
             return rgb if y is None else y + rgb
 

@@ -1,7 +1,8 @@
-"""Snapshots: pickles of networks, ours and the published ones, read without executing anything; or
+"""Snapshots: pickles of networks, ours and those of other code, read without executing anything; or
 safetensors files of them.
 
-A snapshot holds a tuple of networks, usually (G, D, Gs), or a single one.
+A snapshot holds a tuple of networks, usually (G, D, Gs), or a single one. Those of PyTorch code are
+dicts of networks, and are read as a tuple.
 ``python -m dnnlib.tflib.snapshot FILE`` prints what is inside.
 """
 
@@ -20,8 +21,14 @@ from dnnlib.tflib.snapshot.safetensors import (
     read_safetensors,
     write_safetensors,
 )
-from dnnlib.tflib.snapshot.unpickle import PickledNetwork, RefusedError, read_pickle
-from dnnlib.tflib.stored_network import StoredNetwork, read_state
+from dnnlib.tflib.snapshot.unpickle import (
+    PickledModule,
+    PickledNetwork,
+    RefusedError,
+    other_format,
+    read_pickle,
+)
+from dnnlib.tflib.stored_network import StoredNetwork, read_network
 
 PROTOCOL = 4  # the newest one that Python 3.7 reads
 
@@ -42,24 +49,41 @@ def read_snapshot(path_or_url):
     try:
         data = path.read_bytes()
         networks, is_single = (read_safetensors if is_safetensors(data) else _unpickle)(data)
+        if any(network.state is None for network in networks):
+            raise UserError("holds no networks, but a name of their class")
+        return [read_network(network) for network in networks], is_single
     except RefusedError as error:
-        raise UserError(f"{path_or_url} is no readable snapshot: {error}") from None
+        told = other_format(data) or error
+        raise UserError(f"{path_or_url} is no readable snapshot: {told}") from None
     except OSError as error:
         raise UserError(f"{path_or_url} cannot be read: {error.strerror}") from None
-    if not networks or any(network.state is None for network in networks):
-        raise UserError(f"{path_or_url} is a pickle, but holds no networks")
-    try:
-        return [read_state(network.state) for network in networks], is_single
     except UserError as error:
         raise UserError(f"{path_or_url}: {error}") from None
 
 
+# What PyTorch code calls the networks of a snapshot, a dict: ours.
+KEYS = {"G": "G", "D": "D", "G_ema": "Gs", "Gs": "Gs"}
+
+
 def _unpickle(data):
-    """Bytes of a pickle => (list of PickledNetwork, whether it is a single one)."""
+    """Bytes of a pickle => (list of PickledNetwork or PickledModule, whether it is one alone)."""
     found = read_pickle(data)
-    is_single = isinstance(found, PickledNetwork)
-    items = [found] if is_single else found if isinstance(found, (tuple, list)) else []
-    return [item for item in items if isinstance(item, PickledNetwork)], is_single
+    what = f"a {type(found).__name__}"
+    if isinstance(found, dict):
+        what += f" with {', '.join(repr(key) for key in list(found)[:5])}"[:200]
+    kinds = (PickledNetwork, PickledModule)
+    if isinstance(found, kinds):
+        return [found], True
+    if isinstance(found, dict):
+        found = {key: found[key] for key in KEYS if isinstance(found.get(key), PickledModule)}
+        for key, module in found.items():
+            module.name = KEYS[key]
+        found = list(found.values())
+    items = found if isinstance(found, (tuple, list)) else []
+    networks = [item for item in items if isinstance(item, kinds)]
+    if not networks:
+        raise UserError(f"holds no networks, but {what}")
+    return networks, False
 
 
 def load_networks(path_or_url, only=None):
