@@ -130,7 +130,7 @@ GROUPS = {
     "Presets": (
         Flag("gansformer-default", "run.gansformer_default",               boolean,   "the published GANsformer for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
         Flag("baseline",           "run.baseline",                         one_of("GAN", "StyleGAN2", "SAGAN", "kGAN"), "a model of the paper's comparison"),
-        Flag("recipe",             "run.recipe",                           one_of("small"), "settings recommended beside a preset, which they beat: small, for images up to 64x64"),
+        Flag("recipe",             "run.recipe",                           one_of("small"), "values that beat a preset's: small, for images up to 64x64, is relativistic losses with R1 and R2, and duplex attention"),
     ),
     "Data": (
         Flag("dataset",            "data.dataset",                         str,       "name of a dataset that prepare_data.py made; also chooses preset values"),

@@ -28,7 +28,7 @@ SMALL = {
     "truncation-psi": 1.0,
 }
 
-# Settings that are recommended beside a preset, which they beat; docs/results.md has the evidence.
+# Sets of values to be used beside a preset, which they beat; docs/results.md has what is known.
 RECIPES = {
     "small": {  # for images up to 64x64 and short trainings
         "g-loss": "relativistic",
