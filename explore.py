@@ -25,7 +25,7 @@ def build_parser():
         description="Try out the latents of a trained model in the browser. Ctrl-C ends it.",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
+    cli.add_model_flags(parser)
     add(
         "--port",
         type=int,
@@ -33,8 +33,6 @@ def build_parser():
         help="TCP port on 127.0.0.1 (default: the first free one from 8765 up)",
     )
     add("--no-browser", action="store_true", help="only print the address, open no browser")
-    add("--ratio", type=float, default=1.0, help="height / width to keep of a picture")
-    add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
     return parser
 
 
@@ -47,7 +45,6 @@ def parse_args(argv):
     args = build_parser().parse_args(argv)
     if args.port is not None and not 0 < args.port <= MAX_PORT:
         raise UserError(f"--port={args.port}: ports go from 1 to {MAX_PORT}")
-    cli.check_ratio(args.ratio)
     return args
 
 
@@ -78,8 +75,8 @@ def run(argv):
     explorer = importlib.import_module("vis.explorer.render").Explorer
 
     with open_server(args.port) as server:
-        sampler = load_sampler(args.model, batch_size=1)
-        server.explorer = explorer(sampler, args.model, args.ratio)
+        sampler = load_sampler(args.model, batch_size=1, ratio=args.ratio)
+        server.explorer = explorer(sampler, args.model)
         if not args.no_browser:
             open_browser(server.url)
         serve(server)

@@ -17,7 +17,7 @@ from vis.animation import check_format, save_animation
 from vis.attention_maps import attention_sheet
 from vis.latent_sheets import frames_of, interpolate_ws
 from vis.latents import MAX_SEEDS_NUM, draw_z, load_ws, parse_seeds, save_latents
-from vis.pictures import Sheet, crop_to_ratio, save_picture, to_pictures
+from vis.pictures import Sheet, save_picture
 
 DEFAULT_PSI = 0.7
 DEFAULT_IMAGES_NUM = 32
@@ -32,7 +32,7 @@ def build_parser():
         description="Make pictures with a trained model. A picture's name carries its seed.",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
+    cli.add_model_flags(parser)
     add("--seeds", help="a picture for each, e.g. 0-31,40")
     add(
         "--images-num",
@@ -61,7 +61,6 @@ def build_parser():
         help="noise in the layers: the model's own (or that in the --latents file), drawn from the "
         "seed, or none (default: const)",
     )
-    add("--ratio", type=float, default=1.0, help="height / width to keep of a picture")
     add("--output-dir", default="images", metavar="DIR", help="(default: images)")
     add("--format", choices=("png", "jpg", "webp"), default="png", help="(default: png)")
     add("--grid", action="store_true", help="also one sheet of all pictures, grid.png")
@@ -86,7 +85,6 @@ def build_parser():
         help=f"format of the animation (default: {DEFAULT_ANIMATION})",
     )
     add("--batch-size", type=cli.positive_int, default=8, metavar="N", help="pictures at a time")
-    add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
     return parser
 
 
@@ -113,7 +111,6 @@ def parse_args(argv):
         raise UserError(f"--images-num={num}: at most {MAX_SEEDS_NUM} pictures in one run")
     args.seeds = list(range(num)) if args.seeds is None else parse_seeds(args.seeds)
     args.psis = [float(f"{psi:g}") for psi in args.truncation_psi or [DEFAULT_PSI]]
-    cli.check_ratio(args.ratio)
     if args.interpolate and len(args.seeds) < 2:
         raise UserError("--interpolate needs at least two seeds; give e.g. --seeds 0-7")
     if args.interpolate:
@@ -139,18 +136,18 @@ class Writer:
 
     Args:
       args: result of :func:`parse_args`.
-      image_shape: [C, H, W] of the network.
+      sampler: Sampler of the model.
       num: pictures that will come.
     """
 
-    def __init__(self, args, image_shape, num):
-        self.args = args
+    def __init__(self, args, sampler, num):
+        self.args, self.sampler = args, sampler
         self.folder = util.make_folder(args.output_dir, "--output-dir")
         self.num = num
         self.bar = tqdm(total=num, unit="picture", disable=None)
         self.sheet = None
         if args.grid:
-            height, width = crop_to_ratio(np.zeros(image_shape), args.ratio).shape[1:]
+            height, width = sampler.crop(np.zeros(sampler.image_shape)).shape[1:]
             columns = len(args.psis) if len(args.psis) > 1 else None
             self.sheet = Sheet(num, height, width, columns)
 
@@ -168,13 +165,13 @@ class Writer:
           maps: list of [N, K, M, H, W], or None.
         """
         args = self.args
-        pictures = to_pictures(crop_to_ratio(images, args.ratio))
+        pictures = self.sampler.pictures(images)
         for i, (name, picture) in enumerate(zip(names, pictures)):
             text = {"model": Path(args.model).name, "picture": name}
             save_picture(self.path(name), picture, text)
             if maps is not None:
                 one = [layer[i : i + 1] for layer in maps]
-                sheet = attention_sheet(images[i : i + 1], one, ratio=args.ratio)
+                sheet = attention_sheet(images[i : i + 1], one, ratio=self.sampler.ratio)
                 save_picture(self.path(f"{name}_attention"), sheet, text)
             self.bar.update()
         if self.sheet:
@@ -202,7 +199,7 @@ def picture_name(args, start, psi=None, class_idx=None):
 
 def make_pictures(args, sampler):
     """The pictures of all seeds at all truncations, and their latents if asked for."""
-    writer = Writer(args, sampler.image_shape, len(args.seeds) * len(args.psis))
+    writer = Writer(args, sampler, len(args.seeds) * len(args.psis))
     latents = []
     for begin in range(0, len(args.seeds), args.batch_size):
         seeds = args.seeds[begin : begin + args.batch_size]
@@ -226,14 +223,14 @@ def make_pictures(args, sampler):
 
 def make_pictures_of_latents(args, sampler):
     """The pictures of ws that a file holds."""
-    given_noise = importlib.import_module("vis.noise_maps")
+    noise_maps = importlib.import_module("vis.noise_maps")
     ws = load_ws(args.latents, sampler.ws_shape)
-    noise = given_noise.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
+    noise = noise_maps.load_noise(args.latents, len(ws)) if args.noise_mode == "const" else {}
     if noise:
-        batches = given_noise.batches(sampler, ws, noise, args.attention, args.latents)
+        batches = noise_maps.batches(sampler, ws, noise, args.attention, args.latents)
     else:
         batches = sampler.batches(ws, args.noise_mode, range(len(ws)), args.attention)
-    writer = Writer(args, sampler.image_shape, len(ws))
+    writer = Writer(args, sampler, len(ws))
     begin = 0
     for images, maps in batches:
         places = np.arange(begin, begin + len(images))
@@ -253,7 +250,7 @@ def make_animation(args, sampler):
             space=args.interpolate,
             psi=psi,
         )
-        frames = frames_of(sampler, ws, args.noise_mode, args.ratio)
+        frames = frames_of(sampler, ws, args.noise_mode)
         name = picture_name(args, f"interpolation-{args.interpolate}", psi, args.class_idx)
         path = Path(args.output_dir) / f"{name}.{args.animation}"
         save_animation(path, tqdm(frames, total=len(ws), unit="frame", disable=None))
@@ -266,7 +263,7 @@ def run(argv):
     cli.start_tensorflow(args.gpus)
     load_sampler = importlib.import_module("vis.sampler").load_sampler
 
-    sampler = load_sampler(args.model, args.batch_size, args.class_idx)
+    sampler = load_sampler(args.model, args.batch_size, args.class_idx, args.ratio)
     if args.attention:
         sampler.require_attention()
     if args.latents:

@@ -35,18 +35,6 @@ MEANT_FOR = {
 MEANT_FOR_ALL = ("resolution", "max_images", "shards_num", "multi_resolution", "overwrite")
 
 
-def ratio(text):
-    """Argparse type: height / width, above 0 and at most 1; "3/4" is understood."""
-    over, _, under = text.partition("/")
-    value = cli.positive_float(over) / (cli.positive_float(under) if under else 1.0)
-    if value > 1:
-        raise cli.argparse.ArgumentTypeError(
-            f"must be at most 1 (height / width), got {text}; --crop none keeps upright pictures "
-            "whole"
-        )
-    return value
-
-
 def seed(text):
     """Argparse type: an integer from 0 to 2^63 - 1."""
     if not text.isdigit() or int(text) >= 1 << 63:
@@ -94,7 +82,10 @@ def build_parser():
         "labels that come with npy, hdf5, tfds and TFRecords)",
     )
     images.add_argument(
-        "--ratio", type=ratio, help="height / width to which images are cut (default: 1, a square)"
+        "--ratio",
+        type=cli.ratio,
+        metavar="H/W",
+        help="height / width to which images are cut, such as 3/4 (default: 1)",
     )
     images.add_argument(
         "--crop",

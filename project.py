@@ -43,7 +43,7 @@ def build_parser():
     )
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="files of the model's size")
-    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
+    cli.add_model_flags(parser)
     add("--resize", action="store_true", help="cut out the middle of other sizes and resize it")
     add(
         "--trust-snapshot",
@@ -69,7 +69,6 @@ def build_parser():
     add("--optimize-noise", action="store_true", help="search the noise in the layers as well")
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     add("--class", type=int, dest="class_idx", metavar="IDX", help="class to begin with")
-    add("--ratio", type=float, default=1.0, help="height / width of the pictures (default: 1)")
     add("--output-dir", default="projected", metavar="DIR", help="(default: projected)")
     add(
         "--animation",
@@ -77,7 +76,6 @@ def build_parser():
         default="gif",
         help="of the search (default: gif)",
     )
-    add("--gpus", metavar="LIST", help="e.g. 0; none for the CPU (default: all there are)")
     return parser
 
 
@@ -88,7 +86,6 @@ def parse_args(argv):
       UserError: an impossible or unknown flag, or pictures that would get the same name.
     """
     args = build_parser().parse_args(argv)
-    cli.check_ratio(args.ratio)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed={args.seed}: must be from 0 to {2**32 - 1}")
     if args.animation != "none":
@@ -108,7 +105,7 @@ def load_target(path, shape, ratio=1.0, is_resized=False):
     Args:
       path: of the file.
       shape: [C, H, W] of the model's images.
-      ratio: height over width of the pictures; black bars make them square.
+      ratio: height / width of the pictures; black bars make them square.
       is_resized: take pictures of any size.
 
     Returns:
@@ -117,8 +114,8 @@ def load_target(path, shape, ratio=1.0, is_resized=False):
     Raises:
       UserError: no such file, not a picture, or one of another size.
     """
-    channels, _, width = shape
-    height = max(1, round(width * ratio))
+    channels, *sizes = shape
+    height, width = crop_to_ratio(np.empty(sizes), ratio).shape
     try:
         with Image.open(str(path)) as file:
             image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
@@ -137,9 +134,9 @@ def load_target(path, shape, ratio=1.0, is_resized=False):
         method = BOX if min(image.size) >= max(width, height) else Image.BICUBIC
         image = ImageOps.fit(image, (width, height), method=method)
     pixels = np.asarray(image, np.float32).reshape(height, width, channels) / 127.5 - 1
-    top = (width - height) // 2
-    bars = ((top, width - height - top), (0, 0), (0, 0))
-    return np.pad(pixels, bars, constant_values=-1.0).transpose(2, 0, 1)
+    image = np.full(shape, -1, np.float32)
+    crop_to_ratio(image, ratio)[...] = pixels.transpose(2, 0, 1)
+    return image
 
 
 class Progress:
@@ -148,7 +145,7 @@ class Progress:
     Args:
       target: [C, H, W].
       steps: of the search.
-      ratio: height over width of the pictures.
+      ratio: height / width of the pictures.
       title: of the bar.
     """
 
@@ -213,14 +210,14 @@ def project(args, projector, draw, name, target):
       target: [C, H, W].
     """
     begun = time.time()
-    progress = Progress(target, args.steps, args.ratio, name)
+    progress = Progress(target, args.steps, projector.sampler.ratio, name)
     ws, noise = projector.search(target, progress)
     progress.close()
     images, maps = draw(ws, noise)
     folder = Path(args.output_dir)
-    picture = to_pictures(crop_to_ratio(images, args.ratio))[0]
+    picture = projector.sampler.pictures(images)[0]
     save_picture(folder / f"{name}_projected.png", picture, {"model": Path(args.model).name})
-    sheet = comparison(target, images[0], maps, args.ratio)
+    sheet = comparison(target, images[0], maps, projector.sampler.ratio)
     save_picture(folder / f"{name}_comparison.png", sheet)
     with util.atomic_write(folder / f"{name}_latents.npz") as file:
         np.savez(file, ws=ws, **{f"noise:{site}": maps for site, maps in noise.items()})
@@ -254,12 +251,12 @@ def run(argv):
     args = parse_args(argv)
     cli.start_tensorflow(args.gpus)
     load_sampler = importlib.import_module("vis.sampler").load_sampler
-    given_noise = importlib.import_module("vis.noise_maps")
+    noise_maps = importlib.import_module("vis.noise_maps")
     projection = importlib.import_module("vis.projection")
 
-    sampler = load_sampler(args.model, class_idx=args.class_idx)
+    sampler = load_sampler(args.model, class_idx=args.class_idx, ratio=args.ratio)
     targets = {
-        Path(path).stem: load_target(path, sampler.image_shape, args.ratio, args.resize)
+        Path(path).stem: load_target(path, sampler.image_shape, sampler.ratio, args.resize)
         for path in args.pictures
     }
     lpips = load_lpips(args.trust_snapshot) if args.trust_snapshot else None
@@ -276,7 +273,7 @@ def run(argv):
     def draw(ws, noise):
         options = dict(with_maps=sampler.has_attention)
         if noise:
-            return next(given_noise.batches(sampler, ws, noise, **options))
+            return next(noise_maps.batches(sampler, ws, noise, **options))
         return next(sampler.batches(ws, **options))
 
     for name, target in targets.items():

@@ -82,7 +82,12 @@ def open_dataset(path, config):
         mirror=options["mirror_augment"],
     )
     add_facts(
-        config, dataset.resolution, dataset.num_channels, dataset.num_images, dataset.label_size
+        config,
+        dataset.resolution,
+        dataset.num_channels,
+        dataset.num_images,
+        dataset.label_size,
+        options["ratio"] or dataset.ratio,
     )
     return dataset
 
@@ -209,20 +214,19 @@ def visualize(given):
         return
     kinds, options = VisOptions(**config["vis"]), RunOptions(**config["run"])
     check_animation(kinds.animation)
-    ratio = config["data"]["ratio"]
-    if ratio is None and config["data"]["dataset"]:
-        ratio = Dataset(dataset_path({**flags, **given})).ratio
     start_tensorflow(config)
     from vis.sampler import load_sampler  # noqa: PLC0415 - needs TensorFlow
 
-    sampler = load_sampler(model, config["loop"]["batch_gpu"] or VIS_BATCH_SIZE)
+    sampler = load_sampler(
+        model, config["loop"]["batch_gpu"] or VIS_BATCH_SIZE, ratio=config["data"]["ratio"]
+    )
     chosen_kinds(sampler, kinds)  # may refuse, so before there is a folder
     if options.pretrained_pkl is None:
         run_dir = model.parent
     else:
         run_dir = create_run(options.result_dir, options.expname)
     util.log(f"Looking at {model}")
-    save_visuals(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"], ratio or 1.0)
+    save_visuals(sampler, run_dir / "visuals", kinds, config["G"]["truncation_psi"])
 
 
 MODES = {"vis": visualize, "eval": evaluate}

@@ -12,6 +12,8 @@ import argparse
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from dnnlib.cli import ratio
+
 # Consumer => where its signature is found. Imported only when the defaults are needed.
 CONSUMERS = {
     "run": "config.options:RunOptions",
@@ -138,7 +140,7 @@ GROUPS = {
         Flag("resolution",         "data.resolution",                      count(4),  "side of the images, a power of two; the dataset's own if not given"),
         Flag("train-images-num",   "data.train_images_num",                count(),   "train on so many images only; on all if not given"),
         Flag("mirror-augment",     "data.mirror_augment",                  boolean,   "flip every other image horizontally"),
-        Flag("ratio",              "data.ratio",                           number(float, 0.01, 1), "height / width of saved pictures, without the black bars; the dataset's if not given"),
+        Flag("ratio",              "data.ratio",                           ratio,     "height / width of saved pictures, such as 3/4; the black bars around them are cut off (default: the dataset's)"),
     ),
     "Training": (
         Flag("total-kimg",         "loop.total_kimg",                      number(float, 0), "length, in thousands of real images"),

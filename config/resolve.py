@@ -161,7 +161,7 @@ def resolve(given, reloaded=None):
     return {"flags": values, **config}
 
 
-def add_facts(config, resolution, num_channels, num_images, label_size):
+def add_facts(config, resolution, num_channels, num_images, label_size, ratio=1.0):
     """Add what the dataset says to the configuration, and check the flags against it.
 
     Raises:
@@ -180,6 +180,8 @@ def add_facts(config, resolution, num_channels, num_images, label_size):
             )
     _check_attention(flags, levels, "g", "generator", 2)
     _check_attention(flags, levels, "d", "discriminator", 3)
+    if ratio != 1:
+        config["G"]["ratio"] = ratio  # of the saved pictures; every snapshot carries it
     config["facts"] = {
         "resolution": resolution,
         "num_channels": num_channels,

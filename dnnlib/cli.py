@@ -12,6 +12,7 @@ from dnnlib.errors import UserError, closest, must_be_one_of
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+MAX_RATIO = 100  # of height to width, and of width to height
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,10 +71,28 @@ def _number(text: str, kind: Callable, least: float):
     return value
 
 
-def check_ratio(ratio: float) -> None:
-    """Raise UserError for a --ratio, height / width to keep of a square picture, that cannot be."""
-    if not 0 < ratio <= 1:
-        raise UserError(f"--ratio={ratio:g}: must be above 0 and at most 1")
+def ratio(text: str) -> float:
+    """Argparse type: height / width of pictures, as a number or as a fraction such as 3/4."""
+    over, _, under = text.partition("/")
+    value = positive_float(over) / (positive_float(under) if under else 1.0)
+    if not 1 / MAX_RATIO <= value <= MAX_RATIO:
+        rule = f"must be height / width, from 1/{MAX_RATIO} to {MAX_RATIO}"
+        raise argparse.ArgumentTypeError(f"{rule}, got {text}")
+    return value
+
+
+def add_model_flags(parser: Parser) -> None:
+    """Add the flags of all scripts that open a model."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="FILE", help="snapshot: a path, URL, gdrive: or hf: name")
+    add(
+        "--ratio",
+        type=ratio,
+        metavar="H/W",
+        help="height / width of the pictures, such as 3/4; the black bars around them are cut off "
+        "(default: as in the set that the model was trained on)",
+    )
+    add("--gpus", metavar="LIST", help="GPUs to use, e.g. 0; none for the CPU (default: all)")
 
 
 def choose_gpus(gpus: str | None) -> None:

@@ -214,7 +214,7 @@ class _Command:
         """Measure a folder of pictures; writes into a folder of evaluations."""
         images = FolderImages(self.options.folder)
         evaluator = self.evaluator()
-        images.ratio = self._ratio(evaluator)
+        images.ratio = self._ratio(evaluator) or 1.0
         evaluator.check_images(images)
         util.make_folder(out_dir, "--result-dir")
         records = evaluator.evaluate(
@@ -239,9 +239,8 @@ class _Command:
             evaluator = self.evaluator(Gs.output_shapes[0][-1])
             reals = evaluator.real_images
             labels_of = reals if isinstance(reals, DatasetImages) else None
-            images = GeneratedImages(
-                Gs, self.loop.seed, evaluator.batch_size, labels_of, self._ratio(evaluator)
-            )
+            ratio = self._ratio(evaluator)
+            images = GeneratedImages(Gs, self.loop.seed, evaluator.batch_size, labels_of, ratio)
             evaluator.check_images(images)
             util.make_folder(out_dir, "--result-dir")
             return evaluator.evaluate(
@@ -252,9 +251,9 @@ class _Command:
             )
 
     def _ratio(self, evaluator):
-        """The ratio of both sides."""
+        """The ratio of both sides; None if neither the flags nor the real images tell."""
         reals = evaluator.real_images
-        return self.data.ratio or (reals.ratio if reals else 1.0)
+        return self.data.ratio or (reals.ratio if reals else None)
 
     def _show(self, records):
         for line in report.table(records):

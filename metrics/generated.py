@@ -25,7 +25,7 @@ class GeneratedImages:
       seed: decides everything that is drawn.
       batch_size: images at a time. Noise depends on it, latents do not.
       reals: DatasetImages to draw labels from; None draws any class.
-      ratio: see :func:`metrics.image_sources.crop`.
+      ratio: see :func:`metrics.image_sources.crop`; None: that of the network's training set.
 
     Raises:
       UserError: the images to draw labels from have other labels than the network takes.
@@ -37,8 +37,9 @@ class GeneratedImages:
 
     num_images = None
 
-    def __init__(self, network, seed=0, batch_size=32, reals=None, ratio=1.0):
-        self.name, self.ratio = network.name, ratio
+    def __init__(self, network, seed=0, batch_size=32, reals=None, ratio=None):
+        self.name = network.name
+        self.ratio = ratio or network.static_kwargs.get("ratio", 1.0)
         self._network, self._seed, self._stream = network, seed, "images"
         self._batch_size, self._reals = batch_size, reals
         self._z_shape = network.input_shapes[0][1:]

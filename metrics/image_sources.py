@@ -27,16 +27,16 @@ def crop(images, ratio):
 
     Args:
       images: [N, C, H, W], square, or of about that ratio already.
-      ratio: at most 1.
+      ratio: height / width to keep; 1 keeps all.
 
     Returns:
-      [N, C, round(W * ratio), W], or ``images``.
+      [N, C, h, w], or ``images``.
 
     Raises:
       UserError: neither square nor of that ratio.
     """
     height, width = images.shape[2:]
-    if ratio >= 1 or abs(height / width - ratio) <= RATIO_SLACK * ratio:
+    if ratio == 1 or abs(height / width - ratio) <= RATIO_SLACK * ratio:
         return images
     if height != width:
         raise UserError(

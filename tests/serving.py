@@ -10,10 +10,10 @@ from vis.explorer.server import ExplorerServer
 
 
 @contextlib.contextmanager
-def serving(sampler, path="model.pkl", ratio=1.0):
+def serving(sampler, path="model.pkl"):
     """A running ExplorerServer of a Sampler, at any free port."""
     with ExplorerServer(port=0) as server:
-        server.explorer = Explorer(sampler, path, ratio)
+        server.explorer = Explorer(sampler, path)
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
         try:

@@ -54,8 +54,8 @@ def models(sampler, conditional, monkeypatch):
     """The scripts find these networks under these names, without building them again."""
     known = {"tiny.pkl": sampler, "conditional.pkl": conditional}
 
-    def load(path, batch_size=8, class_idx=None):
-        known[path].class_idx = class_idx
+    def load(path, batch_size=8, class_idx=None, ratio=None):
+        known[path].class_idx, known[path].ratio = class_idx, ratio or 1.0
         return known[path]
 
     monkeypatch.setattr("vis.sampler.load_sampler", load)
@@ -94,7 +94,7 @@ def test_the_name_of_a_generated_picture_gives_the_same_file(models, served, tmp
 
 
 def test_classes_and_ratio(models, conditional, tmp_path):
-    with serving(conditional, "conditional.pkl", ratio=0.5) as served:
+    with serving(conditional, "conditional.pkl") as served:
         flags = ["--seeds", "8,9", "--ratio", "0.5"]
         in_turn = _generate("conditional.pkl", tmp_path / "a", *flags)
         assert [file.name for file in in_turn] == ["seed0008_class1.png", "seed0009_class2.png"]
@@ -361,7 +361,7 @@ def test_one_request_at_a_time_uses_the_network(served, sampler, monkeypatch):
     for seed, body in bodies.items():
         with Image.open(io.BytesIO(body)) as image:
             got = np.asarray(image)
-        want = render.im.to_pictures(sampler.images(sampler.ws_of_seeds([seed], 0.7)))[0]
+        want = sampler.pictures(sampler.images(sampler.ws_of_seeds([seed], 0.7)))[0]
         np.testing.assert_array_equal(got, want)
 
 
@@ -407,7 +407,7 @@ def test_layers_are_named_by_the_resolution_where_they_act(num_layers, size, fir
     [
         (["--port", "0"], "--port=0: ports go from 1 to 65535"),
         (["--port", "http"], "--port: invalid int value: 'http'"),
-        (["--ratio", "2"], "--ratio=2: must be above 0 and at most 1"),
+        (["--ratio", "0"], "--ratio: must be above 0, got 0"),
         (["--brwser"], "--brwser: no such flag"),
         (["--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
         (["--model", "none.pkl"], "none.pkl"),

@@ -123,6 +123,18 @@ def test_the_ratio_cuts_pictures_grid_and_attention(model, tmp_path):
     np.testing.assert_array_equal(first, _read(tmp_path / "a" / "seed0001.png"))
 
 
+def test_the_ratio_is_that_of_the_models_training_set(tmp_path):
+    model = _save(tmp_path, ratio=2.0)
+    assert _make(model, tmp_path / "a", "--images-num", 1, "--attention")[0] == 0
+    high = _read(tmp_path / "a" / "seed0000.png")
+    assert high.shape == (SIZE, SIZE // 2, 3)
+    _make(model, tmp_path / "b", "--images-num", 1, "--ratio", 1)
+    whole = _read(tmp_path / "b" / "seed0000.png")
+    np.testing.assert_array_equal(whole[:, SIZE // 4 : -SIZE // 4], high)
+    _make(model, tmp_path / "c", "--images-num", 1, "--ratio", "3/4")
+    np.testing.assert_array_equal(_read(tmp_path / "c" / "seed0000.png"), whole[1:-1])
+
+
 def test_saved_latents_make_the_same_pictures_again(model, tmp_path):
     _make(model, tmp_path / "a", "--seeds", "3,8", "--truncation-psi", "0.4,1", "--save-latents")
     with np.load(str(tmp_path / "a" / "latents.npz")) as arrays:
@@ -166,7 +178,9 @@ def test_every_option_has_a_help_text():
         (["--interpolation-density", "8"], "--interpolation-density has no effect without"),
         (["--images-num", "2000000"], "--images-num=2000000: at most 1000000 pictures"),
         (["--images-num", "0"], "--images-num: must be at least 1"),
-        (["--ratio", "1.5"], "--ratio=1.5: must be above 0 and at most 1"),
+        (["--ratio", "0"], "--ratio: must be above 0, got 0"),
+        (["--ratio", "3/4/5"], "--ratio: must be a number, got '4/5'"),
+        (["--ratio", "101"], "--ratio: must be height / width, from 1/100 to 100, got 101"),
         (["--truncation-psi", "much"], "--truncation-psi: must be a number, got 'much'"),
         (["--noise-mode", "cnst"], "did you mean 'const'?"),
         (["--class", "1"], "--class=1: this model has no classes"),

@@ -94,6 +94,9 @@ def test_targets(folder, tmp_path):
     assert wide.shape == (3, 16, 16)
     assert (wide[:, :4] == -1).all() and (wide[:, 12:] == -1).all()  # black bars
     assert wide[:, 4:12].std() > 0.05
+    high = project.load_target(folder / "wide.png", [3, 16, 16], 2, is_resized=True)
+    assert (high[:, :, :4] == -1).all() and (high[:, :, 12:] == -1).all()
+    assert high[:, :, 4:12].std() > 0.05
     grey = project.load_target(tmp_path / "square.png", [1, 8, 8])
     assert grey.shape == (1, 8, 8) and grey.dtype == np.float32
 
@@ -105,7 +108,7 @@ def test_targets(folder, tmp_path):
         (["{}/text.png"], "text.png: not a picture that can be read"),
         (["{}/wide.png"], "40x20 pixels, but this model's pictures are 8x8; give --resize"),
         (["{}/wide.png", "{}/other/wide.png"], "have the same name"),
-        (["{}/wide.png", "--ratio", "0"], "--ratio=0: must be above 0"),
+        (["{}/wide.png", "--ratio", "0"], "--ratio: must be above 0, got 0"),
         (["{}/wide.png", "--steps", "0"], "--steps: must be at least 1"),
         (["{}/wide.png", "--seed", "-1"], "--seed=-1: must be from 0"),
         (["{}/wide.png", "--space", "z"], "must be one of w, w+"),

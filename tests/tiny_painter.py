@@ -55,7 +55,7 @@ def painter_synthesis(ws, *, attention=True, noise_mode="random", rng=None, maps
 
 
 @tflib.register_builder("painter")
-def painter(z, c, *, c_dim=0, attention=True, truncation_cutoff=None, components):
+def painter(z, c, *, c_dim=0, ratio=1.0, attention=True, truncation_cutoff=None, components):
     z.set_shape([None, K + 1, Z])
     c.set_shape([None, c_dim])
     tf.get_variable("dlatent_avg", [D], initializer=tf.random_normal_initializer(), trainable=False)

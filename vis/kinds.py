@@ -33,7 +33,7 @@ from vis.latent_sheets import (
     truncation_frames,
 )
 from vis.latents import draw_z
-from vis.pictures import Sheet, crop_to_ratio, read_picture, save_picture, to_pictures
+from vis.pictures import Sheet, read_picture, save_picture
 
 SWEEP_STEPS = 12  # frames one way
 PROGRESS_MS = 500  # milliseconds for each snapshot in the animation of the training
@@ -82,13 +82,11 @@ class Show:
       folder: where the files go.
       options: VisOptions.
       psi: truncation.
-      ratio: height over width to keep.
     """
 
-    def __init__(self, sampler, folder, options, psi=1.0, ratio=1.0):
+    def __init__(self, sampler, folder, options, psi=1.0):
         self.sampler, self.folder, self.options = sampler, Path(folder), options
-        self.common = dict(psi=psi, ratio=ratio)
-        self.psi, self.ratio = psi, ratio
+        self.psi = psi
         self.seeds = list(range(options.num))
         self.rich_seeds = list(range(options.rich_num))
 
@@ -115,10 +113,6 @@ class Show:
                 yield part, self.sampler.images(ws), None
             bar.update(len(part))
         bar.close()
-
-    def pictures(self, images):
-        """[N, C, H, W] => [N, H * ratio, W, 3] uint8."""
-        return to_pictures(crop_to_ratio(images, self.ratio))
 
     def writer(self, kind, seeds):
         """A function (seeds, pictures) that writes files of a kind, or fills its sheet."""
@@ -161,7 +155,7 @@ def show_images(show):
     """Samples."""
     writer = show.writer("images", show.seeds)
     for seeds, images, _ in show.sections(show.seeds):
-        writer.add(seeds, show.pictures(images))
+        writer.add(seeds, show.sampler.pictures(images))
     writer.close()
 
 
@@ -180,16 +174,16 @@ def show_maps(show):
     kinds = ("maps", "softmaps", "blends", "softblends")
     writers = [show.writer(kind, show.seeds) for kind in kinds]
     for seeds, images, maps in show.sections(show.seeds, with_maps=True):
-        pictures = show.pictures(images)
+        pictures = show.sampler.pictures(images)
         joined = join_maps(maps, *images.shape[2:], layer=-1)
-        joined = crop_to_ratio(joined, show.ratio)
+        joined = show.sampler.crop(joined)
         plain = [hard_segmentation(joined), soft_segmentation(joined)]
         blends = [blend(pictures, one, show.options.blending_alpha) for one in plain]
         for writer, results in zip(writers, plain + blends):
             writer.add(seeds, results)
         if seeds[0] == 0:
             rows = slice(0, WHOLE_SHEET)
-            options = dict(layer=-1, alpha=show.options.blending_alpha, ratio=show.ratio)
+            options = dict(layer=-1, alpha=show.options.blending_alpha, ratio=show.sampler.ratio)
             whole = [layer[rows] for layer in maps]
             path = show.path("attention.png")
             save_attention_overlay(path, images[rows], whole, **options)
@@ -202,12 +196,14 @@ def show_layer_maps(show):
     for seeds, images, maps in show.sections(show.rich_seeds, with_maps=True):
         for layer, probs in enumerate(maps):
             for head in range(probs.shape[2]):
-                regions = layer_regions([probs], *images.shape[2:], head=head, ratio=show.ratio)
+                regions = layer_regions(
+                    [probs], *images.shape[2:], head=head, ratio=show.sampler.ratio
+                )
                 for seed, region in zip(seeds, regions[0][:, 0]):
                     name = f"seed{seed:04d}_l{layer}_h{head}.png"
                     save_picture(show.path("layer_maps", name), region)
         name = f"layer_maps-{seeds[0]}.png" if seeds[0] else "layer_maps.png"
-        save_layer_strips(show.path(name), images, maps, ratio=show.ratio)
+        save_layer_strips(show.path(name), images, maps, ratio=show.sampler.ratio)
 
 
 def show_interpolations(show):
@@ -218,7 +214,7 @@ def show_interpolations(show):
             show.sampler, seeds, show.options.interpolation_density, space=space, psi=show.psi
         )
         folder = f"interpolations-{space}"
-        frames = frames_of(show.sampler, ws, ratio=show.ratio)
+        frames = frames_of(show.sampler, ws)
         show.animate(folder, "loop", _saved(show, folder, frames))
 
 
@@ -231,7 +227,7 @@ def _saved(show, folder, frames):
 
 def show_noise_var(show):
     """How much the noise changes each pixel."""
-    sheet = noise_sheet(show.sampler, show.rich_seeds, **show.common)
+    sheet = noise_sheet(show.sampler, show.rich_seeds, psi=show.psi)
     save_picture(show.path("noise-variance.png"), sheet)
 
 
@@ -243,23 +239,23 @@ def show_style_mix(show):
     if show.sampler.num_latents >= MIX_COMPONENTS:
         kinds.append("component")
     for kind in kinds:
-        sheet = mixing_sheet(show.sampler, rows, columns, by=f"{kind}s", **show.common)
+        sheet = mixing_sheet(show.sampler, rows, columns, by=f"{kind}s", psi=show.psi)
         save_picture(show.path(f"{kind}-mixing.png"), sheet)
 
 
 def show_edits(show):
     """What changes if one component alone is replaced by that of the next sample."""
     for seed in show.rich_seeds:
-        sheet = edit_sheet(show.sampler, seed, seed + 1, **show.common)
+        sheet = edit_sheet(show.sampler, seed, seed + 1, psi=show.psi)
         save_picture(show.path("edits", f"seed{seed:04d}.png"), sheet)
 
 
 def show_sweeps(show):
     """Animations: truncation from 0 to 1, each component moving to another sample's, training."""
-    frames = truncation_frames(show.sampler, show.rich_seeds, SWEEP_STEPS, ratio=show.ratio)
+    frames = truncation_frames(show.sampler, show.rich_seeds, SWEEP_STEPS)
     show.animate("sweeps", "truncation", frames)
     if show.sampler.num_latents > 1:
-        frames = component_frames(show.sampler, 0, 1, SWEEP_STEPS, **show.common)
+        frames = component_frames(show.sampler, 0, 1, SWEEP_STEPS, psi=show.psi)
         show.animate("sweeps", "components", frames)
     sheets = sorted(show.folder.parent.glob("fakes-*.png"), key=lambda path: (len(path.name), path))
     if len(sheets) > 1:  # the folder belongs to a run of more than one snapshot
@@ -298,7 +294,7 @@ def chosen_kinds(sampler, options):
     ]
 
 
-def save_visuals(sampler, folder, options, psi=1.0, ratio=1.0):
+def save_visuals(sampler, folder, options, psi=1.0):
     """Write the visualizations of a model.
 
     Args:
@@ -306,12 +302,11 @@ def save_visuals(sampler, folder, options, psi=1.0, ratio=1.0):
       folder: where the files go; created.
       options: VisOptions.
       psi: truncation.
-      ratio: height over width to keep of pictures.
 
     Raises:
       UserError: the model lacks what an asked-for kind needs.
     """
-    show = Show(sampler, folder, options, psi, ratio)
+    show = Show(sampler, folder, options, psi)
     for kind in chosen_kinds(sampler, options):
         log(f"Visualizing {kind.replace('_', ' ')} ...")
         KINDS[kind][0](show)

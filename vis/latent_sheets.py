@@ -11,7 +11,6 @@ from vis.latents import draw_z, interpolate, lerp, replace_components, replace_l
 from vis.pictures import (
     TEXT_HEIGHT,
     cell_size,
-    crop_to_ratio,
     fit_cells,
     resize,
     sample_grid,
@@ -52,36 +51,34 @@ def interpolate_ws(sampler, seeds, steps, *, space="z", psi=1, is_loop=True):
     return sampler.truncate(sampler.map(z, labels), psi)
 
 
-def frames_of(sampler, ws, noise_mode="const", ratio=1.0):
+def frames_of(sampler, ws, noise_mode="const"):
     """Yield the pictures of ws, [H, W, 3] uint8 each, small ones enlarged.
 
     Args:
       sampler: Sampler.
       ws: [F, *ws_shape], truncated.
       noise_mode: see Sampler.images; "random" is the same noise in all frames.
-      ratio: height over width to keep.
     """
     for images, _ in sampler.batches(ws, noise_mode, np.zeros(len(ws), np.int64)):
-        pictures = to_pictures(crop_to_ratio(images, ratio))
+        pictures = sampler.pictures(images)
         yield from resize(pictures, *cell_size(*pictures.shape[1:3], 1, 1))
 
 
-def truncation_frames(sampler, seeds, steps, ratio=1.0):
+def truncation_frames(sampler, seeds, steps):
     """Yield sheets of the seeds' pictures with psi from 0 to 1 and back; the loop closes.
 
     Args:
       sampler: Sampler.
       seeds: ints.
       steps: frames from psi 0 to 1.
-      ratio: height over width to keep.
     """
     full = sampler.ws_of_seeds(seeds)
     for step in [*range(steps), *range(steps, 0, -1)]:
         images = sampler.images(sampler.truncate(full, step / steps))
-        yield sample_grid(crop_to_ratio(images, ratio))
+        yield sample_grid(sampler.crop(images))
 
 
-def component_frames(sampler, seed, other, steps, *, psi=1, ratio=1.0):
+def component_frames(sampler, seed, other, steps, *, psi=1):
     """Yield sheets in which each picture moves one of its components to another's and back.
 
     Args:
@@ -90,23 +87,21 @@ def component_frames(sampler, seed, other, steps, *, psi=1, ratio=1.0):
       other: seed whose components they move to.
       steps: frames one way.
       psi: truncation.
-      ratio: height over width to keep.
     """
     sampler.require_components()
     start, end = sampler.ws_of_seeds([seed, other], psi)
     for step in [*range(steps), *range(steps, 0, -1)]:
         ws = edits_of_each(start, lerp(start, end, step / steps))
-        yield sample_grid(crop_to_ratio(sampler.images(ws), ratio))
+        yield sample_grid(sampler.crop(sampler.images(ws)))
 
 
-def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
+def noise_deviation(sampler, ws, draws=NOISE_DRAWS):
     """How far the noise moves each pixel: its standard deviation over draws, as grey pictures.
 
     Args:
       sampler: Sampler.
       ws: [N, *ws_shape].
       draws: number of draws of the noise.
-      ratio: height over width to keep.
 
     Returns:
       [N, H, W, 3] uint8, NOISE_GAIN times the deviation of the mean of the colours.
@@ -115,7 +110,7 @@ def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
     for one in ws:
         total, squares = 0.0, 0.0
         for images, _ in sampler.batches(np.repeat(one[np.newaxis], draws, axis=0), "random"):
-            pictures = to_pictures(crop_to_ratio(images, ratio))
+            pictures = sampler.pictures(images)
             grey = pictures.astype(np.float64).mean(axis=-1)  # [N, H, W]
             total, squares = total + grey.sum(axis=0), squares + np.square(grey).sum(axis=0)
         variance = np.maximum(squares / draws - np.square(total / draws), 0)
@@ -124,16 +119,16 @@ def noise_deviation(sampler, ws, draws=NOISE_DRAWS, ratio=1.0):
     return np.repeat(grey[..., np.newaxis], 3, axis=-1)
 
 
-def noise_sheet(sampler, seeds, *, psi=1, draws=NOISE_DRAWS, ratio=1.0):
+def noise_sheet(sampler, seeds, *, psi=1, draws=NOISE_DRAWS):
     """Pictures above :func:`noise_deviation` of each."""
     ws = sampler.ws_of_seeds(seeds, psi)
-    pictures = to_pictures(crop_to_ratio(sampler.images(ws), ratio))
-    cells = np.concatenate([pictures, noise_deviation(sampler, ws, draws, ratio)])
+    pictures = sampler.pictures(sampler.images(ws))
+    cells = np.concatenate([pictures, noise_deviation(sampler, ws, draws)])
     titles = [f"seed {seed}" for seed in seeds] + [f"noise x{NOISE_GAIN}"] * len(seeds)
     return with_margin(titled(fit_cells(cells, len(seeds)), titles, len(seeds)))
 
 
-def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
+def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1):
     """Tables of images with some latents from the row's seed and the rest from the column's.
 
     Args:
@@ -142,7 +137,6 @@ def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
       columns: seeds that give the rest.
       by: "layers" or "components".
       psi: truncation.
-      ratio: height over width to keep.
 
     Returns:
       A sheet with one table for each of CUTS that divides the layers or components.
@@ -155,7 +149,7 @@ def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
     count = sampler.ws_shape[-2 if by == "layers" else 0]
     seeds = [*rows, *columns]
     ws = sampler.ws_of_seeds(seeds, psi)
-    whole = to_pictures(crop_to_ratio(sampler.images(ws), ratio))
+    whole = sampler.pictures(sampler.images(ws))
     blank = np.full_like(whole[:1], 255)
     tables = []
     for cut in [cut for cut in CUTS if cut < count]:
@@ -164,7 +158,7 @@ def mixing_sheet(sampler, rows, columns, *, by="layers", psi=1, ratio=1.0):
         for idx, seed in enumerate(rows):
             first = np.repeat(ws[idx : idx + 1], len(columns), axis=0)
             mixed = _mix(first, ws[len(rows) :], cut, by)
-            pictures = to_pictures(crop_to_ratio(sampler.images(mixed), ratio))
+            pictures = sampler.pictures(sampler.images(mixed))
             cells += [whole[idx : idx + 1], pictures]
             titles += [f"seed {seed}"] + [""] * len(columns)
         cells = fit_cells(np.concatenate(cells), len(columns) + 1)
@@ -179,7 +173,7 @@ def _mix(first, second, cut, by):
     return replace_components(second, first, list(range(cut)))
 
 
-def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
+def edit_sheet(sampler, seed, other, *, psi=1):
     """What each component is responsible for: replace it alone and look at the difference.
 
     Args:
@@ -187,7 +181,6 @@ def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
       seed: of the picture.
       other: seed that gives the new latents.
       psi: truncation.
-      ratio: height over width to keep.
 
     Returns:
       A sheet with a column per component: the picture with that latent replaced, the difference
@@ -199,11 +192,11 @@ def edit_sheet(sampler, seed, other, *, psi=1, ratio=1.0):
     sampler.require_components()
     start, end = sampler.ws_of_seeds([seed, other], psi)
     ws = np.concatenate([start[np.newaxis], edits_of_each(start, end)])
-    images = crop_to_ratio(sampler.images(ws), ratio)
+    images = sampler.crop(sampler.images(ws))
     before, *edited = to_pictures(images)
     changes = [np.abs(after.astype(np.int16) - before) for after in edited]
     changes = [np.minimum(change * EDIT_GAIN, 255).astype(np.uint8) for change in changes]
-    lights = _lights_of_each(sampler, start, images[:1], ratio)
+    lights = _lights_of_each(sampler, start, images[:1])
     names = [f"new latent {i}" for i in range(len(edited))]
     if sampler.has_attention:
         names[-1] = "new global latent"
@@ -233,10 +226,10 @@ def edits_of_each(start, end):
     return ws
 
 
-def _lights_of_each(sampler, ws, image, ratio):
+def _lights_of_each(sampler, ws, image):
     """[K, L, D] => spotlight pictures of the latents that attend; none without attention."""
     if not sampler.has_attention:
         return []
     maps = sampler.images_and_maps(ws[np.newaxis])[1]
     joined = join_maps(maps, *sampler.image_shape[1:], layer=-1)
-    return list(spotlights(image, crop_to_ratio(joined, ratio))[0])
+    return list(spotlights(image, sampler.crop(joined))[0])

@@ -52,19 +52,19 @@ def to_pictures(images):
 
 
 def crop_to_ratio(images, ratio):
-    """Keep the middle rows of square images that were padded from a wider format.
+    """Keep the middle of square images that were padded from a wider or a higher format.
 
     Args:
       images: [..., H, W] with H = W.
-      ratio: height over width of what is kept, in (0, 1].
+      ratio: height / width of what is kept.
 
     Returns:
-      [..., round(W * ratio), W] view.
+      [..., round(W * ratio), W] view, or [..., H, round(H / ratio)] if the ratio is above 1.
     """
     size = images.shape[-1]
-    height = max(1, int(np.rint(size * ratio)))
-    top = (images.shape[-2] - height) // 2
-    return images[..., top : top + height, :]
+    height, width = (max(1, int(np.rint(size * min(x, 1)))) for x in (ratio, 1 / ratio))
+    top, left = (images.shape[-2] - height) // 2, (size - width) // 2
+    return images[..., top : top + height, left : left + width]
 
 
 def save_picture(path, picture, text=None):

@@ -14,6 +14,7 @@ from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.random import SeedRandom
 from vis.latents import draw_z, truncate
+from vis.pictures import crop_to_ratio, to_pictures
 
 NOISE_MODES = ("const", "random", "none")
 PARALLEL_SAMPLES = 4  # on a CPU
@@ -47,7 +48,8 @@ class Sampler:
     Args:
       Gs: generator Network with the sub-networks "mapping" and "synthesis".
       batch_size: samples at a time; bounds the memory and changes nothing else.
-      class_idx: class of all pictures, for a conditional network; None for all in turn.
+      class_idx: class of all pictures, for a conditional network; None: classes take turns.
+      ratio: height / width of the pictures; None: that of the set the network was trained on.
 
     Raises:
       UserError: the network has no such class.
@@ -56,13 +58,15 @@ class Sampler:
       z_shape: of one sample's z, [K, D] or [D].
       ws_shape: of one sample's ws, [K, L, D] or [L, D].
       image_shape: [C, H, W].
+      ratio: height / width of the pictures inside the square images.
       num_classes: 0 for an unconditional network.
       has_attention: whether the network gives attention maps.
       num_layers: number of layers with attention maps.
     """
 
-    def __init__(self, Gs, batch_size=8, class_idx=None):
+    def __init__(self, Gs, batch_size=8, class_idx=None, ratio=None):
         self.Gs = Gs
+        self.ratio = ratio or Gs.static_kwargs.get("ratio", 1.0)
         self.batch_size = batch_size
         self.class_idx = class_idx
         self.z_shape = Gs.input_shapes[0][1:]
@@ -111,6 +115,14 @@ class Sampler:
         if self.num_latents < num:
             found = f"this model has {self.num_latents}"
             raise UserError(f"that takes at least {num} latent components, {found}")
+
+    def crop(self, images):
+        """Keep of square images, or maps, [..., H, W] what is no black bar."""
+        return crop_to_ratio(images, self.ratio)
+
+    def pictures(self, images):
+        """Images [N, C, H, W] => the pictures inside them, uint8 [N, H, W, 3]."""
+        return to_pictures(self.crop(images))
 
     def map(self, z, labels):
         """z [N, *z_shape], labels [N, num_classes] => ws [N, *ws_shape], not truncated."""
@@ -205,15 +217,16 @@ class Sampler:
         return self._graphs[key]
 
 
-def load_sampler(path, batch_size=8, class_idx=None):
+def load_sampler(path, batch_size=8, class_idx=None, ratio=None):
     """Open a snapshot for sampling; takes the moving average Gs of a (G, D, Gs) file.
 
     Args:
       path: file or URL, see dnnlib.tflib.load_networks.
       batch_size: see Sampler.
       class_idx: see Sampler.
+      ratio: see Sampler.
 
     Raises:
       UserError: no such file, no generator in it, or no such class.
     """
-    return Sampler(tflib.load_generator(path), batch_size, class_idx)
+    return Sampler(tflib.load_generator(path), batch_size, class_idx, ratio)

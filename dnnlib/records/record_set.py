@@ -128,8 +128,8 @@ def _are_files(value):
 
 _INFO_RULES = {
     "ratio": (
-        lambda value: type(value) in (int, float) and 0 < value <= 1,
-        "above 0 and at most 1",
+        lambda value: type(value) in (int, float) and 0.01 <= value <= 100,
+        "a number from 0.01 to 100",
     ),
     "files": (_are_files, 'an object of {"bytes": ..., "crc32": ...}'),
     "num_images": (_is_count, "a number"),

@@ -336,6 +336,14 @@ def test_attention_without_a_layer_is_refused(text, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_the_generator_keeps_the_ratio_of_the_set():
+    config = resolved()
+    add_facts(config, 16, 3, 10, 0)
+    assert "ratio" not in config["G"]
+    add_facts(config, 16, 3, 10, 0, ratio=0.75)
+    assert config["G"]["ratio"] == 0.75
+
+
 def test_attention_in_the_first_and_the_last_layer_is_taken():
     for name, levels in (("g", (2, 4)), ("d", (3, 4))):
         for level in levels:

@@ -130,6 +130,12 @@ def test_ratio_is_stored_and_cut(folder, tmp_path):
     image = dataset.image(0)
     assert not image[:, :4].any() and not image[:, 28:].any()
     assert (image[:, 4:28] == pixels_of(folder)[0][:, 4:28]).all()
+    run("--task", "high", "--images-dir", folder, "--data-dir", tmp_path, "--ratio", "2")
+    dataset = Dataset(tmp_path / "high")
+    assert dataset.ratio == 2
+    image = dataset.image(0)
+    assert not image[:, :, :8].any() and not image[:, :, 24:].any()
+    assert (image[:, :, 8:24] == pixels_of(folder)[0][:, :, 8:24]).all()
 
 
 def test_formats_are_told_by_suffix(folder, tmp_path):
@@ -318,7 +324,7 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
         (["--task", "a/b", "--images-dir", "."], "must be a plain name"),
         (["--task", "x", "--images-dir", "/nowhere"], "there is no such"),
         (["--task", "x", "--images-dir", ".", "--crop", "centre"], "did you mean 'center'?"),
-        (["--task", "x", "--images-dir", ".", "--ratio", "1.5"], "must be at most 1"),
+        (["--task", "x", "--images-dir", ".", "--ratio", "1.5e9"], "from 1/100 to 100"),
         (["--task", "x", "--images-dir", ".", "--ratio", "0"], "must be above 0"),
         (
             ["--task", "x", "--images-dir", ".", "--ratio", "1/2", "--crop", "none"],

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +22,9 @@ def sampler():
 
 
 def _show(sampler, folder, psi=0.8, ratio=1.0, **options):
-    save_visuals(sampler, folder, VisOptions(**options), psi, ratio)
+    sampler = copy.copy(sampler)
+    sampler.ratio = ratio
+    save_visuals(sampler, folder, VisOptions(**options), psi)
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 

@@ -67,7 +67,8 @@ def test_a_walk_through_w_is_straight(sampler):
 
 def test_frames_are_readable_pictures(sampler):
     ws = sampler.ws_of_seeds([1, 2, 3])
-    frames = list(frames_of(sampler, ws, ratio=0.5))
+    sampler = Sampler(sampler.Gs, ratio=0.5)
+    frames = list(frames_of(sampler, ws))
     assert len(frames) == 3 and frames[0].shape == (64, 128, 3)
 
 

@@ -53,11 +53,12 @@ def test_conversion_refuses_what_is_no_image():
 
 
 @pytest.mark.parametrize("ratio, rows", [(1.0, 256), (0.75, 192), (0.5, 128), (188 / 256, 188)])
-def test_cropping_keeps_the_middle_rows(ratio, rows):
+def test_cropping_keeps_the_middle(ratio, rows):
     column = np.arange(256)[:, np.newaxis] * np.ones([1, 256])
     kept = crop_to_ratio(column, ratio)
     assert kept.shape == (rows, 256)
     assert kept[0, 0] + kept[-1, 0] == 255  # as many rows above as below
+    np.testing.assert_array_equal(crop_to_ratio(column.T, 1 / ratio), kept.T)
 
 
 @pytest.mark.parametrize("ending", [".png", ".webp", ".jpg"])

@@ -7,6 +7,7 @@ Papers: StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), Generative Adversarial
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.errors import OptionError
 from dnnlib.tflib.random import random_source
 from training.model.layers import log2_resolution
 from training.model.quirks import Quirks
@@ -20,6 +21,7 @@ def generator(
     *,
     resolution,
     num_channels=3,
+    ratio=1.0,
     z_dim=512,
     w_dim=512,
     c_dim=0,
@@ -64,6 +66,8 @@ def generator(
       c: [N, c_dim] labels.
       resolution: side of the images, a power of two.
       num_channels: of the images.
+      ratio: height / width of the pictures inside the square images. Saved for those who show them;
+        the network does not use it.
       z_dim: width of z.
       w_dim: D, width of w.
       c_dim: number of label features; 0 without labels.
@@ -107,6 +111,8 @@ def generator(
       images [N, num_channels, H, W]; with ``transformer`` also the attention maps, and zeros [N] in
       their place if a network with that quirk has none; with ``return_ws`` also ws [N, K, L, D].
     """
+    if not isinstance(ratio, (int, float)) or not ratio > 0:
+        raise OptionError(f"ratio={ratio!r}: must be a number above 0")
     quirk = Quirks.named(quirks)
     num_layers = 2 * log2_resolution(resolution) - 1
     num_latents = components_num + (1 if transformer else 0)

@@ -15,7 +15,7 @@ from vis.attention_maps import join_maps, layer_regions
 from vis.explorer.state import DEFAULT_PSI, NOISE_MODES, Limits, State, parse_name
 from vis.latents import MAX_SEED, draw_z, write_latents
 from vis.palette import component_colors
-from vis.pictures import crop_to_ratio, encode_picture, tile, to_pictures
+from vis.pictures import encode_picture, tile
 
 MAX_MAP_SIZE = 256  # larger attention maps are averaged down to this side
 CELL = 48  # side of a layer's regions in their sheet, in pixels
@@ -30,15 +30,13 @@ class Explorer:
     Args:
       sampler: Sampler of the model, with batch size 1, in the current default session.
       path: of the model's file; its name goes into the pictures.
-      ratio: height over width to keep of pictures.
     """
 
-    def __init__(self, sampler, path, ratio=1.0):
+    def __init__(self, sampler, path):
         self._sampler = sampler
         self._session = tf.get_default_session()
         self._lock = threading.Lock()
         self._model = Path(path).name
-        self._ratio = ratio
         num_latents = sampler.num_latents
         self._layers = []  # [K, M, h, w] of each attention layer, for some seed
         if sampler.has_attention:
@@ -62,7 +60,7 @@ class Explorer:
         return dict(
             model=self._model,
             image=[channels, height, width],
-            ratio=self._ratio,
+            ratio=self._sampler.ratio,
             latents=self.limits.latent_names(),
             colors=[f"#{bytes(color).hex()}" for color in colors],
             layers=layer_sizes(self.limits.num_layers, height),
@@ -113,7 +111,7 @@ class Explorer:
     def regions(self, state: State, head: int | None = None) -> bytes:
         """PNG: the regions of each attention layer side by side, CELL pixels wide each."""
         regions, _ = layer_regions(
-            list(self._maps(state)), CELL, CELL, head=head, ratio=self._ratio
+            list(self._maps(state)), CELL, CELL, head=head, ratio=self._sampler.ratio
         )
         return encode_picture(tile(regions[0], len(regions[0])), ".png")
 
@@ -149,7 +147,7 @@ class Explorer:
         _, ws = self._latents(state)
         with self._network() as sampler:
             images = sampler.images(ws, state.noise_mode, [state.seed])
-        picture = to_pictures(crop_to_ratio(images, self._ratio))[0]
+        picture = self._sampler.pictures(images)[0]
         text = {"model": self._model, "picture": state.name(self.limits)}
         return encode_picture(picture, ".png", text)
 
