@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from dnnlib.errors import UserError
-from metrics import efficientnet, inception, random_network, trusted
+from metrics import efficientnet, inception, random_network, scenes, trusted
 
 # What a metric may need:
 #   pool         features of images whose distribution is compared (FID, KID)
 #   probs        class probabilities (IS)
 #   manifold     features whose distances mean something (precision, recall, density, coverage)
 #   distance     perceptual distance of two images (PPL)
+#   objects      numbers of objects, by segmentation, whatever --features says
+#   layout       where they are, likewise
 #   classifiers  answers about attributes (LS)
-ROLES = ("pool", "probs", "manifold", "distance", "classifiers")
-IMAGE_ROLES = ("pool", "probs", "manifold")
+ROLES = ("pool", "probs", "manifold", "distance", "objects", "layout", "classifiers")
+IMAGE_ROLES = ("pool", "probs", "manifold", "objects", "layout")
 
 # Features that name their figures: kind => (function that opens the network, its roles).
 NAMED = {
@@ -63,6 +65,8 @@ class Features:
         Raises:
           UserError: it cannot be had; says how to get it.
         """
+        if role in ("objects", "layout"):
+            return self._network("scenes", scenes.Segmenter), role, ""
         if kind in NAMED:
             load, roles = NAMED[kind]
             if role not in roles:

@@ -23,6 +23,7 @@ MODULES = (
     "density_coverage",
     "perceptual_path_length",
     "linear_separability",
+    "scenes",
 )
 
 # Short and published names => protocols.
@@ -33,6 +34,8 @@ ALIASES = {
     "pr": "pr50k3",
     "dc": "dc50k5",
     "ppl": "ppl2_wend",
+    "objects": "objects2k",
+    "layout": "layout2k",
 }
 
 NAMED_FEATURES = ("random", "efficientnet")  # endings of names say whose features are meant
