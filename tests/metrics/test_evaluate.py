@@ -284,9 +284,11 @@ def test_random_features_are_labelled(painter, reals, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["is", "ls"])
-def test_random_features_know_no_classes(name):
-    with pytest.raises(UserError, match=f"{name} needs a network that knows classes"):
+@pytest.mark.parametrize(
+    "name, what", [("is", "a network that knows classes"), ("ls", "networks that know attributes")]
+)
+def test_random_features_know_no_classes(name, what):
+    with pytest.raises(UserError, match=f"{name} needs {what}"):
         Evaluator(registry.find(f"{name}-random"), Features()).check()
 
 
