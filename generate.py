@@ -46,7 +46,7 @@ def build_parser():
         type=int,
         dest="class_idx",
         metavar="IDX",
-        help="class of all (default: all in turn)",
+        help="class of the images, for a model trained with labels (default: all in turn)",
     )
     add(
         "--truncation-psi",

@@ -55,7 +55,7 @@ def build_parser():
         note = ", as its authors published it" if flag != entry.name else ""
         text = f"{entry.images_num} images, a download of {entry.gigabytes} GB{note}"
         what.add_argument(f"--{flag}", action="store_true", help=text)
-    what.add_argument("--task", metavar="NAME", help="a set of your own images")
+    what.add_argument("--task", action=cli.Once, metavar="NAME", help="a set of your own images")
     scenes = parser.add_argument_group("scenes")
     scenes.add_argument(
         "--images-num", type=cli.positive_int, help="number of scenes (default: 10000)"
@@ -64,6 +64,7 @@ def build_parser():
     images = parser.add_argument_group("your own images")
     images.add_argument(
         "--images-dir",
+        action=cli.Once,
         metavar="PATH",
         help="a folder, searched with all sub-folders; a zip or tar archive; an npy or hdf5 file; "
         "an LMDB database; TFRecords",
@@ -79,7 +80,8 @@ def build_parser():
         "--labels",
         metavar="HOW",
         help="folders: each sub-folder is a class; a .json, .csv or .npy file; none (default: "
-        "labels that come with npy, hdf5, tfds and TFRecords)",
+        "labels that come with npy, hdf5, tfds and TFRecords, or in a dataset.json of StyleGAN3's "
+        "form)",
     )
     images.add_argument(
         "--ratio",

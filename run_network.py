@@ -21,6 +21,7 @@ from dnnlib.submission.run_context import FINISHED_NAME
 from dnnlib.submission.run_dir import (
     CONFIG_NAME,
     create_run,
+    discard_unused,
     find_snapshots,
     newest_snapshot,
     open_log,
@@ -107,10 +108,15 @@ def train(config, dataset):
     from training import resume  # noqa: PLC0415 - needs TensorFlow
 
     run_dir = resume.choose_run(config)
-    if run_dir is not None:
+    if run_dir is None:
+        return
+    try:
         with open_log(run_dir):
             describe_run(run_dir)
             train_in(run_dir, config, dataset)
+    except UserError:
+        discard_unused(run_dir)
+        raise
 
 
 def train_submitted(submit_config, flags):

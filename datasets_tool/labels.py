@@ -14,6 +14,7 @@ from datasets_tool.sources.base import one_line
 from dnnlib.errors import UserError
 
 _HEADERS = ("", "file", "file_name", "filename", "image", "image_id", "img", "name", "path")
+DATASET_JSON = "dataset.json"  # what StyleGAN3's tool calls the file of labels
 MAX_CLASSES = 1 << 15
 _AT_ONCE = 4096  # rows of an array that are looked at in one piece
 # A byte-order mark is no part of the first name; names of files may be any bytes.
@@ -103,14 +104,29 @@ def from_file(path, source):
         raise UserError(f"--labels {path}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise UserError(f"--labels {path}: cannot be understood: {one_line(error)}") from error
-    keys = list(source.label_keys())
-    missing = [key for key in keys if key not in table]
-    if missing:
-        raise UserError(
-            f"--labels {path}: has no label for {len(missing)} of {len(keys)} images, "
-            f"the first: {missing[0]}"
-        )
-    return _to_labels({key: table[key] for key in keys}, path)
+    return _of_pictures(table, source, f"--labels {path}")
+
+
+def from_dataset_json(data, where, folder, source):
+    """Labels of the dataset.json that StyleGAN3's tool puts beside the pictures.
+
+    Args:
+        data: bytes of the file.
+        where: it is, for messages.
+        folder: that holds it, as the pictures' paths begin, "" or "set/".
+        source: of the pictures.
+
+    Returns:
+        Labels; None if there are none in it.
+    """
+    try:
+        info = json.loads(data.decode("utf-8"))
+        entries = info.get("labels") if isinstance(info, dict) else None
+        table = {folder + name: value for name, value in entries or ()}
+    except (ValueError, TypeError) as error:
+        text = f"{where}: cannot be understood: {one_line(error)}; --labels none leaves it out"
+        raise UserError(text) from error
+    return _of_pictures(table, source, where) if table else None
 
 
 def from_array(path, count, places=None):
@@ -200,9 +216,20 @@ def _read_csv(path):
     return values
 
 
-def _to_labels(table, path):
+def _of_pictures(table, source, where):
+    """{key: value} => Labels of the pictures of a source, which must all be there."""
+    keys = list(source.label_keys())
+    missing = [key for key in keys if key not in table]
+    if missing:
+        raise UserError(
+            f"{where}: has no label for {len(missing)} of {len(keys)} images, the first: "
+            f"{missing[0]}; --labels none prepares the set without labels"
+        )
+    return _to_labels({key: table[key] for key in keys}, where)
+
+
+def _to_labels(table, where):
     """{key: number of a class, name of a class, or vector} => Labels."""
-    where = f"--labels {path}"
     kinds = {type(value) for value in table.values()}
     if kinds == {int} and min(table.values()) >= 0:
         classes_num = max(table.values()) + 1

@@ -122,6 +122,18 @@ def _end_with(parent):
     os._exit(1)
 
 
+def _block_interrupts(is_blocked):
+    """Block Ctrl-C for this thread or let it through; returns whether it was blocked before.
+
+    Windows has no such thing: there, a worker that has not come to ``start_quietly`` when Ctrl-C
+    is pressed ends with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        return False
+    how = signal.SIG_BLOCK if is_blocked else signal.SIG_UNBLOCK
+    return signal.SIGINT in signal.pthread_sigmask(how, {signal.SIGINT})
+
+
 @contextlib.contextmanager
 def interrupts_wait():
     """Ctrl-C waits for the end of this context.
@@ -131,14 +143,15 @@ def interrupts_wait():
     handler only takes a note.
     """
     came, is_main = [], threading.current_thread() is threading.main_thread()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = _block_interrupts(True)
     handler = signal.signal(signal.SIGINT, lambda *_: came.append(1)) if is_main else None
     try:
         yield
     finally:
         if is_main:
             signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if not before:
+            _block_interrupts(False)
     if came and callable(handler):
         handler(signal.SIGINT, None)
 
@@ -146,7 +159,7 @@ def interrupts_wait():
 def start_quietly(parent):
     """First thing in a worker: the parent alone answers Ctrl-C, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _block_interrupts(False)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -40,6 +40,17 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, must_be_one_of(value, action.choices))
 
 
+class Once(argparse.Action):
+    """Argparse action: store a value; a second one is an error, not silently the better one."""
+
+    def __call__(  # noqa: D102 - see argparse
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values, option=None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "is given twice; run the command once for each")
+        setattr(namespace, self.dest, values)
+
+
 def positive_int(text: str) -> int:
     """Argparse type: an integer from 1 up."""
     return _number(text, int, 1)
@@ -157,13 +168,22 @@ def run_script(function: Callable[[Sequence[str] | None], None], argv=None) -> i
       argv: passed on.
 
     Returns:
-      0; or 2 after a UserError, which is written to standard error as one line; or 130 if the
-      user pressed Ctrl-C.
+      0; or 2 after a UserError, which is written to standard error as one line, or without
+      TensorFlow; or 130 if the user pressed Ctrl-C.
     """
     try:
         function(argv)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
+        return EXIT_USER_ERROR
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        version = ".".join(map(str, sys.version_info[:2]))
+        sys.stderr.write(
+            f"TensorFlow is not installed for this Python {version}; supported are 3.7, with "
+            "TensorFlow 1.15, and 3.10 to 3.13: pip install -r requirements.txt, or make env\n"
+        )
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -54,6 +54,13 @@ def test_scripts_turn_errors_into_exit_statuses(capsys):
     assert cli.run_script(lambda argv: _raise(UserError("no such thing"))) == 2
     assert capsys.readouterr().err == "no such thing\n"
     assert cli.run_script(lambda argv: _raise(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert cli.run_script(lambda argv: _raise(ModuleNotFoundError("", name="tensorflow"))) == 2
+    line = capsys.readouterr().err
+    assert "supported are 3.7, with TensorFlow 1.15, and 3.10 to 3.13" in line
+    assert line.count("\n") == 1
+    with pytest.raises(ModuleNotFoundError):
+        cli.run_script(lambda argv: _raise(ModuleNotFoundError("", name="numpy")))
     with pytest.raises(ZeroDivisionError):  # a mistake of ours keeps its traceback
         cli.run_script(lambda argv: 1 // 0)
 

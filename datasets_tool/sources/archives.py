@@ -6,22 +6,39 @@ import bz2
 import gzip
 import lzma
 import os
+import posixpath
 import tarfile
 import zipfile
 import zlib
 
 from datasets_tool.decode import UnreadableImageError, decode
+from datasets_tool.labels import DATASET_JSON, from_dataset_json
 from datasets_tool.sources.base import Source, file_fingerprint, one_line
 from dnnlib.errors import UserError
 
 _COMPRESSED = (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
 
 
+def _is_hidden(name):
+    """Whether a member is hidden, as those are that some systems put beside each file."""
+    parts = [part for part in name.split("/") if part not in (".", "..")]
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
+
+
 def _is_picture(name, suffixes):
     """Whether a member is a picture that is not hidden."""
-    parts = [part for part in name.split("/") if part not in (".", "..")]
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-    return name.lower().endswith(suffixes) and not hidden
+    return name.lower().endswith(suffixes) and not _is_hidden(name)
+
+
+def _is_dataset_json(name):
+    """Whether a member is a file of labels."""
+    return posixpath.basename(name) == DATASET_JSON and not _is_hidden(name)
+
+
+def _read_labels(source, name, data):
+    """Labels of the pictures in an archive, out of its member dataset.json."""
+    folder = name[: -len(DATASET_JSON)]
+    return from_dataset_json(data, f"{source.description}: {name}", folder, source)
 
 
 def _none_found(path, suffixes):
@@ -69,6 +86,13 @@ class ZipSource(Source):
             raise UnreadableImageError(str(error).split(",", maxsplit=1)[0]) from error
         return (*decode(data), {})
 
+    def own_labels(self):
+        """Those of a dataset.json in the archive, the one least deep in folders."""
+        with open_zip(self.path) as archive:
+            found = [name for name in archive.namelist() if _is_dataset_json(name)]
+            name = min(found, key=lambda name: (name.count("/"), name), default=None)
+            return None if name is None else _read_labels(self, name, archive.read(name))
+
     def fingerprint(self):
         """That of the archive."""
         return file_fingerprint(self.path)
@@ -86,8 +110,7 @@ class TarSource(Source):
     """All pictures in a tar archive, in its own order; plain or compressed.
 
     A plain archive is read at any place by the workers. A compressed one can only be read from
-    front to
-    back: this process does that and hands the bytes of the members on.
+    front to back: this process does that and hands the bytes of the members on.
     """
 
     def __init__(self, path, suffixes):
@@ -95,19 +118,20 @@ class TarSource(Source):
         self._file = None
         with _open_tar(path, "r:*") as archive:
             self._is_plain = not isinstance(archive.fileobj, _COMPRESSED)
+            self._members, self._labels = [], None
             try:
-                self._members = [
-                    (member.name, member.offset_data, member.size)
-                    for member in archive
-                    if member.isfile() and _is_picture(member.name, suffixes)
-                ]
+                for member in archive:
+                    if member.isfile() and _is_picture(member.name, suffixes):
+                        self._members.append((member.name, member.offset_data, member.size))
+                    elif member.isfile() and _is_dataset_json(member.name) and not self._labels:
+                        self._labels = member.name, archive.extractfile(member).read()
             except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
                 raise UserError(f"{path}: the archive is damaged: {one_line(error)}") from error
         if not self._members:
             raise _none_found(path, suffixes)
 
     def __getstate__(self):
-        return dict(self.__dict__, _file=None, _members=None)
+        return dict(self.__dict__, _file=None, _members=None, _labels=None)
 
     def __len__(self):
         return len(self._members)
@@ -141,6 +165,10 @@ class TarSource(Source):
     def label_keys(self):
         """Names of all members, without reading them."""
         return (member[0] for member in self._members)
+
+    def own_labels(self):
+        """Those of a dataset.json in the archive."""
+        return _read_labels(self, *self._labels) if self._labels else None
 
     def fingerprint(self):
         """That of the archive."""

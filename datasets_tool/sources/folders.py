@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from datasets_tool.decode import UnreadableImageError, decode
+from datasets_tool.labels import DATASET_JSON, from_dataset_json
 from datasets_tool.sources.base import Source, printable
 from dnnlib.errors import UserError
 
@@ -70,6 +71,14 @@ class FolderSource(Source):
     def name_of(self, key):
         """The whole path."""
         return printable(os.path.join(self.description, key))
+
+    def own_labels(self):
+        """Those of a dataset.json in the folder."""
+        path = os.path.join(self.folder, DATASET_JSON)
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:  # noqa: PTH123
+            return from_dataset_json(file.read(), path, "", self)
 
     def fingerprint(self):
         """Hash of all paths, sizes and times."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import pathlib
 import re
+import shutil
 from typing import Any, Callable, Iterator
 
 from dnnlib import util
@@ -13,6 +14,8 @@ from dnnlib.errors import UserError
 
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.txt"
+# What a run directory holds before the run has a configuration.
+LEFT_BY_REFUSED = {LOG_NAME, "run.json", "git.diff", ".lock"}
 NEEDED = ("flags", "loop", "facts")  # parts of a configuration that every reader relies on
 
 
@@ -77,6 +80,12 @@ def create_run(result_dir: str, expname: str) -> pathlib.Path:
     check_name(expname)
     pattern = re.escape(expname) + r"-(\d{3,})"
     return create_numbered(result_dir, pattern, lambda number: f"{expname}-{number:03d}")
+
+
+def discard_unused(run_dir: str | pathlib.Path) -> None:
+    """Remove the directory of a run that was refused before it had a configuration."""
+    if {path.name for path in pathlib.Path(run_dir).iterdir()} <= LEFT_BY_REFUSED:
+        shutil.rmtree(str(run_dir))
 
 
 def create_numbered(result_dir: str, pattern: str, spell: Callable[[int], str]) -> pathlib.Path:

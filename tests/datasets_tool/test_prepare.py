@@ -21,6 +21,7 @@ from tiny_records import write_set
 import prepare_data
 from datasets_tool import writer as writer_module
 from datasets_tool.convert import Recipe, prepare
+from datasets_tool.pool import interrupts_wait
 from datasets_tool.scenes import ScenesSource, render_scene
 from datasets_tool.sources.folders import FolderSource
 from dnnlib import cli
@@ -321,6 +322,8 @@ def test_mixed_sizes_all_become_the_size_of_the_first(tmp_path):
         (["--scenes", "--strict"], "--strict: has no meaning with --scenes"),
         (["--task", "x", "--seed", "0"], "--seed: has no meaning with --task"),
         (["--task", "x"], "needs --images-dir"),
+        (["--task", "x", "--task", "y", "--images-dir", "."], "--task: is given twice"),
+        (["--task", "x", "--images-dir", ".", "--images-dir", "/"], "--images-dir: is given twice"),
         (["--task", "a/b", "--images-dir", "."], "must be a plain name"),
         (["--task", "x", "--images-dir", "/nowhere"], "there is no such"),
         (["--task", "x", "--images-dir", ".", "--crop", "centre"], "did you mean 'center'?"),
@@ -641,6 +644,19 @@ def test_workers_end_with_a_killed_parent(tmp_path, root):
     while time.time() < deadline and alive(started):
         time.sleep(0.1)
     assert not alive(started)
+
+
+def test_systems_without_signal_masks_prepare_too(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    answers = []
+    before = signal.signal(signal.SIGINT, lambda *_: answers.append(1))
+    try:
+        with interrupts_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not answers
+        assert answers == [1]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def interrupt(argv, root, ready, wait):

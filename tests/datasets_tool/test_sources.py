@@ -184,6 +184,38 @@ def test_skipped_images_take_their_labels_along(sources, images, tmp_path):
     assert (found == images[keep]).all() and (labels == CLASSES[keep]).all()
 
 
+@pytest.mark.parametrize("name", ["folder", "zip", "tar", "tar.gz"])
+def test_labels_in_stylegan3s_form_are_used(name, sources, members, images, tmp_path):
+    entries = [[key[len("set/") :], int("bee" in key)] for key in members]
+    members["set/dataset.json"] = json.dumps({"labels": entries}).encode()
+    path = sources[name]()
+    path = path / "set" if name == "folder" else path
+    found, labels = prepare("out", path, tmp_path, "--workers", 2)
+    assert (found == images).all() and (labels == CLASSES).all()
+
+
+def test_a_folders_own_dataset_json_and_one_without_labels(sources, members, tmp_path, capsys):
+    path = sources["folder"]() / "set"
+    rows = [[key[len("set/") :], [0.5, float(i)]] for i, key in enumerate(members)]
+    (path / "dataset.json").write_text(json.dumps({"labels": rows}))
+    _, labels = prepare("a", path, tmp_path)
+    assert (labels == [row for _, row in rows]).all()
+    for text in ('{"labels": null}', "{}", "[]"):
+        (path / "dataset.json").write_text(text)
+        _, labels = prepare("b", path, tmp_path, "--overwrite")
+        assert labels.shape == (COUNT, 0)
+    for text, message in {
+        json.dumps({"labels": rows[1:]}): "no label for 1 of 12 images, the first: ant/00.png",
+        '{"labels": [1]}': "dataset.json: cannot be understood",
+        "{": "dataset.json: cannot be understood",
+    }.items():
+        (path / "dataset.json").write_text(text)
+        assert run("--task", "c", "--images-dir", path, "--data-dir", tmp_path) == 2
+        error = capsys.readouterr().err
+        assert message in error and "--labels none" in error and error.count("\n") == 1
+    prepare("c", path, tmp_path, "--labels", "none")
+
+
 @pytest.mark.parametrize("name", ["npy", "hdf5"])
 def test_labels_beside_arrays_are_used(name, sources, images, tmp_path):
     path = sources[name]()
