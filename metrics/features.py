@@ -9,14 +9,15 @@ from metrics import efficientnet, inception, random_network, scenes, trusted
 
 # What a metric may need:
 #   pool         features of images whose distribution is compared (FID, KID)
+#   clean        the same behind clean-fid's resize
 #   probs        class probabilities (IS)
 #   manifold     features whose distances mean something (precision, recall, density, coverage)
 #   distance     perceptual distance of two images (PPL)
 #   objects      numbers of objects, by segmentation, whatever --features says
 #   layout       where they are, likewise
 #   classifiers  answers about attributes (LS)
-ROLES = ("pool", "probs", "manifold", "distance", "objects", "layout", "classifiers")
-IMAGE_ROLES = ("pool", "probs", "manifold", "objects", "layout")
+ROLES = ("pool", "clean", "probs", "manifold", "distance", "objects", "layout", "classifiers")
+IMAGE_ROLES = ("pool", "clean", "probs", "manifold", "objects", "layout")
 
 # Features that name their figures: kind => (function that opens the network, its roles).
 NAMED = {
@@ -30,8 +31,9 @@ _WANTED_FILE = {
     "classifiers": "40 celebahq-classifier-NN-*.pkl",
 }
 NUM_CLASSIFIERS = 40  # as LS is defined: its value grows with their number
-_MEASURES = {"probs": "is", "distance": "ppl", "classifiers": "ls"}
+_MEASURES = {"clean": "fid50k-clean", "probs": "is", "distance": "ppl", "classifiers": "ls"}
 _NEEDS = {
+    "clean": "the Inception network",
     "probs": "a network that knows classes",
     "distance": "a network that compares images",
     "classifiers": "networks that know attributes",
@@ -80,7 +82,10 @@ class Features:
             return self._network(file, lambda: trusted.load_trusted(file, role)), role, ""
         if role in _WANTED_FILE:
             raise UserError(_how_to_trust(role))
-        load = lambda: inception.load_inception(self._inception_file)  # noqa: E731
+        is_clean = role == "clean"
+        load = lambda: inception.load_inception(self._inception_file, is_clean)  # noqa: E731
+        if is_clean:
+            return self._network("clean", load), role, ""
         if role == "manifold":  # the published protocol has VGG-16
             return self._network("inception", load), "pool", "-inception"
         return self._network("inception", load), role, ""

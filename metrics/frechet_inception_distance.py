@@ -89,13 +89,15 @@ def frechet_distance(mean_a, cov_a, mean_b, cov_b):
 
 
 _FID = dict(roles=["pool"], best=min)
+_CLEAN = dict(roles=["clean"], best=min, role="clean")
 
 
 @register("fid50k", **_FID, num_fakes=50000, num_reals=50000)
 @register("fid50k-full", **_FID, num_fakes=50000, num_reals=None)
 @register("fid10k-train", **_FID, num_fakes=10000, num_reals=10000)
-def fid(context, num_fakes, num_reals):
+@register("fid50k-clean", **_CLEAN, num_fakes=50000, num_reals=50000)
+def fid(context, num_fakes, num_reals, role="pool"):
     """FID of generated images against so many training images (None: all of them)."""
-    real = context.real_moments("pool", num_reals)
-    fake = context.fake_moments("pool", num_fakes)
+    real = context.real_moments(role, num_reals)
+    fake = context.fake_moments(role, num_fakes)
     return {"": frechet_distance(*real, *fake)}

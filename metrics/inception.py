@@ -2,7 +2,9 @@
 
 The published figures of this field all stand on one frozen graph, ``classify_image_graph_def.pb``
 out of ``inception-2015-12-05.tgz``; other weights, or another way to resize, give other figures. So
-the graph is run as it is, its own resizing included.
+the graph is run as it is, its own resizing included. That resizing does not average where it
+shrinks, so it aliases; behind the "clean" resize (clean-fid, Parmar et al. 2022, arXiv:2104.11222)
+the same network gives figures that compare with clean-fid's.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ import io
 import pathlib
 import tarfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
 
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
 from dnnlib.tflib.compat import tf
-from metrics.graph_network import GraphNetwork, to_nhwc
+from metrics.graph_network import GraphNetwork, to_nhwc, to_rgb
 
 URL = (
     "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
@@ -25,20 +31,22 @@ URL = (
 MEMBER = "classify_image_graph_def.pb"
 NAME = "inception-2015-12-05"
 
+SIZE = 299  # pixels a side that the network sees
 INPUT = "ExpandDims:0"  # [1, H, W, 3] in [0, 255]; behind it the graph resizes to 299x299
 POOL = "pool_3:0"
 LOGITS = "softmax/logits/MatMul"
 HOW_TO_GET = f"get {URL} on a machine with a network and give it with --inception FILE"
 
 
-def load_inception(path=None):
+def load_inception(path=None, is_clean=False):
     """Open the network.
 
     Args:
       path: the .tgz or the .pb out of it; None downloads the .tgz into the cache, once.
+      is_clean: whether images are resized as clean-fid does, not as the graph does.
 
     Returns:
-      GraphNetwork with the heads "pool" [N, 2048] and "probs" [N, 1008].
+      GraphNetwork with the heads "pool" [N, 2048] and "probs" [N, 1008], or CleanInception.
 
     Raises:
       UserError: it cannot be had, or the file is another one.
@@ -62,6 +70,9 @@ def load_inception(path=None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # says less than the error
             graph_def.ParseFromString(data)
+        if is_clean:
+            build = lambda images: _build(graph_def, images)["pool"]  # noqa: E731
+            return CleanInception(GraphNetwork(NAME, checksum, build_function=build))
         return GraphNetwork(NAME, checksum, lambda images: _build(graph_def, images))
     except (ValueError, KeyError, tf.errors.InvalidArgumentError, _decode_error()) as error:
         raise _unusable(file, "is not the Inception graph of 2015", error) from None
@@ -115,3 +126,49 @@ def _build(graph_def, images):
     # The graph's own head takes one image at a time. Its biases are left out, as in the code of the
     # Inception Score's authors, on which all published scores stand.
     return {"pool": features, "probs": tf.nn.softmax(features @ weights)}
+
+
+# clean-fid's resize
+
+
+def resize_clean(image):
+    """Resize as clean-fid does: bicubic with antialiasing, each channel in floating point.
+
+    The result is not rounded, only limited to [0, 255].
+
+    Args:
+      image: uint8 [C, H, W].
+
+    Returns:
+      float32 [C, SIZE, SIZE].
+    """
+    resized = [
+        np.asarray(Image.fromarray(x).resize((SIZE, SIZE), Image.BICUBIC))
+        for x in image.astype(np.float32)
+    ]
+    return np.clip(resized, 0, 255)
+
+
+class CleanInception:
+    """The network behind clean-fid's resize; its own then leaves images as they are.
+
+    Args:
+      network: GraphNetwork whose function gives the pooled features.
+
+    Attributes:
+      name, identity: as of GraphNetwork.
+    """
+
+    def __init__(self, network):
+        self._network = network
+        self.name, self.identity = f"{network.name}-clean", f"{network.identity}-clean"
+
+    def extract(self, images, heads):
+        """{"clean": features [N, 2048] float32} of images [N, 1 or 3, H, W] uint8."""
+        with ThreadPoolExecutor() as pool:
+            resized = np.stack(list(pool.map(resize_clean, to_rgb(images))))
+        return {head: {"clean": self._network.apply}[head](resized) for head in heads}
+
+    def close(self):
+        """Free the session's memory."""
+        self._network.close()

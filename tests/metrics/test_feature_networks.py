@@ -9,7 +9,8 @@ import pytest
 import tiny_inception
 
 from dnnlib.errors import UserError
-from metrics import inception
+from metrics import inception, registry
+from metrics.features import Features
 from metrics.random_network import load_random
 
 
@@ -49,6 +50,49 @@ def test_grey_images_are_taken_as_rgb(tmp_path):
     )
     with pytest.raises(ValueError, match="1 or 3"):
         network.extract(pictures(channels=4), ["pool"])
+
+
+def bicubic_weights(length, size):
+    """[size, length]: Keys' kernel with a = -0.5, widened where it shrinks, normalised."""
+    scale = length / size
+    width = max(scale, 1.0)
+    x = np.abs(np.arange(length) + 0.5 - (np.arange(size)[:, None] + 0.5) * scale) / width
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("height, width", [(20, 24), (410, 350)])
+def test_the_clean_resize_is_antialiased_and_not_rounded(height, width):
+    image = pictures(1, height=height, width=width)[0]
+    rows, cols = bicubic_weights(height, 299), bicubic_weights(width, 299)
+    expected = np.clip(rows @ image.astype("f8") @ cols.T, 0, 255)
+    found = inception.resize_clean(image)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert np.abs(found - np.rint(found)).max() > 0.4
+
+
+def test_the_clean_network_sees_the_clean_resize(tmp_path):
+    network = inception.load_inception(tiny_inception.write_pb(tmp_path / "a.pb"), is_clean=True)
+    images = pictures(3, height=310, width=330)
+    resized = np.stack([inception.resize_clean(image) for image in images])
+    expected, _ = tiny_inception.features(resized)  # its own resize leaves them as they are
+    found = network.extract(images, ["clean"])["clean"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    other = inception.load_inception(tmp_path / "a.pb")
+    assert network.identity != other.identity
+    assert np.abs(other.extract(images, ["pool"])["pool"] - found).max() > 1e-3
+
+
+def test_fid_clean_takes_the_clean_network_only(tmp_path):
+    features = Features(tiny_inception.write_pb(tmp_path / "a.pb"))
+    (protocol,) = registry.find("fid50k-clean", 1000)
+    assert protocol.name == "fid1k-clean" and features.require(protocol) == ""
+    assert features.describe(protocol).startswith(f"{inception.NAME}-clean:")
+    (protocol,) = registry.find("fid50k-clean", features="efficientnet")
+    with pytest.raises(UserError, match="fid50k-clean needs the Inception network"):
+        features.require(protocol)
 
 
 @pytest.mark.parametrize(
