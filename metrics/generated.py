@@ -11,8 +11,9 @@ import numpy as np
 
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders
+from dnnlib.tflib.builders import find_builder
 from dnnlib.tflib.compat import tf
+from dnnlib.tflib.options import option_parameters
 from metrics.image_sources import crop
 from metrics.randomness import random_of
 
@@ -152,7 +153,7 @@ class GeneratedImages:
         synthesis = self._network.components.synthesis
         place = tf.placeholder(tf.int64, [])
         rng = tflib.StepRandom(self._seed, place, self._batch_size, prefix="metrics/")
-        known = builders.option_parameters(builders.find_builder(synthesis.builder))
+        known = option_parameters(find_builder(synthesis.builder))
         options = dict(noise_mode="random", rng=rng)
         if "maps" in known:
             options["maps"] = "none"

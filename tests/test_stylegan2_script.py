@@ -115,7 +115,7 @@ def test_train_its_networks_with_our_losses(open_pickle):
     (G, D, _Gs), data = open_pickle(STYLEGAN2)
     rng = tflib.StepRandom(0, tf.constant(0, tf.int64), 4)
     reals = tf.constant(data["D_images_in"][:4])
-    batch = loss.Batch(G, D, rng, tf.zeros([4, 0]), reals, D_options=dict(attention_dropout=0.1))
+    batch = loss.Batch(G, D, rng, tf.zeros([4, 0]), reals)
     losses = [
         loss.generator_loss(batch)[0],
         loss.path_lengths(batch),

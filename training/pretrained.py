@@ -7,7 +7,6 @@ StyleGAN2's; a tuple or a single network.
 
 from __future__ import annotations
 
-import inspect
 import pathlib
 from collections import namedtuple
 
@@ -16,16 +15,18 @@ from dnnlib import tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import CONFIG_NAME, LOG_NAME, load_config
 from dnnlib.tflib.builders import find_builder
+from dnnlib.tflib.options import option_parameters, part_builders
 from dnnlib.tflib.snapshot import read_snapshot
 from training import checkpoint
 from training.model.quirks import with_quirks
-from training.published_names import SUB_NETWORKS
 
 GENERATORS = ("generator", "stylegan2_generator")
 DISCRIMINATORS = ("discriminator", "stylegan2_discriminator")
 # Builders of a generator's parts; a part may be in a file on its own.
 PARTS = {
-    name: role for builder in GENERATORS for role, name in SUB_NETWORKS.get(builder, {}).items()
+    name: role
+    for builder in GENERATORS
+    for role, name in part_builders(find_builder(builder)).items()
 }
 
 # Options that act on sampling or on the training's random choices, not on what is learned.
@@ -208,10 +209,10 @@ class Pretrained:
             options = options if consumer in ("G", "D") else options.get(consumer, {})
         if parameter in options:
             return options[parameter]
-        own = SUB_NETWORKS.get(net.builder, {}).get(consumer, net.builder)
+        own = part_builders(find_builder(net.builder)).get(consumer, net.builder)
         ours = {"G": "generator", "D": "discriminator"}.get(consumer, consumer)
         for builder in (own, ours):
-            parameters = inspect.signature(find_builder(builder)).parameters
+            parameters = option_parameters(find_builder(builder))
             if parameter in parameters:
                 return parameters[parameter].default
         raise KeyError(parameter)

@@ -8,7 +8,8 @@ GANsformer's networks get the quirks of their code, see :mod:`training.model.qui
 from collections import namedtuple
 
 from dnnlib.errors import UserError, closest
-from dnnlib.tflib import builders
+from dnnlib.tflib.builders import find_builder, register_translator
+from dnnlib.tflib.options import option_parameters, part_builders
 from training.model.quirks import PUBLISHED_QUIRKS, with_quirks
 
 HEAD, LEGACY, STYLEGAN2 = "head", "legacy", "stylegan2"
@@ -80,12 +81,6 @@ DEFAULTS = {
     "stylegan2_mapping": {},
 }
 
-# Sub-networks whose options an outer network takes as dicts: {builder: {role: builder}}.
-SUB_NETWORKS = {
-    "generator": {"mapping": "mapping", "synthesis": "synthesis"},
-    "stylegan2_generator": {"mapping": "stylegan2_mapping", "synthesis": "stylegan2_synthesis"},
-}
-
 
 def _find_source(func_name, options):
     """The _Source of a published builder; None if the name is not a published one."""
@@ -125,10 +120,10 @@ def route_options(builder, options):
     Returns:
       (options of the builder, with dicts for its sub-networks; names that nobody takes).
     """
-    own = builders.option_parameters(builders.find_builder(builder))
+    own = option_parameters(find_builder(builder))
     subs = {
-        role: builders.option_parameters(builders.find_builder(name))
-        for role, name in SUB_NETWORKS.get(builder, {}).items()
+        role: option_parameters(find_builder(name))
+        for role, name in part_builders(find_builder(builder)).items()
     }
     routed, unknown = {}, []
     for name, value in options.items():
@@ -143,7 +138,7 @@ def route_options(builder, options):
     return routed, unknown
 
 
-@builders.register_translator
+@register_translator
 def translate(func_name, options, is_strict=False):
     """Translate a published builder, or one of an earlier snapshot of ours, and its options.
 
@@ -171,7 +166,7 @@ def translate(func_name, options, is_strict=False):
     renamed = {**DEFAULTS[source.builder], **_rename(source, options), **source.forced}
     routed, unknown = route_options(source.builder, renamed)
     if is_strict and unknown:
-        own = builders.option_parameters(builders.find_builder(source.builder))
+        own = option_parameters(find_builder(source.builder))
         hint = closest(unknown[0], [*own, *RENAMED])
         text = f"{func_name}() does not take {unknown[0]!r}"
         raise TypeError(text + (f"; {hint}" if hint else ""))

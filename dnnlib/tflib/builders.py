@@ -1,16 +1,13 @@
-"""The functions that build networks, by name, and the strict check of their keywords.
+"""The functions that build networks, by name, and translations of other code's names.
 
 A builder is a plain function that takes input tensors and options and returns output tensors. Its
 positional parameters without a default are the network's inputs; all others are options.
 """
 
 import importlib
-import inspect
 
-from dnnlib.errors import closest, must_be_one_of
-
-# Given by Network to builders that declare them; they are no options of the network.
-FRAMEWORK_ARGUMENTS = ("components", "is_template_graph", "is_training")
+from dnnlib.errors import must_be_one_of
+from dnnlib.tflib.options import takes_options
 
 # An application's own module on the search path, which registers its builders and translators when
 # it is imported. dnnlib imports it by this name when it first needs them.
@@ -21,14 +18,17 @@ _translators = []
 _importers = []
 
 
-def register_builder(name):
+def register_builder(name, options=None):
     """Decorator: make a function known as the builder ``name``.
 
     Args:
       name: what ``Network(func_name=...)`` and snapshots call it. It is part of the file format.
+      options: dataclass of options, which the function gets as its parameter ``options``; callers
+        give its fields as keywords. See :mod:`dnnlib.tflib.options`.
     """
 
     def register(func):
+        func = func if options is None else takes_options(func, options)
         known = _builders.setdefault(name, func)
         if known is not func and known.__module__ != func.__module__:
             raise ValueError(f"builder {name!r} is already registered by {known.__module__}")
@@ -135,77 +135,23 @@ def resolve(name, options):
     return translate(name, options, is_strict=True) or (own_name, dict(options))
 
 
-def find_builder(name):
+def known_builder(name):
     """Look up a builder; if the name is not known yet, the application may register it now.
 
     Returns:
-      The registered function.
+      The registered function, or None.
+    """
+    if name not in _builders:
+        _import_provider()
+    return _builders.get(name)
+
+
+def find_builder(name):
+    """Look up a builder, as :func:`known_builder`, that has to exist.
 
     Raises:
       ValueError: there is no such builder; names the closest one.
     """
-    if name not in _builders:
-        _import_provider()
-    if name not in _builders:
+    if known_builder(name) is None:
         raise ValueError(f"network builder {must_be_one_of(name, sorted(_builders))}")
     return _builders[name]
-
-
-def input_names(func):
-    """Names of the inputs of a builder: positional parameters that have no default."""
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = inspect.signature(func).parameters.values()
-    return [p.name for p in parameters if p.kind == positional and p.default is p.empty]
-
-
-def option_parameters(func):
-    """Parameters of a builder that are options: {name: inspect.Parameter}."""
-    hidden = set(FRAMEWORK_ARGUMENTS) | set(input_names(func))
-    parameters = inspect.signature(func).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in hidden}
-
-
-def check_options(name, func, options, is_static=False):
-    """Compare given options with the signature of a builder.
-
-    Args:
-      name: the builder's name, for the message.
-      func: the builder.
-      options: dict, or names, of options that are going to be passed.
-      is_static: they are kept with the network, so framework arguments are none of them.
-
-    Raises:
-      TypeError: an option that the builder does not take; names the closest one it takes.
-    """
-    known = option_parameters(func)
-    others = () if is_static else FRAMEWORK_ARGUMENTS
-    for option in options:
-        if option not in known and option not in others:
-            hint = closest(option, known)
-            raise TypeError(f"{name}() does not take {option!r}" + (f"; {hint}" if hint else ""))
-
-
-def check_required(name, func, options):
-    """Raise TypeError if an option without default is missing from ``options``."""
-    known = option_parameters(func).values()
-    missing = [p.name for p in known if p.default is p.empty and p.name not in options]
-    if missing:
-        raise TypeError(f"{name}() needs {', '.join(repr(option) for option in missing)}")
-
-
-def merge_options(*layers):
-    """Merge dicts of options, the later ones winning; nested dicts are merged key by key."""
-    merged = {}
-    for layer in layers:
-        for key, value in layer.items():
-            if isinstance(value, dict) and isinstance(merged.get(key), dict):
-                merged[key] = merge_options(merged[key], value)
-            else:
-                merged[key] = value
-    return merged
-
-
-def framework_arguments(func, **available):
-    """Those of the framework arguments that the builder declares."""
-    declared = inspect.signature(func).parameters
-    return {name: value for name, value in available.items() if name in declared}

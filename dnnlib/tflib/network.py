@@ -9,6 +9,13 @@ import tensorflow.compat.v1 as tf
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders, describe, netvars, running, tfutil
+from dnnlib.tflib.options import (
+    check_options,
+    check_required,
+    framework_arguments,
+    input_names,
+    merge_options,
+)
 from dnnlib.tflib.stored_network import OWN_VERSION, match_variables, read_state
 
 
@@ -54,11 +61,11 @@ class Network:
     def _build_template(self):
         """Call the builder with placeholders; creates the variables and missing sub-networks."""
         func = builders.find_builder(self.builder)
-        builders.check_options(self.builder, func, self.static_kwargs, is_static=True)
-        builders.check_required(self.builder, func, self.static_kwargs)
+        check_options(self.builder, func, self.static_kwargs, is_static=True)
+        check_required(self.builder, func, self.static_kwargs)
         self._bound = {}
         self._run_cache = {}
-        self.input_names = builders.input_names(func)
+        self.input_names = input_names(func)
         with tf.name_scope(None), tf.control_dependencies(None):
             name = self.name.replace("/", "_")
             self.scope = tf.get_default_graph().unique_name(name)
@@ -93,8 +100,8 @@ class Network:
     def _call_builder(self, inputs, is_template_graph, **dynamic_kwargs):
         """Build the graph once more; returns the list of outputs."""
         func = builders.find_builder(self.builder)
-        options = builders.merge_options(self._bound, self.static_kwargs, dynamic_kwargs)
-        framework = builders.framework_arguments(
+        options = merge_options(self._bound, self.static_kwargs, dynamic_kwargs)
+        framework = framework_arguments(
             func,
             components=self.components,
             is_template_graph=is_template_graph,
@@ -110,7 +117,7 @@ class Network:
         Bound tensors are not saved.
         """
         func = builders.find_builder(self.builder)
-        builders.check_options(self.builder, func, tensors)
+        check_options(self.builder, func, tensors)
         self._bound.update(tensors)
 
     def get_output_for(self, *in_expr, return_as_list=False, **dynamic_kwargs):
@@ -125,7 +132,7 @@ class Network:
           The output, or a tuple of outputs.
         """
         func = builders.find_builder(self.builder)
-        builders.check_options(self.builder, func, dynamic_kwargs)
+        check_options(self.builder, func, dynamic_kwargs)
         given = running.pad_inputs(self, in_expr)
         with tfutil.absolute_variable_scope(self.scope, reuse=True), tf.name_scope(self.name):
             first = next(tf.convert_to_tensor(x) for x in given if x is not None)
@@ -237,7 +244,7 @@ class Network:
           **new_static_kwargs: options that differ.
         """
         tfutil.assert_tf_initialized()  # values are copied
-        options = builders.merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
+        options = merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
         return self.convert(self.builder, name, **options)
 
     def convert(self, new_func_name=None, new_name=None, **new_static_kwargs):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 
 from dnnlib.errors import UserError, must_be_one_of
-from dnnlib.tflib import tfutil
 from dnnlib.tflib.compat import TF_VERSION, allow_tf32, local_gpu_names, tf
 from dnnlib.tflib.native import build
 
@@ -62,24 +61,23 @@ def convolution_dtype(x):
 
 
 @contextlib.contextmanager
-def double_precision(active, holder, names):
+def double_precision(active, *tensors):
     """Within this context variables, which stay float32, are read as float64.
 
     Args:
-      active: False does nothing, and so does a portable graph.
-      holder: object whose tensors are cast to float64.
-      names: of its attributes, which may be None, separated by spaces.
+      active: False does nothing.
+      *tensors: what else is needed as float64; each may be None.
+
+    Yields:
+      The tensors, as float64.
     """
-    if not active or tfutil.is_portable():
-        yield
+    if not active:
+        yield tensors
         return
-    for name in names.split():
-        if getattr(holder, name) is not None:
-            setattr(holder, name, tf.cast(getattr(holder, name), tf.float64))
 
     def widened(getter, *args, **kwargs):
         return tf.cast(getter(*args, **kwargs), tf.float64)
 
     scope = tf.get_variable_scope()
     with tf.variable_scope(scope, custom_getter=widened, auxiliary_name_scope=False):
-        yield
+        yield tuple(None if x is None else tf.cast(x, tf.float64) for x in tensors)

@@ -1,5 +1,6 @@
 """What snapshots hold: our own state and the published ones, brought to one form and checked."""
 
+import math
 import re
 from collections import namedtuple
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders
+from dnnlib.tflib.options import COUNT, FREE, SIDE, SIZE, bound_of, part_builders
 
 # A network as read from a snapshot, in our terms: ``components`` {role: StoredNetwork},
 # ``variables`` {local name: array}.
@@ -21,7 +23,6 @@ MAX_ITEMS = 10000  # options of a network, all levels counted
 MAX_TEXT = 10000  # characters of an option
 
 FEW, MANY = 16, 4096  # counts and sizes that are no burden, whatever the variables are
-UNBOUNDED_OPTIONS = ("channel_base", "fmap_base")  # channels are bounded by channel_max
 
 
 def _need(condition, message):
@@ -114,35 +115,31 @@ def _all_variables(stored):
     return found
 
 
-def _integers(options):
-    """[(name, int)] in options and nested dicts and lists of them."""
-    found = []
+def _integers(builder, options):
+    """[(option, its bound, int)] in options of a builder, and those of its sub-networks."""
+    func = builders.known_builder(builder)
+    parts, found = part_builders(func), []
     for name, value in options.items():
         if isinstance(value, dict):
-            found += _integers(value)
+            found += _integers(parts.get(name), value)
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, int):
-                found.append((name, item))
+                found.append((name, bound_of(func, name), item))
     return found
 
 
 def _check_claims(stored):
     """Refuse sizes and counts that the variables do not bear out, before anything of that size is
-    built: a resolution of 2^30 or a million layers.
+    built: a resolution of 2^30 or a million layers. Each option's declaration says what bounds it.
     """
     variables = _all_variables(stored)
     sides = [int(side) for name, _ in variables for side in re.findall(r"\b(\d{1,6})x\1\b", name)]
     largest = max([size for _, x in variables if x.size for size in x.shape], default=0)
-    for name, value in _integers(stored.static_kwargs):
-        if name == "resolution" and sides:
-            limit = max(sides)
-        elif re.search("layers|iters|heads|directions", name):
-            limit = max(len(variables), FEW)
-        elif name in UNBOUNDED_OPTIONS:
-            continue
-        else:
-            limit = max(largest, MANY)
-        _need(abs(value) <= limit, f"it has option {name}={value}, but no variables of that size")
+    limits = {SIZE: max(largest, MANY), COUNT: max(len(variables), FEW), FREE: math.inf}
+    limits[SIDE] = max(sides, default=limits[SIZE])
+    for name, bound, value in _integers(stored.builder, stored.static_kwargs):
+        is_possible = abs(value) <= limits[bound]
+        _need(is_possible, f"it has option {name}={value}, but no variables of that size")
 
 
 def read_state(state):
@@ -159,16 +156,17 @@ def read_state(state):
       UserError: it is not what a network pickles.
     """
     stored = _read_raw(state)
-    _check_claims(stored)
     imported = builders.import_network(stored, state["version"])
-    if imported is not None:
-        return imported
     translated = builders.translate(stored.builder, stored.static_kwargs)
-    if translated is None:
+    if imported is not None:
+        stored = imported
+    elif translated is not None:
+        stored = stored._replace(builder=translated[0], static_kwargs=translated[1])
+    else:
         is_own = state["version"] == OWN_VERSION
         _need(is_own, f"a network built by {stored.builder!r}, which is unknown")
-        return stored
-    return stored._replace(builder=translated[0], static_kwargs=translated[1])
+    _check_claims(stored)
+    return stored
 
 
 def read_network(network):

@@ -188,8 +188,8 @@ CHANGES = {
         "an option is a PickledNetwork",
     ),
     "claimed size": (lambda s: s["static_kwargs"].update(w_dim=1 << 40), "w_dim=1099511627776"),
-    "claimed nested": (lambda s: s["static_kwargs"].update(mapping=dict(depth=9999)), "depth=9999"),
-    "claimed layers": (lambda s: s["static_kwargs"].update(num_layers=99), "num_layers=99"),
+    "claimed nested": (lambda s: s["static_kwargs"].update(mapping=dict(z_dim=9999)), "z_dim=9999"),
+    "claimed layers": (lambda s: s["static_kwargs"].update(mapping=dict(depth=99)), "depth=99"),
 }
 
 

@@ -7,9 +7,10 @@ import pytest
 from dnnlib import UserError
 from dnnlib.tflib import builders
 from dnnlib.tflib.builders import resolve
+from dnnlib.tflib.options import check_options, part_builders
 from dnnlib.tflib.stored_network import read_state
 from training.model.quirks import PUBLISHED_QUIRKS
-from training.published_names import PUBLISHED_BUILDERS, SUB_NETWORKS, translate
+from training.published_names import PUBLISHED_BUILDERS, translate
 
 HEAD, LEGACY = PUBLISHED_QUIRKS["head"], PUBLISHED_QUIRKS["legacy"]
 
@@ -231,7 +232,7 @@ def test_translations_are_options_of_our_builders(name):
     """Every keyword that comes out is in the signature of the network that gets it."""
     given = dict(resolution=32, latent_size=8, dlatent_size=8, fmap_base=64, mapping_layers=2)
     builder, options = translate(name, dict(given, architecture="orig", components_num=2))
-    roles = SUB_NETWORKS.get(builder, {})
-    builders.check_options(builder, builders.find_builder(builder), options)
+    roles = part_builders(builders.find_builder(builder))
+    check_options(builder, builders.find_builder(builder), options)
     for role, sub in roles.items():
-        builders.check_options(sub, builders.find_builder(sub), options.get(role, {}))
+        check_options(sub, builders.find_builder(sub), options.get(role, {}))

@@ -1,9 +1,12 @@
 """Tiny builders for the tests: a generator with two sub-networks, a discriminator."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
+from dnnlib.tflib.options import COUNT, option
 
 
 def weight(name, shape, trainable=True):
@@ -11,14 +14,22 @@ def weight(name, shape, trainable=True):
     return tf.get_variable(name, shape=shape, initializer=init, trainable=trainable)
 
 
-@tflib.register_builder("tiny_mapping")
-def tiny_mapping(z, c, *, z_dim=3, w_dim=5, c_dim=2, depth=1, scale=None):
-    z.set_shape([None, z_dim])
-    c.set_shape([None, c_dim])
+@dataclass(frozen=True)
+class TinyMappingOptions:
+    z_dim: int = 3
+    w_dim: int = 5
+    c_dim: int = 2
+    depth: int = option(1, bound=COUNT)
+
+
+@tflib.register_builder("tiny_mapping", TinyMappingOptions)
+def tiny_mapping(z, c, options, *, scale=None):
+    z.set_shape([None, options.z_dim])
+    c.set_shape([None, options.c_dim])
     x = tf.concat([z, c], axis=1)
-    for idx in range(depth):
+    for idx in range(options.depth):
         with tf.variable_scope(f"Dense{idx}"):
-            w = weight("weight", [x.shape.as_list()[1], w_dim])
+            w = weight("weight", [x.shape.as_list()[1], options.w_dim])
             x = tf.tanh(tf.matmul(x, w))
     if scale is not None:
         x *= scale
@@ -35,24 +46,25 @@ def tiny_synthesis(ws, *, w_dim=5, size=4, gain=1.0):
     return tf.identity(x * gain, name="images_out")
 
 
-@tflib.register_builder("tiny_generator")
-def tiny_generator(
-    z,
-    c,
-    *,
-    z_dim,
-    w_dim=5,
-    psi=0.5,
-    shift=0.0,
-    with_maps=False,
-    with_scale=False,
-    take_ws=False,
-    mapping={},  # noqa: B006 - a default that is never changed
-    synthesis={},  # noqa: B006
-    components,
-    is_template_graph,
-    is_training=False,
-):
+@dataclass(frozen=True)
+class TinyGeneratorOptions:
+    z_dim: int
+    w_dim: int = 5
+    psi: float = 0.5
+    shift: float = 0.0
+    with_maps: bool = False
+    with_scale: bool = False
+    take_ws: bool = False
+    mapping: dict = option({}, builder="tiny_mapping")
+    synthesis: dict = option({}, builder="tiny_synthesis")
+
+
+@tflib.register_builder("tiny_generator", TinyGeneratorOptions)
+def tiny_generator(z, c, options, *, components, is_template_graph, is_training=False):
+    opt = options
+    z_dim, w_dim, psi, shift = opt.z_dim, opt.w_dim, opt.psi, opt.shift
+    with_maps, with_scale, take_ws = opt.with_maps, opt.with_scale, opt.take_ws
+    mapping, synthesis = opt.mapping, opt.synthesis
     avg = weight("dlatent_avg", [w_dim], trainable=False)
     if "mapping" not in components:
         components.mapping = tflib.Network(

@@ -10,7 +10,8 @@ from collections import namedtuple
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders
+from dnnlib.tflib.builders import find_builder
+from dnnlib.tflib.options import option_parameters
 
 # tensors: {name: array}, the state dict. kwargs: of the constructor.
 TorchNetwork = namedtuple("TorchNetwork", "tensors kwargs")
@@ -67,7 +68,7 @@ def to_torch(stored):
 
 def _options(stored):
     """All options of a StoredNetwork, those at their defaults too; checked."""
-    parameters = builders.option_parameters(builders.find_builder(stored.builder))
+    parameters = option_parameters(find_builder(stored.builder))
     options = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     options.update(stored.static_kwargs)
     for name, value in NEEDED.items():

@@ -9,8 +9,10 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import util
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders, native, tfutil
+from dnnlib.tflib import native, tfutil
+from dnnlib.tflib.builders import find_builder
 from dnnlib.tflib.network import Network
+from dnnlib.tflib.options import option_parameters
 
 INPUTS = ("z", "labels", "truncation_psi")
 OUTPUT = "images"
@@ -43,7 +45,7 @@ def freeze(stored, portable=False):
         shapes = [[None, *shape[1:]] for shape in net.input_shapes] + [[]]
         z, c, psi = (tf.placeholder(tf.float32, s, name=n) for s, n in zip(shapes, INPUTS))
         options = dict(truncation_psi=psi, noise_mode="const")
-        if "maps" in builders.option_parameters(builders.find_builder(net.builder)):
+        if "maps" in option_parameters(find_builder(net.builder)):
             options["maps"] = "none"
         images = net.get_output_for(z, c, return_as_list=True, **options)[0]
         images = tf.identity(images, name=OUTPUT)

@@ -4,188 +4,177 @@ Papers: StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), Generative Adversarial
 (Hudson & Zitnick 2021, arXiv:2103.01209).
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import OptionError
+from dnnlib.tflib.options import COUNT, SIDE, option
 from dnnlib.tflib.random import random_source
 from training.model.layers import log2_resolution
-from training.model.quirks import Quirks
-from training.model.synthesis_graph import noise_mode_of
+from training.model.options import MAPS, NOISE_MODES, chosen_noise_mode
+from training.model.quirks import HasQuirks
 
 
-@tflib.register_builder("generator")
-def generator(
-    z,
-    c,
-    *,
-    resolution,
-    num_channels=3,
-    ratio=1.0,
-    z_dim=512,
-    w_dim=512,
-    c_dim=0,
-    components_num=1,
-    transformer=False,
-    use_pos=False,
-    num_heads=1,
-    ltnt_gate=False,
-    merge=False,
-    truncation_psi=0.7,
-    truncation_cutoff=None,
-    truncation_psi_val=None,
-    truncation_cutoff_val=None,
-    w_avg_beta=0.995,
-    average_by_component=False,
-    style_mixing=0.9,
-    component_mixing=0.0,
-    component_dropout=0.0,
-    attention_dropout=0.12,
-    noise_mode=None,
-    randomize_noise=None,
-    fused_modconv=None,
-    take_ws=False,
-    take_dlatents=False,
-    return_ws=False,
-    return_dlatents=False,
-    maps="image",
-    mapping={},  # noqa: B006 - defaults that nobody changes
-    synthesis={},  # noqa: B006
-    quirks=(),
-    rng=None,
-    components,
-    is_template_graph=False,
-    is_training=False,
-    is_validation=False,
-):
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Of every generator: what it makes images from, and how it truncates and mixes latents."""
+
+    resolution: int = option(bound=SIDE)  # side of the images in pixels, a power of two from 4 on
+    num_channels: int = 3  # number of channels of the images
+    # height / width of the pictures inside the square images: for those who show them
+    ratio: float = 1.0
+    z_dim: int = 512  # width of a latent z
+    w_dim: int = 512  # D, width of an intermediate latent w
+    c_dim: int = 0  # number of label features; 0 without labels
+    # scale of the latents about their average, except in training; 1 or None: no truncation
+    truncation_psi: float | None = 0.7
+    truncation_cutoff: int | None = None  # number of layers that are truncated; None: all
+    truncation_psi_val: float | None = None  # truncation_psi for ``is_validation``
+    truncation_cutoff_val: int | None = None  # truncation_cutoff for ``is_validation``
+    w_avg_beta: float = 0.995  # decay of the running average of w, per training step
+    # probability that the layers after a random one get other latents, in training
+    style_mixing: float = 0.9
+    # "random", "const" or "none"; None: as randomize_noise says, or as the synthesis network does
+    noise_mode: str | None = option(None, NOISE_MODES)
+    # StyleGAN2's spelling of noise_mode: True is "random", False is "const"
+    randomize_noise: bool | None = None
+    fused_modconv: Any = None  # accepted for StyleGAN2's scripts, without effect
+    return_ws: bool = False  # return ws too, as it enters the synthesis network
+    return_dlatents: bool = False  # StyleGAN2's spelling of return_ws
+    is_validation: bool = False  # truncate as in validation
+
+    def check(self):
+        """Raise OptionError for options that make no sense."""
+        if not isinstance(self.ratio, (int, float)) or not self.ratio > 0:
+            raise OptionError(f"ratio={self.ratio!r}: must be a number above 0")
+
+    @property
+    def truncation(self):
+        """Scale and number of layers of the truncation."""
+        if self.is_validation:
+            return self.truncation_psi_val, self.truncation_cutoff_val
+        return self.truncation_psi, self.truncation_cutoff
+
+
+@dataclass(frozen=True)
+class GeneratorOptions(SamplingOptions, HasQuirks):
+    """Options of :func:`generator`."""
+
+    components_num: int = 1  # number of latent components, the global latent not counted
+    transformer: bool = False  # attention between the image and the latent components
+    use_pos: bool = False  # give each latent component a trained encoding of its own
+    num_heads: int = option(1, bound=COUNT)  # number of attention heads
+    ltnt_gate: bool = False  # multiply what latents send, or take, by learned sigmoids
+    merge: bool = False  # k-GAN: every latent component makes an image of its own
+    # truncate each latent about an average of its own, [K, D]. The average of all, [D], as in the
+    # published code, may be far from any component's own until a long training has passed; then
+    # truncation spoils the images
+    average_by_component: bool = False
+    # probability that the components after a random one get other latents, in training
+    component_mixing: float = 0.0
+    component_dropout: float = 0.0  # probability that a component is hidden, in training
+    attention_dropout: float = 0.12  # rate of dropout on attention probabilities, in training
+    take_ws: bool = False  # the first input is ws, [N, K, L, D], instead of z
+    take_dlatents: bool = False  # StyleGAN2's spelling of take_ws
+    maps: str = option("image", MAPS)  # form of the attention maps, see SynthesisOptions
+    # quirks of the published code that are reproduced: names of fields of Quirks
+    quirks: Sequence[str] = ()
+    # options of the mapping network, beside those that it shares with the generator
+    mapping: dict = option({}, builder="mapping")
+    # options of the synthesis network, beside those that it shares with the generator
+    synthesis: dict = option({}, builder="synthesis")
+
+
+@tflib.register_builder("generator", GeneratorOptions)
+def generator(z, c, options, *, rng=None, components, is_template_graph=False, is_training=False):
     """Generate images.
 
     Args:
       z: [N, K, z_dim] latents; K = components_num, and with ``transformer`` one more, the global
         latent, which is the last. [N, z_dim] for a single one. With ``take_ws``: ws.
       c: [N, c_dim] labels.
-      resolution: side of the images, a power of two.
-      num_channels: of the images.
-      ratio: height / width of the pictures inside the square images. Saved for those who show them;
-        the network does not use it.
-      z_dim: width of z.
-      w_dim: D, width of w.
-      c_dim: number of label features; 0 without labels.
-      components_num: components, the global latent not counted.
-      transformer: attention from the components to the image.
-      use_pos: tell the components apart by a trained encoding of each.
-      num_heads: attention heads.
-      ltnt_gate: attention gates on the latents' side.
-      merge: k-GAN: every component makes its own image.
-      truncation_psi: scale of the latents about their average; 1 or None leaves them alone. Not
-        used in training.
-      truncation_cutoff: number of layers that it acts on; None for all.
-      truncation_psi_val: the same for validation, where there is none by default.
-      truncation_cutoff_val: the same.
-      w_avg_beta: decay of the latents' running average, per training step.
-      average_by_component: keep an average of each latent, [K, D], to truncate it about. By default
-        there is one for all, [D], as in the published code: short of a long training it may be far
-        from any component's own, and truncation then spoils the images.
-      style_mixing: probability that the layers after a random one get other latents, in training.
-      component_mixing: probability that the components after a random one do.
-      component_dropout: probability that a component is hidden, in training.
-      attention_dropout: rate of dropout on attention, in training.
-      noise_mode: "random", "const" or "none"; None: the synthesis network's own.
-      randomize_noise: StyleGAN2's spelling: True is "random", False is "const".
-      fused_modconv: accepted for old scripts; both forms of the convolution are the same function.
-      take_ws: the input is ws, [N, K, L, D], used as it is.
-      take_dlatents: StyleGAN2's spelling of it.
-      return_ws: return ws too, as it enters the synthesis network.
-      return_dlatents: StyleGAN2's spelling of it.
-      maps: form of the attention maps, see :func:`training.model.synthesis.synthesis`.
-      mapping: options of the mapping network.
-      synthesis: options of the synthesis network.
-      quirks: names of the published code's quirks to reproduce, see quirks.py.
+      options: GeneratorOptions; callers give its fields as keywords.
       rng: StepRandom for all random numbers; None: TensorFlow's stateful generators.
       components: sub-networks by role.
-      is_template_graph: building the template.
-      is_training: average latents, mix styles, use dropout; no truncation.
-      is_validation: use the truncation of validation.
+      is_template_graph: whether the template is being built.
+      is_training: average latents, mix styles and use dropout; do not truncate.
 
     Returns:
       images [N, num_channels, H, W]; with ``transformer`` also the attention maps, and zeros [N] in
       their place if a network with that quirk has none; with ``return_ws`` also ws [N, K, L, D].
     """
-    if not isinstance(ratio, (int, float)) or not ratio > 0:
-        raise OptionError(f"ratio={ratio!r}: must be a number above 0")
-    quirk = Quirks.named(quirks)
-    num_layers = 2 * log2_resolution(resolution) - 1
-    num_latents = components_num + (1 if transformer else 0)
-    take_ws = take_ws or take_dlatents
-    z = _set_shape(z, [num_latents, num_layers, w_dim] if take_ws else [num_latents, z_dim])
-    c.set_shape([None, c_dim])
+    options.check()
+    num_layers = 2 * log2_resolution(options.resolution) - 1
+    num_latents = options.components_num + (1 if options.transformer else 0)
+    take_ws = options.take_ws or options.take_dlatents
+    z_shape = [num_latents, options.z_dim]
+    z = _set_shape(z, [num_latents, num_layers, options.w_dim] if take_ws else z_shape)
+    c.set_shape([None, options.c_dim])
     source = random_source(rng, z)
 
-    ltnt_pos = _components_encoding(components_num, w_dim, transformer, quirk.shorter_encoding)
-    w_avg = average_variable(w_dim, num_latents if average_by_component else None)
-    shared = dict(
-        w_dim=w_dim,
-        components_num=components_num,
-        transformer=transformer,
-        use_pos=use_pos,
-        num_heads=num_heads,
-        ltnt_gate=ltnt_gate,
-        quirks=list(quirks),
-    )
-    if "synthesis" not in components:
-        components.synthesis = tflib.Network(
-            "G_synthesis",
-            "synthesis",
-            **_merged(
-                synthesis, shared, resolution=resolution, num_channels=num_channels, merge=merge
-            ),
-        )
-    if "mapping" not in components:
-        components.mapping = tflib.Network(
-            "G_mapping",
-            "mapping",
-            **_merged(mapping, shared, z_dim=z_dim, c_dim=c_dim, num_broadcast=num_layers),
-        )
-    if is_template_graph and use_pos:
+    ltnt_pos = _components_encoding(options)
+    w_avg = average_variable(options.w_dim, num_latents if options.average_by_component else None)
+    _add_components(components, options, num_layers)
+    if is_template_graph and options.use_pos:
         components.mapping.bind(ltnt_pos=ltnt_pos)
         components.synthesis.bind(ltnt_pos=ltnt_pos)
 
     per_call = dict(
         rng=rng,
-        ltnt_pos=ltnt_pos if use_pos else None,
-        component_mask=_component_mask(source, components_num, component_dropout, is_training),
-        attention_dropout=attention_dropout if is_training else 0.0,
+        ltnt_pos=ltnt_pos if options.use_pos else None,
+        component_mask=_component_mask(source, options, is_training),
+        attention_dropout=options.attention_dropout if is_training else 0.0,
     )
 
     def map_latents(z, name):
-        options = dict(per_call, rng=None if rng is None else rng.child(name))
-        return components.mapping.get_output_for(z, c, **dict(mapping, **options))
+        given = dict(per_call, rng=None if rng is None else rng.child(name))
+        return components.mapping.get_output_for(z, c, **dict(options.mapping, **given))
 
     ws = z if take_ws else map_latents(z, "mapping")
     if is_training and not take_ws:
-        ws = update_average(ws, w_avg, w_avg_beta)
+        ws = update_average(ws, w_avg, options.w_avg_beta)
         ws = mix_latents(
-            ws, map_latents, source, [num_latents, z_dim], style_mixing, component_mixing
+            ws, map_latents, source, z_shape, options.style_mixing, options.component_mixing
         )
-    if not is_training and not (take_ws and not quirk.truncates_given_ws):
-        psi, cutoff = truncation_psi, truncation_cutoff
-        if is_validation:
-            psi, cutoff = truncation_psi_val, truncation_cutoff_val
-        ws = truncate(ws, w_avg, psi, cutoff)
+    if not is_training and (options.quirk.truncates_given_ws or not take_ws):
+        ws = truncate(ws, w_avg, *options.truncation)
     # Both the output and what images are made from, so that gradients by it exist.
     ws = tf.identity(ws, name="ws_out")
-    options = dict(synthesis, maps=maps, **per_call)
-    noise_mode = noise_mode_of(noise_mode, randomize_noise)
-    if noise_mode is not None:
-        options["noise_mode"] = noise_mode
-    images, *found = components.synthesis.get_output_for(ws, return_as_list=True, **options)
+    given = dict(options.synthesis, maps=options.maps, **per_call)
+    if chosen_noise_mode(options) is not None:
+        given["noise_mode"] = chosen_noise_mode(options)
+    images, *found = components.synthesis.get_output_for(ws, return_as_list=True, **given)
     outputs = [tf.identity(images, name="images_out")]
     outputs += [tf.identity(x, name=x.op.name.split("/")[-1]) for x in found]
-    if quirk.zeros_for_maps and not transformer and maps == "image":
+    if options.quirk.zeros_for_maps and not options.transformer and options.maps == "image":
         outputs.append(tf.zeros([tf.shape(ws)[0]], name="no_maps_out"))
-    if return_ws or return_dlatents:
+    if options.return_ws or options.return_dlatents:
         outputs.append(ws)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+# Options of the generator that both of its sub-networks have, too.
+SHARED = ["w_dim", "components_num", "transformer", "use_pos", "num_heads", "ltnt_gate", "quirks"]
+
+
+def _add_components(components, options, num_layers):
+    """Make the sub-networks that are not there; options given for one of them win."""
+    shared = {name: getattr(options, name) for name in SHARED}
+    if "synthesis" not in components:
+        own = {name: getattr(options, name) for name in ("resolution", "num_channels", "merge")}
+        components.synthesis = tflib.Network(
+            "G_synthesis", "synthesis", **{**shared, **own, **options.synthesis}
+        )
+    if "mapping" not in components:
+        own = dict(z_dim=options.z_dim, c_dim=options.c_dim, num_broadcast=num_layers)
+        components.mapping = tflib.Network(
+            "G_mapping", "mapping", **{**shared, **own, **options.mapping}
+        )
 
 
 def average_variable(w_dim, num_latents=None):
@@ -271,26 +260,20 @@ def _set_shape(z, shape):
     return z
 
 
-def _components_encoding(components_num, w_dim, transformer, is_shorter):
+def _components_encoding(options):
     """What tells the components apart, [components_num, D]."""
-    rows = components_num
-    if is_shorter and not transformer:
+    rows = options.components_num
+    if options.quirk.shorter_encoding and not options.transformer:
         rows -= 1  # never used there
+    init = tf.initializers.random_uniform(0.0, 1.0)
     with tf.variable_scope("ltnt_emb"):
-        init = tf.initializers.random_uniform(0.0, 1.0)
-        return tf.convert_to_tensor(tf.get_variable("emb", shape=[rows, w_dim], initializer=init))
+        emb = tf.get_variable("emb", shape=[rows, options.w_dim], initializer=init)
+        return tf.convert_to_tensor(emb)
 
 
-def _component_mask(rng, num, dropout, is_training):
-    """[N, num], 0 with probability ``dropout``; None if nothing is dropped."""
-    if not dropout or not is_training:
+def _component_mask(rng, options, is_training):
+    """[N, K], 0 with probability component_dropout in training; None if nothing is hidden."""
+    if not options.component_dropout or not is_training:
         return None
-    return tf.cast(rng.uniform("component_dropout", [num]) >= dropout, tf.float32)
-
-
-def _merged(options, *layers, **more):
-    """Options of a sub-network: the given ones win over those that the networks share."""
-    merged = {}
-    for layer in (*layers, more, options):
-        merged.update(layer)
-    return merged
+    draw = rng.uniform("component_dropout", [options.components_num])
+    return tf.cast(draw >= options.component_dropout, tf.float32)

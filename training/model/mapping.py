@@ -6,173 +6,160 @@ Papers: StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), Generative Adversarial
 Differs from the published code: labels work; and see quirks.py.
 """
 
-from types import SimpleNamespace
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Sequence
 
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import OptionError
+from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.precision import double_precision
 from dnnlib.tflib.random import random_source
 from training.model.attention import Dropout, attention_layer
 from training.model.layers import dense_layer, latent_block
-from training.model.quirks import Quirks
+from training.model.quirks import HasQuirks
 
 
-@tflib.register_builder("mapping")
+@dataclass(frozen=True)
+class MappingOptions(HasQuirks):
+    """Options of :func:`mapping`."""
+
+    z_dim: int = 512  # width of a latent z
+    w_dim: int = 512  # D, width of an intermediate latent w
+    c_dim: int = 0  # number of label features; 0 without labels
+    components_num: int = 1  # number of latent components, the global latent not counted
+    transformer: bool = False  # there is a global latent, the last one
+    # L, give w once for each of this number of synthesis layers; None: give [N, K, D]
+    num_broadcast: int | None = None
+    # number of dense layers; two make a residual block
+    mapping_num_layers: int = option(8, bound=COUNT)
+    mapping_lrmul: float = 0.01  # learning-rate multiplier of the dense layers
+    # width of the dense layers, with one more before and one more after them; None: D
+    mapping_dim: int | None = None
+    mapping_fmaps: Sequence[int] | None = None  # widths of the plain layers; None: all have D
+    mapping_nonlinearity: str = option("lrelu", tuple(ACTIVATIONS))  # activation
+    mapping_resnet: bool = False  # residual blocks instead of plain layers
+    # width of the layers that map all components as one vector; 0 or None: each on its own
+    mapping_shared_dim: int | None = None
+    mapping_ltnt2ltnt: bool = False  # components attend to each other before each pair of layers
+    normalize_latents: bool = True  # scale every z, with its label, to a mean square of 1
+    # StyleGAN2-ADA's way with labels: a dense layer embeds them, and the result, scaled to a mean
+    # square of 1, is appended to the global latent, or to all if there is none
+    embed_labels: bool = False
+    label_fmaps: int | None = None  # width of that embedding; None: z_dim
+    use_pos: bool = False  # tell the components apart by ``ltnt_pos`` in that attention
+    num_heads: int = option(1, bound=COUNT)  # number of attention heads
+    ltnt_gate: bool = False  # multiply what latents send, and take, by learned sigmoids
+    attention_dropout: float = 0.0  # rate of dropout on attention probabilities
+    # quirks of the published code that are reproduced: names of fields of Quirks
+    quirks: Sequence[str] = ()
+    is_validation: bool = False  # accepted for old scripts, without effect here
+
+
+@tflib.register_builder("mapping", MappingOptions)
 def mapping(
-    z,
-    c,
-    *,
-    z_dim=512,
-    w_dim=512,
-    c_dim=0,
-    components_num=1,
-    transformer=False,
-    num_broadcast=None,
-    mapping_num_layers=8,
-    mapping_lrmul=0.01,
-    mapping_dim=None,
-    mapping_fmaps=None,
-    mapping_nonlinearity="lrelu",
-    mapping_resnet=False,
-    mapping_shared_dim=None,
-    mapping_ltnt2ltnt=False,
-    normalize_latents=True,
-    embed_labels=False,
-    label_fmaps=None,
-    use_pos=False,
-    num_heads=1,
-    ltnt_gate=False,
-    attention_dropout=0.0,
-    quirks=(),
-    ltnt_pos=None,
-    component_mask=None,
-    rng=None,
-    is_template_graph=False,
-    is_validation=False,
+    z, c, options, *, ltnt_pos=None, component_mask=None, rng=None, is_template_graph=False
 ):
     """Map the component latents, each on its own or together, and the global one.
 
     Args:
       z: [N, K, z_dim]; with ``transformer`` the last of the K is the global latent.
       c: [N, c_dim] labels.
-      z_dim: width of z.
-      w_dim: D, width of w.
-      c_dim: number of label features; 0 without labels.
-      components_num: components, the global latent not counted.
-      transformer: whether there is a global latent.
-      num_broadcast: L, give w once for each synthesis layer; None gives [N, K, D].
-      mapping_num_layers: dense layers (two for a residual block).
-      mapping_lrmul: learning-rate multiplier of these layers.
-      mapping_dim: their width, with one more dense layer before and after; None: D.
-      mapping_fmaps: list of the widths of plain layers; None: all have the same.
-      mapping_nonlinearity: activation.
-      mapping_resnet: residual blocks.
-      mapping_shared_dim: map all components together through layers of this width; 0 or None: each
-        on its own.
-      mapping_ltnt2ltnt: components look at each other before each pair of layers.
-      normalize_latents: scale every z (with its label) to unit mean square.
-      embed_labels: StyleGAN2-ADA's way with labels: a dense layer embeds them, the result is scaled
-        to unit mean square and goes to the global latent (without one: to all).
-      label_fmaps: width of that embedding; None: z_dim.
-      use_pos: tell the components apart by ``ltnt_pos`` in this.
-      num_heads: heads of the self-attention.
-      ltnt_gate: gates in the self-attention.
-      attention_dropout: rate of dropout there.
-      quirks: names of the published code's quirks to reproduce, see quirks.py.
-      ltnt_pos: [components_num, D] encoding of the components.
-      component_mask: [N, components_num], 0 hides a component from the others; None: none.
+      options: MappingOptions; callers give its fields as keywords.
+      ltnt_pos: [components_num, D] encoding of the components; needed with ``use_pos``.
+      component_mask: [N, components_num], 0 hides a component from the others; None hides none.
       rng: StepRandom; None: TensorFlow's stateful generators.
-      is_template_graph: no bound tensors are there yet.
-      is_validation: accepted for old scripts, which give it to all networks; truncation is not
-        done here.
+      is_template_graph: whether the template is being built; ``ltnt_pos`` is not bound yet then.
 
     Returns:
       w [N, K, D], or [N, K, L, D] with ``num_broadcast``.
     """
-    opt = SimpleNamespace(**locals())
-    opt.quirks = Quirks.named(quirks)
-    num_latents = components_num + (1 if transformer else 0)
-    z.set_shape([None, num_latents, z_dim])
-    c.set_shape([None, c_dim])
+    num_latents = options.components_num + (1 if options.transformer else 0)
+    z.set_shape([None, num_latents, options.z_dim])
+    c.set_shape([None, options.c_dim])
+    source = random_source(rng, z)
+    if not options.use_pos:
+        ltnt_pos = None
+    elif ltnt_pos is None:
+        if not is_template_graph:
+            raise ValueError("use_pos=True needs ltnt_pos; the outer generator binds it")
+        ltnt_pos = tf.zeros([options.components_num, options.w_dim])
     # Images of published networks react so strongly to w that rounding in here would show.
-    precise = opt.quirks.double_precision and not attention_dropout
-    with double_precision(precise, opt, "z c ltnt_pos component_mask"):
-        w = _map(opt)
+    precise = options.quirk.double_precision and not options.attention_dropout
+    with double_precision(precise, z, c, ltnt_pos, component_mask) as tensors:
+        w = _map(*tensors, source, options)
     return tf.identity(tf.cast(w, tf.float32), name="dlatents_out")
 
 
-def _map(opt):
-    """What :func:`mapping` returns, given its arguments."""
-    x = opt.z
-    net_dim = opt.mapping_dim or opt.w_dim
-    pos = _latent_positions(opt)
-    if opt.c_dim and not opt.embed_labels:
-        x = concat_labels(x, opt.c, opt.c_dim, opt.z_dim)
+def _map(x, c, pos, mask, rng, options):
+    """What :func:`mapping` returns, given tensors of one precision."""
+    net_dim = options.mapping_dim or options.w_dim
+    if options.c_dim and not options.embed_labels:
+        x = concat_labels(x, c, options.c_dim, options.z_dim)
     # A residual block needs an input of its own width.
-    if opt.mapping_dim or (opt.mapping_resnet and x.shape.as_list()[2] != net_dim):
+    if options.mapping_dim or (options.mapping_resnet and x.shape.as_list()[2] != net_dim):
         x = dense_layer(x, net_dim, name="map_start")
-        if pos is not None and opt.mapping_dim:
+        if pos is not None and options.mapping_dim:
             pos = dense_layer(pos, net_dim, name="map_pos")
-
-    mlp = MappingLayers(
-        opt.mapping_num_layers,
-        opt.mapping_nonlinearity,
-        opt.mapping_lrmul,
-        opt.mapping_resnet,
-        net_dim,
-        opt.mapping_fmaps,
-        opt.quirks.attention_before_each_layer,
-    )
     g = None
-    if opt.transformer:
-        x, g = tf.split(x, [opt.components_num, 1], axis=1)
-    x, g = _normalize_all(opt, x, g)
-    if opt.c_dim and opt.embed_labels:
-        label = embed_label(opt.c, opt.label_fmaps or opt.z_dim)
+    if options.transformer:
+        x, g = tf.split(x, [options.components_num, 1], axis=1)
+    x, g = _normalize_all(options, x, g)
+    if options.c_dim and options.embed_labels:
+        label = embed_label(c, options.label_fmaps or options.z_dim)
         x, g = (_append(x, label), None) if g is None else (x, _append(g, label))
-    rng = random_source(opt.rng, opt.z)
-
-    def self_attention(x, i):
-        with tf.variable_scope(f"AttLayer_{i}"):
-            return attention_layer(
-                x,
-                x,
-                x.shape.as_list()[2] if opt.quirks.attention_before_each_layer else net_dim,
-                opt.num_heads,
-                x_pos=pos,
-                y_pos=pos,
-                x_gate=opt.ltnt_gate,
-                y_gate=opt.ltnt_gate,
-                mask=opt.component_mask,
-                dropout=Dropout(opt.attention_dropout, rng, f"mapping/{i}"),
-            ).apply()
-
-    sees_others = opt.mapping_ltnt2ltnt and (
-        opt.mapping_resnet or not opt.quirks.attention_in_resnet_only
-    )
-    if opt.mapping_shared_dim:
-        x = _shared(x, opt.mapping_shared_dim, mlp, sees_others)
+    mlp = MappingLayers(options, net_dim)
+    attention = None
+    if options.mapping_ltnt2ltnt and (
+        options.mapping_resnet or not options.quirk.attention_in_resnet_only
+    ):
+        attention = functools.partial(_self_attention, pos=pos, mask=mask, rng=rng, options=options)
+    if options.mapping_shared_dim:
+        x = _shared(x, options.mapping_shared_dim, mlp, attention)
     else:
-        x = mlp(x, self_attention if sees_others else None)
+        x = mlp(x, attention)
     if g is not None:
         with tf.variable_scope("global"):
             g = mlp(g[:, 0])[:, tf.newaxis]
         x = tf.concat([x, g], axis=1)
-    if opt.mapping_dim:
-        x = dense_layer(x, opt.w_dim, name="map_end")
-    if opt.num_broadcast:
-        x = tf.tile(x[:, :, tf.newaxis], [1, 1, opt.num_broadcast, 1])
+    if options.mapping_dim:
+        x = dense_layer(x, options.w_dim, name="map_end")
+    if options.num_broadcast:
+        x = tf.tile(x[:, :, tf.newaxis], [1, 1, options.num_broadcast, 1])
     return x
 
 
-def _normalize_all(opt, x, g):
+def _self_attention(x, i, pos, mask, rng, options):
+    """Components attend to each other before pair i of layers: [N, K, D] => [N, K, D]."""
+    dim = options.mapping_dim or options.w_dim
+    if options.quirk.attention_before_each_layer:
+        dim = x.shape.as_list()[2]
+    with tf.variable_scope(f"AttLayer_{i}"):
+        return attention_layer(
+            x,
+            x,
+            dim,
+            options.num_heads,
+            x_pos=pos,
+            y_pos=pos,
+            x_gate=options.ltnt_gate,
+            y_gate=options.ltnt_gate,
+            mask=mask,
+            dropout=Dropout(options.attention_dropout, rng, f"mapping/{i}"),
+        ).apply()
+
+
+def _normalize_all(options, x, g):
     """The component latents x and the global one g (or None), normalised as the options say."""
-    if not opt.normalize_latents:
+    if not options.normalize_latents:
         return x, g
-    x = normalize(x, [1, 2] if opt.quirks.joint_normalization else -1)
-    return x, g if g is None or opt.quirks.raw_global_latent else normalize(g)
+    x = normalize(x, [1, 2] if options.quirk.joint_normalization else -1)
+    return x, g if g is None or options.quirk.raw_global_latent else normalize(g)
 
 
 def _append(x, label):
@@ -203,55 +190,46 @@ def normalize(x, axis=-1):
     return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
 
 
-def _latent_positions(opt):
-    """The encoding of the components, or None."""
-    if not opt.use_pos:
-        return None
-    if opt.ltnt_pos is None:
-        if not opt.is_template_graph:
-            raise ValueError("use_pos=True needs ltnt_pos; the outer generator binds it")
-        return tf.zeros([opt.components_num, opt.w_dim], opt.z.dtype)
-    return opt.ltnt_pos
-
-
 class MappingLayers:
     """The dense layers of the mapping network, plain or residual.
 
     Args:
-      num_layers: number of dense layers; residual blocks take two each.
-      act: activation.
-      lrmul: learning-rate multiplier.
-      resnet: residual blocks, then one more layer.
+      options: MappingOptions.
       dim: width.
-      widths: width of each plain layer; None: ``dim``.
-      attends_often: attention goes before each plain layer but the last, not before pairs of them.
+
+    Raises:
+      OptionError: a residual mapping of less than two layers, or widths of other layers.
     """
 
-    def __init__(self, num_layers, act, lrmul, resnet, dim, widths=None, attends_often=False):
-        if resnet and num_layers < 2:
+    def __init__(self, options, dim):
+        self.num_layers, self.resnet = options.mapping_num_layers, options.mapping_resnet
+        self.act, self.lrmul = options.mapping_nonlinearity, options.mapping_lrmul
+        self.options, self.dim = options, dim
+        self.widths = options.mapping_fmaps or [dim] * self.num_layers
+        if len(self.widths) != self.num_layers:
             raise OptionError(
-                f"--mapping-layersnum={num_layers}: a residual mapping needs 2 layers or more; "
-                "use 2, or leave out --mapping-resnet"
+                f"mapping_fmaps={self.widths} are not the widths of {self.num_layers} layers"
             )
-        self.num_layers, self.act, self.lrmul = num_layers, act, lrmul
-        self.resnet, self.dim = resnet, dim
-        self.widths, self.attends_often = widths or [dim] * num_layers, attends_often
-        if len(self.widths) != num_layers:
-            raise OptionError(f"mapping_fmaps={widths} are not the widths of {num_layers} layers")
+        if self.resnet and self.num_layers < 2:
+            raise OptionError(
+                f"--mapping-layersnum={self.num_layers}: a residual mapping needs 2 layers or "
+                "more; use 2, or leave out --mapping-resnet"
+            )
 
     def with_dim(self, dim):
         """The same layers in another width."""
-        return MappingLayers(self.num_layers, self.act, self.lrmul, self.resnet, dim)
+        return MappingLayers(replace(self.options, mapping_fmaps=None), dim)
 
     def __call__(self, x, attention=None):
         """[N, K, I] or [N, I] => [..., dim]; ``attention(x, i)`` goes before pair i of layers."""
         if not self.resnet:
-            for i in range(self.num_layers):
-                index = i if self.attends_often else i / 2
-                is_last = self.attends_often and i == self.num_layers - 1
-                if attention is not None and index == int(index) and not is_last:
-                    x = attention(x, int(index))
-                x = self._dense(x, f"Dense{i}", self.widths[i])
+            sites = {2 * i: i for i in range(self.num_layers)}
+            if self.options.quirk.attention_before_each_layer:
+                sites = {i: i for i in range(self.num_layers - 1)}
+            for i, width in enumerate(self.widths):
+                if attention is not None and i in sites:
+                    x = attention(x, sites[i])
+                x = self._dense(x, f"Dense{i}", width)
             return x
         blocks = self.num_layers // 2
         for i in range(blocks):
@@ -264,9 +242,9 @@ class MappingLayers:
             return dense_layer(x, width, self.act, self.lrmul)
 
 
-def _shared(x, dim, mlp, sees_others):
+def _shared(x, dim, mlp, attention):
     """Map all components as one vector: [N, K, I] => [N, K, D]."""
-    if sees_others:
+    if attention is not None:
         raise OptionError(
             f"--mapping-shared-dim={dim} joins the components; --mapping-ltnt2ltnt needs them "
             "apart; leave out one of them"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from dnnlib.errors import OptionError, closest
+from dnnlib.errors import OptionError, must_be_one_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,20 @@ class Quirks:
         known = [field.name for field in fields(cls)]
         for name in names:
             if name not in known:
-                hint = closest(name, known)
-                raise OptionError(f"there is no quirk {name!r}" + (f"; {hint}" if hint else ""))
+                raise OptionError(f"a quirk {must_be_one_of(name, known)}")
         return cls(**dict.fromkeys(names, True))
 
 
 NO_QUIRKS = Quirks()
+
+
+class HasQuirks:
+    """What options with a field ``quirks`` have besides."""
+
+    @property
+    def quirk(self):
+        """Quirks; OptionError if a name in ``quirks`` is unknown."""
+        return Quirks.named(self.quirks)
 
 
 # Those of other code than GANsformer's in TensorFlow.

@@ -3,8 +3,6 @@
 Paper: Generative Adversarial Transformers, Hudson & Zitnick 2021 (arXiv:2103.01209), Sec. 3.
 """
 
-from collections import namedtuple
-
 import tensorflow.compat.v1 as tf
 
 from training.model.attention import attention_layer
@@ -16,19 +14,12 @@ from training.model.image_attention import (
 )
 from training.model.layers import NO_TAIL, clip, latent_block
 
-# Options of the attention in a synthesis network; each is documented there.
-AttentionOptions = namedtuple(
-    "AttentionOptions",
-    "start_res end_res num_heads norm integration kmeans kmeans_iters iterative duplex "
-    "ltnt2ltnt img2ltnt img2img local_attention use_pos ltnt_gate img_gate quirks",
-)
-
 
 class LatentImageAttention:
     """Attention of one synthesis network, with what a layer hands on to the next.
 
     Args:
-      options: AttentionOptions.
+      options: SynthesisOptions.
       grids: GridEncodings of image positions.
       ltnt_pos: [K, P] positional encoding of the latents, or None.
       mask: [N, K], 0 hides a component; None shows all.
@@ -117,7 +108,7 @@ class LatentImageAttention:
                 integration=o.integration,
                 norm=o.norm,
                 assign=attention_kind(
-                    o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.quirks
+                    o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.quirk
                 ),
             )
 
@@ -152,7 +143,7 @@ class LatentImageAttention:
         o, dim = self.options, y.shape.as_list()[-1]
         new = y if o.duplex else None
         if o.ltnt2ltnt:
-            mask = None if o.quirks.mask_ignored_between_latents else self.mask
+            mask = None if o.quirk.mask_ignored_between_latents else self.mask
             new = latent_block(
                 y,
                 lambda t: latents_from_latents(
@@ -160,15 +151,15 @@ class LatentImageAttention:
                 ),
                 ("Densel2l_0", "Densel2l_1"),
             )
-            new = new if o.quirks.growing_latents else layer_norm(new)
+            new = new if o.quirk.growing_latents else layer_norm(new)
         if o.img2ltnt:
-            start = y if o.quirks.restarted_latents or new is None else new
+            start = y if o.quirk.restarted_latents or new is None else new
             new = latent_block(
                 start,
                 lambda t: self._from_image(t, x, r, dim, dropout),
                 ("Densen2l_0", "Densen2l_1"),
             )
-            new = new if o.quirks.growing_latents else layer_norm(new)
+            new = new if o.quirk.growing_latents else layer_norm(new)
         self._handed_on, self._given = new, latents
 
     def _from_image(self, y, x, r, dim, dropout):

@@ -1,13 +1,18 @@
 """The layers of a synthesis network and how they hang together."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError, must_be_one_of
+from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.random import random_source
 from training.model.attention import INTEGRATIONS, Dropout
-from training.model.kgan import Merging
+from training.model.kgan import MERGE_TYPES, Merging
 from training.model.layers import (
     Tail,
     clip,
@@ -15,65 +20,107 @@ from training.model.layers import (
     extra_rgb_layer,
     get_bias,
     get_weight,
-    log2_resolution,
     modulated_conv2d_layer,
     modulated_rgb_layer,
     noise_strength,
-    num_features,
     total_gain,
 )
-from training.model.synthesis_attention import AttentionOptions, LatentImageAttention
-
-CHOICES = {
-    "architecture": ("skip", "resnet", "orig"),
-    "norm": (None, "instance", "layer", "batch"),
-    "integration": INTEGRATIONS,
-    "noise_mode": ("random", "const", "none"),
-    "maps": ("image", "layers", "none"),
-}
-
-
-def noise_mode_of(noise_mode, randomize_noise):
-    """The two spellings of the option in one; None if neither is given."""
-    if noise_mode is None and randomize_noise is not None:
-        return "random" if randomize_noise else "const"
-    return noise_mode
+from training.model.options import (
+    MAPS,
+    NOISE_MODES,
+    AttentionOptions,
+    ImageOptions,
+    chosen_noise_mode,
+)
+from training.model.synthesis_attention import LatentImageAttention
 
 
-def check_options(opt):
-    """Raise OptionError for options that make no sense, on their own or together."""
-    for name, choices in CHOICES.items():
-        value = getattr(opt, name)
-        if value not in choices:
-            raise OptionError(f"{name} {must_be_one_of(value, choices)}")
-    if opt.merge and opt.transformer:
-        raise OptionError("--kgan and --transformer exclude each other; leave out one of them")
-    if opt.duplex and opt.img2ltnt:
-        raise OptionError(
-            "--duplex updates the latents from the image already; leave out --g-img2ltnt"
-        )
+@dataclass(frozen=True)
+class BaseSynthesisOptions(ImageOptions):
+    """Of every synthesis network, StyleGAN2's too."""
+
+    w_dim: int = 512  # D, width of an intermediate latent w
+    # "skip": a sum of images of all resolutions; "resnet": residual blocks; "orig": neither
+    architecture: str = option("skip", ("skip", "resnet", "orig"))
+    # number of channels of the trained constant; None: that of other maps of its resolution
+    const_channels: int | None = None
+    # "random", "const" (values of variables) or "none"; None: as randomize_noise says, or "random"
+    noise_mode: str | None = option(None, NOISE_MODES)
+    # StyleGAN2's spelling of noise_mode: True is "random", False is "const"
+    randomize_noise: bool | None = None
+    is_validation: bool = False  # accepted for old scripts, without effect here
+
+
+@dataclass(frozen=True)
+class SynthesisOptions(BaseSynthesisOptions, AttentionOptions):
+    """Options of :func:`training.model.synthesis.synthesis`."""
+
+    style: bool = True  # modulate the convolutions by the global latent
+    latent_stem: bool = False  # begin with a map made from the latent instead of a constant
+    local_noise: bool = True  # add noise in every layer
+    tanh: bool = False  # bound each resolution's contribution to the image by a tanh
+    # how the image is normalised before attention changes it; "batch" is the same as "layer"
+    norm: str | None = option(None, (None, "instance", "layer", "batch"))
+    # how attention changes the image: by a bias ("add"), a gain ("mul"), or by "both"
+    integration: str = option("add", INTEGRATIONS)
+    kmeans: bool = False  # attend by trained centroids, see centroids.py
+    kmeans_iters: int = option(1, bound=COUNT)  # number of k-means iterations in a layer
+    iterative: bool = False  # begin with the assignments of the layer before
+    duplex: bool = False  # attend by centroids that the latents find in the image (Sec. 3.1.2)
+    ltnt2ltnt: bool = False  # latent components attend to each other after each layer
+    img2ltnt: bool = False  # latent components attend to the image after each layer
+    merge: bool = False  # k-GAN: every latent component makes an image of its own, see kgan.py
+    merge_layer: int = -1  # log2 of the resolution at which those are merged; -1: the last
+    merge_type: str = option("sum", MERGE_TYPES)  # how the k-GAN weighs the merged images
+    merge_same: bool = False  # one weight for a whole image of the k-GAN, not for each position
+    # attention maps at the image's resolution in one tensor ("image"), at their own in one for each
+    # layer ("layers"), or "none"
+    maps: str = option("image", MAPS)
+
+    def check(self):
+        """Raise OptionError for options that contradict each other."""
+        if self.merge and self.transformer:
+            raise OptionError("--kgan and --transformer exclude each other; leave out one of them")
+        if self.duplex and self.img2ltnt:
+            raise OptionError(
+                "--duplex updates the latents from the image already; leave out --g-img2ltnt"
+            )
 
 
 class SynthesisGraph:
     """One evaluation of a synthesis network.
 
     Args:
-      opt: options of :func:`training.model.synthesis.synthesis`, as attributes.
+      opt: SynthesisOptions.
       ws: [N, K, L, D].
+      rng: StepRandom, or None.
       grids: GridEncodings, or None without any attention.
+      ltnt_pos: [K, D] encoding of the components, or None.
+      mask: [N, K], 0 hides a component; None hides none.
       first_layer: index, among the L, of the first convolution's latent. GANsformer's networks keep
         index 0 for the latent stem.
       progressive: layers that make images are named as in a progressively grown network, and exist
         for every resolution; only the last is used.
     """
 
-    def __init__(self, opt, ws, grids=None, first_layer=1, progressive=False):
-        self.opt, self.grids = opt, grids
+    def __init__(
+        self,
+        opt,
+        ws,
+        rng,
+        grids=None,
+        ltnt_pos=None,
+        mask=None,
+        first_layer=1,
+        progressive=False,
+    ):
+        self.opt = opt
         self.first_layer, self.progressive = first_layer, progressive
-        self.max_log2 = log2_resolution(opt.resolution)
+        self.max_log2 = opt.max_log2
+        self.noise_mode = chosen_noise_mode(opt) or "random"
         self.latents = tf.unstack(ws, axis=2)  # L times [N, K, D]
         self.num_samples = tf.shape(ws)[0]
-        self.rng = random_source(opt.rng, ws)
+        self.rng = random_source(rng, ws)
         self.merging = None
         if opt.merge:
             self.merging = Merging(
@@ -82,21 +129,16 @@ class SynthesisGraph:
                 opt.merge_layer,
                 opt.merge_type,
                 opt.merge_same,
-                opt.quirks,
+                opt.quirk,
             )
         num_noises = 2 * self.max_log2 - 3 if opt.local_noise else 0
         if first_layer == 1:  # they exist in every snapshot, and one more that is never used
             num_noises = 2 * self.max_log2 - 2
         self.noise_variables = self._noise_variables(num_noises)
         self.attention = None
-        reads_itself = (opt.img2img or opt.local_attention) and not (
-            opt.quirks.image_attention_with_latents_only
-        )
-        if opt.transformer or reads_itself:
-            options = AttentionOptions(*(getattr(opt, name) for name in AttentionOptions._fields))
+        if opt.has_attention:
             dropout = Dropout(opt.attention_dropout, self.rng, "synthesis")
-            mask = opt.component_mask
-            self.attention = LatentImageAttention(options, grids, opt.ltnt_pos, mask, dropout)
+            self.attention = LatentImageAttention(opt, grids, ltnt_pos, mask, dropout)
 
     def images(self):
         """[N, num_channels, H, W]."""
@@ -131,10 +173,6 @@ class SynthesisGraph:
             return tf.reshape(latents, [-1, latents.shape.as_list()[2]])
         return latents[:, -1]
 
-    def _features(self, r):
-        o = self.opt
-        return num_features(r, o.channel_base, o.channel_max, o.channel_min, o.channel_decay)
-
     # ----------------------------------------------------------------------------------- noise
 
     def _noise_variables(self, num):
@@ -150,10 +188,10 @@ class SynthesisGraph:
 
     def _noise(self, r, i, site):
         """Noise of layer i: [N, H, W, 1] ([N * k, ...] for k pictures), or None."""
-        if self.opt.noise_mode == "none":
+        if self.noise_mode == "none":
             return None
         size = 2**r
-        if self.opt.noise_mode == "const":
+        if self.noise_mode == "const":
             copies = self.noise_variables[i].shape.as_list()[0]
             noise = tf.reshape(self.noise_variables[i], [copies, size, size, 1])
             times = self.num_samples * (self._num_pictures(r) // copies)
@@ -167,7 +205,7 @@ class SynthesisGraph:
         if self.opt.local_noise:
             strength, noise = noise_strength(), self._noise(r, i, site)
             noise = None if noise is None else tf.cast(noise, strength.dtype) * strength
-        act, bias = self.opt.nonlinearity, get_bias(self._features(r))
+        act, bias = self.opt.nonlinearity, get_bias(self.opt.num_features(r))
         clamp = None if clamp is None else clamp * gain
         return Tail(scale, noise, bias, act, total_gain(act, gain), clamp)
 
@@ -175,7 +213,7 @@ class SynthesisGraph:
 
     def _stem(self):
         """The 4x4 map before the first convolution: [N, 4, 4, C]."""
-        features = self._features(2)
+        features = self.opt.num_features(2)
         if not self.opt.latent_stem:
             copies = self._num_pictures(2)
             features = self.opt.const_channels or features
@@ -207,12 +245,12 @@ class SynthesisGraph:
             x, scale = modulated_conv2d_layer(
                 x,
                 self._style(index),
-                self._features(r),
+                opt.num_features(r),
                 3,
                 up,
                 opt.resample_kernel,
                 opt.style,
-                opt.quirks.unscaled_norm,
+                opt.quirk.unscaled_norm,
             )
             if self.attention is not None and self.attention.covers(r):
                 components = self.latents[index][:, :-1] if opt.transformer else None
@@ -233,7 +271,7 @@ class SynthesisGraph:
         if is_resnet:
             with tf.variable_scope(f"{res}/Skip"):
                 kernel = self.opt.resample_kernel
-                y += conv2d_layer(x, self._features(r), 1, True, False, kernel, gain)
+                y += conv2d_layer(x, self.opt.num_features(r), 1, True, False, kernel, gain)
         return y
 
     def _merge(self, x, y):
@@ -253,7 +291,7 @@ class SynthesisGraph:
         scope = f"ToRGB_lod{self.max_log2 - r}" if self.progressive else f"{2**r}x{2**r}/ToRGB"
         with tf.variable_scope(scope):
             style = self._style(index)
-            has_extra = opt.quirks.extra_layer_always or (opt.transformer and r <= opt.end_res)
+            has_extra = opt.quirk.extra_layer_always or (opt.transformer and r <= opt.end_res)
             if is_last and has_extra:
                 before = self._style(index - 1)
                 rgb = extra_rgb_layer(x, before, style, opt.num_channels, opt.style)
