@@ -202,16 +202,17 @@ def test_a_set_is_not_made_of_itself(folder, tmp_path, capsys, below):
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"recipe": []}', '{"files": {"a": 5}}'])
 def test_a_dataset_json_of_another_form_is_one_line(folder, tmp_path, capsys, text):
-    argv = ("--task", "a", "--data-dir", tmp_path)
+    where = ("--data-dir", tmp_path)
+    argv = ("--task", "a", *where)
     run(*argv, "--images-dir", folder)
     whole = (tmp_path / "a/dataset.json").read_bytes()
     (tmp_path / "a/dataset.json").write_text(text)
     for flags in (
-        ("--images-dir", folder),
-        ("--verify",),
-        ("--task", "b", "--images-dir", tmp_path / "a"),
+        (*argv, "--images-dir", folder),
+        (*argv, "--verify"),
+        ("--task", "b", *where, "--images-dir", tmp_path / "a"),
     ):
-        assert run(*argv, *flags) == 2
+        assert run(*flags) == 2
         error = capsys.readouterr().err
         assert f"{tmp_path}/a/dataset.json: " in error and error.count("\n") == 1
     assert run(*argv, "--images-dir", folder, "--overwrite") == 0

@@ -31,7 +31,8 @@ CASES = {
         --mapping-layersnum=3 --mapping-lrmul=0.1 --mapping-dim=5 --mapping-resnet
         --g-img2img=3 --d-img2img=3 --g-local-attention=2 --d-local-attention=2
         --style-mixing=0 --seed=1 --batch-size=8 --batch-gpu=2 --g-loss=logistic
-        --g-loss=hinge --g-loss=wgan --d-loss=hinge --d-loss=wgan --d-reg=r2 --d-reg=gp
+        --g-loss=hinge --g-loss=wgan --g-loss=relativistic --d-loss=hinge --d-loss=wgan
+        --d-loss=relativistic --d-reg=r2 --d-reg=r1r2 --d-reg=gp
         --d-reg=none --gamma=2 --d-reg-interval=3 --g-reg=path_length --g-lr=0.01
         --d-lr=0.01 --clip=0.01 --ema-kimg=1
     """,

@@ -232,5 +232,5 @@ def test_sub_networks_run_on_their_own(session):
 
 
 def test_an_unknown_quirk_is_refused(session):
-    with pytest.raises(ValueError, match="no quirk 'zero_for_maps'; did you mean 'zeros_for_maps'"):
+    with pytest.raises(ValueError, match="got 'zero_for_maps'; did you mean 'zeros_for_maps'"):
         network(quirks=["zero_for_maps"])

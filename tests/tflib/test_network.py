@@ -404,7 +404,8 @@ def test_moving_average(session, beta_nontrainable):
         assert np.array_equal(Gs.get_var("tiny_syn/noise0"), G.get_var("tiny_syn/noise0"))
 
 
-def test_values_need_a_session():
+def test_values_need_a_session(monkeypatch):
+    monkeypatch.setattr(tf, "get_default_session", lambda: None)  # whatever ran before
     with tf.Graph().as_default():
         G = tiny.generator()  # the graph alone does not
         with pytest.raises(RuntimeError, match="init_tf"):

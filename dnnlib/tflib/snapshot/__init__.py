@@ -53,7 +53,7 @@ def read_snapshot(path_or_url):
             raise UserError("holds no networks, but a name of their class")
         return [read_network(network) for network in networks], is_single
     except RefusedError as error:
-        told = other_format(data) or error
+        told = error if is_safetensors(data) else other_format(data) or error
         raise UserError(f"{path_or_url} is no readable snapshot: {told}") from None
     except OSError as error:
         raise UserError(f"{path_or_url} cannot be read: {error.strerror}") from None
