@@ -3,9 +3,11 @@
 import ast
 import pathlib
 import re
+import sys
 
 import pytest
 
+STRING = ast.Str if sys.version_info < (3, 8) else ast.Constant
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # From the bottom up; a package imports from itself and from the lines before its own. Scripts at
 # the top of the tree, and bench/, import from everywhere.
@@ -62,8 +64,8 @@ def _imported(tree):
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "relative imports hide where things are"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and node not in skipped:
-            name = _named_module(node.value)
+        elif isinstance(node, STRING) and node not in skipped:
+            name = _named_module(node.s if sys.version_info < (3, 8) else node.value)
             if name is not None:
                 yield name
 
