@@ -124,7 +124,7 @@ GROUPS = {
         Flag("result-dir",         "run.result_dir",                       str,       "folder of all runs"),
         Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),
         Flag("reload",             "run.reload",                           boolean,   "take the options of the experiment's latest run; flags given here beat them"),
-        Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1; none for the CPU; all visible ones if not given"),
+        Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1,2,5; none for the CPU, cpu:2 for two logical CPU devices; all visible GPUs if not given"),
         Flag("custom-ops",         "run.custom_ops",                       one_of("auto", "ref", "native"), "operations compiled on this machine where that is possible (auto), never (ref), or else an error (native)"),
         Flag("xla",                "run.xla",                              boolean,   "let XLA compile what it can, which is slower on CPUs; native operations stay outside, so with --custom-ops ref it compiles more"),
         Flag("dry-run",            "run.dry_run",                          boolean,   "print the resolved configuration and stop"),

@@ -17,7 +17,7 @@ class RunOptions:
     result_dir: str = "results"
     restart: bool = False  # begin a new run even if there is an unfinished one
     reload: bool = False  # take the options of the latest run; flags given beat them
-    gpus: str | None = None  # "0,1"; "none" = CPU; None = all that TensorFlow sees
+    gpus: str | None = None  # "0,1"; "none" = CPU, "cpu:2" = two of it; None = all GPUs
     custom_ops: str = "auto"
     xla: bool = False
     dry_run: bool = False

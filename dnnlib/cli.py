@@ -106,22 +106,35 @@ def add_model_flags(parser: Parser) -> None:
     add("--gpus", metavar="LIST", help="GPUs to use, e.g. 0; none for the CPU (default: all)")
 
 
-def choose_gpus(gpus: str | None) -> None:
+def choose_gpus(gpus: str | None) -> list[str] | None:
     """Let TensorFlow see the chosen GPUs only; has to come before it is imported.
 
     Args:
-      gpus: numbers like "0,1"; "none" for the CPU; None for all that there are.
+      gpus: numbers like "0,1"; "none" for the CPU; "cpu:2" for two logical CPU devices, which do
+        what two GPUs would; None for all GPUs that there are.
+
+    Returns:
+      TensorFlow's names of the devices; None if they are all GPUs that there are.
 
     Raises:
       UserError: anything else.
     """
     if gpus is None:
-        return
-    if gpus in ("", "none"):
-        gpus = "-1"
-    elif not re.fullmatch(r"\d+(,\d+)*", gpus):
-        raise UserError(f"--gpus={gpus}: give numbers separated by commas, e.g. 0,1, or none")
+        return None
+    cpus = re.fullmatch(r"(?:none|cpu(?::([1-9]\d?))?)?", gpus)
+    if cpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        return [f"/cpu:{index}" for index in range(int(cpus.group(1) or 1))]
+    numbers = gpus.split(",")
+    if not re.fullmatch(r"\d+(,\d+)*", gpus):
+        raise UserError(
+            f"--gpus={gpus}: give numbers separated by commas, e.g. 0,1, or none, "
+            "or cpu:2 for two logical CPU devices"
+        )
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"--gpus={gpus}: a GPU is named twice; name each of them once")
     os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    return [f"/gpu:{index}" for index in range(len(numbers))]
 
 
 def start_tensorflow(
@@ -144,20 +157,24 @@ def start_tensorflow(
     Raises:
       UserError: TensorFlow does not see the GPUs, or cannot do what a flag asks for.
     """
-    choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
+    chosen = choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
     from dnnlib.tflib import compat, native  # noqa: PLC0415 - TensorFlow takes seconds to load
     from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
 
     compat.configure()
-    devices = compat.local_gpu_names()
-    if gpus not in (None, "", "none") and len(devices) != len(gpus.split(",")):
+    found = compat.local_gpu_names()
+    devices = found or ["/cpu:0"] if chosen is None else chosen
+    if chosen and chosen[0] == "/gpu:0" and len(found) != len(chosen):
         raise UserError(
-            f"--gpus={gpus}: TensorFlow can use {len(devices)} of these; see nvidia-smi, "
+            f"--gpus={gpus}: TensorFlow can use {len(found)} of these; see nvidia-smi, "
             "or use --gpus none for the CPU"
         )
     native.set_custom_ops(custom_ops)
     set_precision(precision)
-    return devices or ["/cpu:0"], compat.xla_settings() if xla else {}
+    settings = compat.xla_settings() if xla else {}
+    if devices[-1].startswith("/cpu:") and len(devices) > 1:
+        settings["device_count.CPU"] = len(devices)
+    return devices, settings
 
 
 def run_script(function: Callable[[Sequence[str] | None], None], argv=None) -> int:

@@ -65,13 +65,27 @@ def test_scripts_turn_errors_into_exit_statuses(capsys):
         cli.run_script(lambda argv: 1 // 0)
 
 
-@pytest.mark.parametrize("gpus, want", [("0,1", "0,1"), ("none", "-1"), ("", "-1"), (None, "5")])
-def test_chosen_gpus_are_the_visible_ones(monkeypatch, gpus, want):
+@pytest.mark.parametrize(
+    "gpus, want, devices",
+    [
+        ("0,1,2,5", "0,1,2,5", ["/gpu:0", "/gpu:1", "/gpu:2", "/gpu:3"]),
+        ("none", "-1", ["/cpu:0"]),
+        ("", "-1", ["/cpu:0"]),
+        ("cpu", "-1", ["/cpu:0"]),
+        ("cpu:3", "-1", ["/cpu:0", "/cpu:1", "/cpu:2"]),
+        (None, "5", None),
+    ],
+)
+def test_chosen_gpus_are_the_visible_ones(monkeypatch, gpus, want, devices):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    cli.choose_gpus(gpus)
+    assert cli.choose_gpus(gpus) == devices
     assert os.environ["CUDA_VISIBLE_DEVICES"] == want
 
 
 def test_gpus_are_numbers():
     with pytest.raises(UserError, match="--gpus=a: give numbers separated by commas"):
         cli.choose_gpus("a")
+    with pytest.raises(UserError, match="--gpus=2,0,2: a GPU is named twice"):
+        cli.choose_gpus("2,0,2")
+    with pytest.raises(UserError, match="or cpu:2 for two logical CPU devices"):
+        cli.choose_gpus("cpu:0")

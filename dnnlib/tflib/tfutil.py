@@ -64,7 +64,10 @@ def create_session(config_dict=None, force_as_default=False):
             proto = config
             for name in path:
                 proto = getattr(proto, name)
-            setattr(proto, field, value)
+            if path == ["device_count"]:  # a map
+                proto[field] = value
+            else:
+                setattr(proto, field, value)
     session = tf.Session(config=config)
     if force_as_default:
         # The context is left open on purpose: it is the session of the whole process.

@@ -118,6 +118,20 @@ def test_every_split_of_a_batch_does_the_same(one_batch, devices, rounds):
     assert_same_training(found, one_batch)
 
 
+STYLEGAN2 = ["--baseline=StyleGAN2", "--latent-size=8", "--gamma=1", "--g-reg=path_length"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [GANSFORMER, STYLEGAN2], ids=["GANsformer", "StyleGAN2"])
+def test_two_devices_do_three_steps_of_one(preset):
+    """Batch 4 on each of two against batch 8; the groups of the statistics layer are the same."""
+    argv = [*preset, "--batch-size=8", "--d-reg-interval=2"]
+    one = train_alone(*argv, "--batch-gpu=8", steps=3, resolution=4)
+    two = train_alone(*argv, "--batch-gpu=4", devices=2, steps=3, resolution=4)
+    assert two[2].num_replicas == 2
+    assert_same_training(two, one)
+
+
 @pytest.mark.slow
 def test_relativistic_pairs_stay_pairs_on_two_devices():
     """Each fake is compared with the real of its own place in the batch, wherever it is."""
