@@ -15,7 +15,7 @@ from config.resolve import (
     reloaded_flags,
     resolve,
 )
-from dnnlib import EasyDict, RunContext, cli, util
+from dnnlib import EasyDict, RunContext, cli, doctor, util
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission.run_context import FINISHED_NAME
 from dnnlib.submission.run_dir import (
@@ -42,6 +42,9 @@ def main(argv=None):
         print(build_parser(with_defaults=True).format_help())
         return
     cli.choose_gpus(given.get("gpus"))
+    if given.get("doctor"):
+        doctor.examine(given.get("gpus"), given.get("custom-ops", RunOptions().custom_ops))
+        return
     if not given.get("train") and (given.get("vis") or given.get("eval")):
         look(given)
         return
@@ -148,6 +151,7 @@ def train_in(run_dir, config, dataset):
 
     with resume.locked(run_dir), RunContext(EasyDict(run_dir=run_dir)):
         devices = start_tensorflow(config, config["loop"]["precision"])
+        doctor.refuse_wrong(devices)
         from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
 
         source = pretrained.prepare(run_dir, config)

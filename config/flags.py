@@ -127,6 +127,7 @@ GROUPS = {
         Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1,2,5; none for the CPU, cpu:2 for two logical CPU devices; all visible GPUs if not given"),
         Flag("custom-ops",         "run.custom_ops",                       one_of("auto", "ref", "native"), "operations compiled on this machine where that is possible (auto), never (ref), or else an error (native)"),
         Flag("xla",                "run.xla",                              boolean,   "let XLA compile what it can, which is slower on CPUs; native operations stay outside, so with --custom-ops ref it compiles more"),
+        Flag("doctor",             "run.doctor",                           boolean,   "check Python, TensorFlow, compilers, and each device's operations against NumPy, and stop"),
         Flag("dry-run",            "run.dry_run",                          boolean,   "print the resolved configuration and stop"),
     ),
     "Presets": (
@@ -269,6 +270,7 @@ FREE = (
     "gpus",
     "custom-ops",
     "xla",
+    "doctor",
     "dry-run",
     "gansformer-default",
     "baseline",

@@ -20,6 +20,7 @@ class RunOptions:
     gpus: str | None = None  # "0,1"; "none" = CPU, "cpu:2" = two of it; None = all GPUs
     custom_ops: str = "auto"
     xla: bool = False
+    doctor: bool = False  # check the machine
     dry_run: bool = False
     gansformer_default: bool = False
     baseline: str | None = None

@@ -31,6 +31,7 @@ MODES = (
     "pretrained-pkl",
     "restart",
     "reload",
+    "doctor",
     "dry-run",
     "expname",
     "result-dir",
