@@ -5,6 +5,8 @@ from collections import namedtuple
 import cuda_harness as harness
 import numpy as np
 
+from dnnlib import numpy_ops
+
 # run: calls the launcher, for timing. found: dict of device arrays. wanted: dict of float64 arrays.
 # moved: bytes that have to be read and written once.
 Job = namedtuple("Job", "name run found wanted moved")
@@ -56,7 +58,7 @@ class Maker:
         """A filter: a kernel, or (column, row) whose outer product it is."""
         x = self.random(*shape)
         kernel = np.outer(*factors) if kernel is None else kernel
-        wanted = harness.upfirdn(x, kernel, up, down, pads)
+        wanted = numpy_ops.upfirdn(x, kernel, up, down, pads)
         source, y = self.put(x), self.room(wanted.shape)
         before = (pads[0][0], pads[1][0])
 
@@ -77,9 +79,9 @@ class Maker:
         )
         dy = self.random(*shape)
         if clamp is not None:  # Rounding may carry a result to the limit.
-            free = harness.bias_act(arrays, dy, act, 0.3, 1.5, None)["y"]
+            free = numpy_ops.bias_act(arrays, dy, act, 0.3, 1.5, None)["y"]
             dy = np.where(np.abs(np.abs(free) - clamp) < 0.01, 0.0, dy)
-        wanted = harness.bias_act(arrays, dy, act, 0.3, 1.5, clamp)
+        wanted = numpy_ops.bias_act(arrays, dy, act, 0.3, 1.5, clamp)
         limit = np.nan if clamp is None else clamp
         params = harness.BiasAct(*shape, harness.ACTS.index(act), 0.3, 1.5, limit)
         inputs, y = {name: self.put(x) for name, x in arrays.items()}, self.room(shape)
@@ -121,7 +123,7 @@ class Maker:
         arrays = self._attend_arrays(shape, slots, integration, extras, shared)
         dy = self.random(*shape)
         alpha, gain = (0.2, 1.4) if "a" in extras else (1.0, 1.0)
-        wanted = harness.attend(arrays, dy, heads, integration, normalise, alpha, gain)
+        wanted = numpy_ops.attend(arrays, dy, heads, integration, normalise, alpha, gain)
         size, positions, channels = shape
         params = harness.Attend(
             *shape,

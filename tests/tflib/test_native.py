@@ -253,3 +253,19 @@ def test_wrong_arguments_of_attend_are_named(change, message, session):
         arguments[name] = tf.zeros(value.shape) if isinstance(value, tf.TensorSpec) else value
     with pytest.raises(ValueError, match=message):
         attend(tf.zeros([2, 5, 8]), **arguments)
+
+
+def test_what_is_compared_has_run(optimized_session):
+    """And was not computed beforehand, on the CPU, as TensorFlow does it with constants."""
+    plain, metadata = optimized_session.run, tf.RunMetadata()
+
+    def traced(fetches, feeds):
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        return plain(fetches, feeds, options=options, run_metadata=metadata)
+
+    optimized_session.run = traced
+    _compare(check.bias_act_case([2, 3, 4, 5], "lrelu"), optimized_session)
+    devices = metadata.step_stats.dev_stats
+    labels = [node.timeline_label for device in devices for node in device.node_stats]
+    assert any("GansformerBiasAct(" in label for label in labels)
+    assert any("GansformerBiasActGrad(" in label for label in labels)
