@@ -151,8 +151,10 @@ def train_in(run_dir, config, dataset):
 
     with resume.locked(run_dir), RunContext(EasyDict(run_dir=run_dir)):
         devices = start_tensorflow(config, config["loop"]["precision"])
-        doctor.refuse_wrong(devices)
+        from dnnlib.tflib import selftest  # noqa: PLC0415 - needs TensorFlow
         from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
+
+        selftest.refuse_wrong(devices)
 
         source = pretrained.prepare(run_dir, config)
         save_config(run_dir, config)

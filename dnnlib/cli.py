@@ -142,6 +142,7 @@ def start_tensorflow(
     custom_ops: str = "auto",
     xla: bool = False,
     precision: str = "float32",
+    refuse_wrong: bool = True,
 ) -> tuple[list[str], dict]:
     """Load TensorFlow and prepare it as the flags of these names say.
 
@@ -150,15 +151,18 @@ def start_tensorflow(
       custom_ops: see dnnlib.tflib.native.set_custom_ops.
       xla: let XLA compile what it can.
       precision: see dnnlib.tflib.precision.set_precision.
+      refuse_wrong: test GPUs that are newer than TensorFlow's libraries, which may be wrong without
+        an error.
 
     Returns:
       Names of the devices to compute on, and settings for ``init_tf`` or ``create_session``.
 
     Raises:
-      UserError: TensorFlow does not see the GPUs, or cannot do what a flag asks for.
+      UserError: TensorFlow does not see the GPUs, they compute wrong numbers, or it cannot do what
+        a flag asks for.
     """
     chosen = choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
-    from dnnlib.tflib import compat, native  # noqa: PLC0415 - TensorFlow takes seconds to load
+    from dnnlib.tflib import compat, native, selftest  # noqa: PLC0415 - TensorFlow takes seconds to load
     from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
 
     compat.configure()
@@ -171,6 +175,8 @@ def start_tensorflow(
         )
     native.set_custom_ops(custom_ops)
     set_precision(precision)
+    if found and refuse_wrong:
+        selftest.refuse_new_gpus(devices)
     settings = compat.xla_settings() if xla else {}
     if devices[-1].startswith("/cpu:") and len(devices) > 1:
         settings["device_count.CPU"] = len(devices)

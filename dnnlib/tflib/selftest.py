@@ -6,18 +6,21 @@ to be float32: rounding the factors of products to 10 bits (tf32) exceeds the to
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from typing import Iterator
 
 import numpy as np
 
 from dnnlib import numpy_ops
+from dnnlib.errors import UserError
 from dnnlib.tflib import native
-from dnnlib.tflib.compat import configure, tf
-from dnnlib.tflib.native import calls
+from dnnlib.tflib.compat import TF_VERSION, configure, tf
+from dnnlib.tflib.native import build, calls
 from dnnlib.tflib.ops.fir import Fir
 
 TOLERANCE = 5e-5  # of float32; tf32 would err by 3e-4 in the same sums
+WRONG = 1e-2  # no precision explains more, tf32 included
 
 # name: for people. error: largest difference over largest value. ok: whether rounding explains it.
 Result = namedtuple("Result", "name error ok")
@@ -27,32 +30,74 @@ Result = namedtuple("Result", "name error ok")
 _Case = namedtuple("_Case", "name arrays call dy wanted")
 
 
-def check(device: str) -> list[Result]:
-    """Compare a device with NumPy in double precision.
-
-    Native operations are compared where there is a native library for the device; the choice of
-    ``native.set_custom_ops`` holds.
+def check(device: str, with_native: bool = True) -> list[Result]:
+    """Compare a device with NumPy in double precision, in a second or two.
 
     Args:
       device: such as "/cpu:0" or "/gpu:0".
+      with_native: compare native operations, too, where there is a native library for the device;
+        the choice of ``native.set_custom_ops`` holds.
 
     Returns:
       List of Result: the product of matrices, a convolution, both gradients of it, and every
-      native operation, its gradients included.
-
-    Raises:
-      tf.errors.OpError: the device does not run them at all.
+      native operation, its gradients included. What fails has an infinite error, and the reason in
+      its name.
     """
     configure()
-    results = []
-    for case in [_matmul(), _convolution(tf_conv3x3, "convolution"), *_native_cases(device)]:
-        errors = _errors(case, device)
+    results, cases = [], [_matmul(), _convolution(tf_conv3x3, "convolution")]
+    for case in [*cases, *(_native_cases(device) if with_native else [])]:
+        try:
+            errors = _errors(case, device)
+        except tf.errors.OpError as error:
+            said = re.sub(r"(?s)^.*\nNode: [^\n]*\n", "", error.message)  # where it was defined
+            reason = said.strip().splitlines()[0][:400]
+            results.append(Result(f"{case.name}, which fails ({reason}),", float("inf"), False))
+            continue
         if case.name == "convolution":
             results += [_result(case.name, errors.pop("y"))]
             results += [_result(f"{case.name}, gradient of {n}", e) for n, e in errors.items()]
         else:
             results.append(_result(case.name, max(errors.values())))
     return results
+
+
+def refuse_wrong(devices: list[str]) -> None:
+    """Compare products and convolutions of every device with NumPy's.
+
+    Args:
+      devices: such as ["/gpu:0", "/gpu:1"]. Logical CPU devices are one processor.
+
+    Raises:
+      UserError: a device is wrong.
+    """
+    for device in devices:
+        if device.startswith("/cpu:") and device != devices[0]:
+            continue
+        for name, error, _ in check(device, with_native=False):
+            if not error <= WRONG:
+                raise UserError(
+                    f"{device} computes wrong numbers: {name} differs from NumPy's by {error:.2g} "
+                    f"of its largest value; {advice(device)}"
+                )
+
+
+def refuse_new_gpus(devices: list[str]) -> None:
+    """As :func:`refuse_wrong`, if these are GPUs that TensorFlow 1.15's libraries do not know."""
+    if TF_VERSION < (2, 0) and any(int(arch) >= 80 for arch in build.visible_cuda_archs()):
+        refuse_wrong(devices)
+
+
+def advice(device: str) -> str:
+    """What to do about a device that is wrong."""
+    if not device.startswith("/gpu:"):
+        return "report it: this TensorFlow or processor is broken; other builds may be right"
+    if TF_VERSION < (2, 0):
+        return (
+            f"TensorFlow {tf.__version__} is built for CUDA 10, which does not know GPUs of "
+            "compute capability 8 and later: use the current TensorFlow (Python 3.10 to 3.13), "
+            "or --gpus none"
+        )
+    return "do not compute on it: name others with --gpus, and update the driver or test the card"
 
 
 def tf_conv3x3(x, w):
