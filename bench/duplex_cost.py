@@ -5,7 +5,7 @@
 The same network with three ways to find the attention's scores; docs/attention.md says how they
 differ. All are built in one process and take turns in sampling and in training, so that the ratios
 do not depend on how busy the machine is. Operations are counted by the formulas of
-training/model/attention.py and training/model/centroids.py, for the layers of the image's attention
+training/model/attention.py and training/model/folded.py, for the layers of the image's attention
 alone.
 """
 

@@ -165,6 +165,7 @@ GROUPS = {
         Flag("component-mixing",   "G.component_mixing",                   PROBABILITY, "probability of mixing two latents along the components"),
         Flag("component-dropout",  "G.component_dropout",                  PROBABILITY, "probability of hiding a component while training"),
         Flag("attention-dropout",  "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout of attention while training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
+        Flag("attention-form",     "synthesis.attention_form D.attention_form", one_of("folded", "literal"), "compute attention at linear cost, or as the paper writes it: the same function, to read and to alter", needs=ATTENTION),
     ),
     "Output": (
         Flag("tick",               "loop.tick_kimg",                       POSITIVE,  "thousands of images from one status line to the next"),

@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from dnnlib import tflib
 from metrics import registry
 from training import loss
+from training.model.image_attention import FORMS
 
 
 @pytest.fixture
@@ -17,6 +19,8 @@ def examples(root, session, monkeypatch):
         for name in ("least_squares", "small_scores"):
             monkeypatch.setitem(known, name, None)
             monkeypatch.delitem(known, name)
+    monkeypatch.setitem(FORMS, "cosine", None)
+    monkeypatch.delitem(FORMS, "cosine")
     monkeypatch.setattr(registry, "_protocols", dict(registry.protocols()))
     text = (root / "docs" / "extending.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
@@ -52,3 +56,15 @@ def test_the_metric_measures(examples):
             return np.full([7, 2], [0.0, -1.0])
 
     assert protocol.measure(Context(), **protocol.options) == {"": 5.0}
+
+
+def test_the_score_is_that_of_a_network(examples, session):
+    sizes = dict(resolution=8, z_dim=6, w_dim=6, components_num=3, transformer=True)
+    options = dict(channel_base=32, channel_max=8, attention_form="cosine")
+    net = tflib.Network("G", "generator", synthesis=options, **sizes)
+    tflib.set_vars({v: np.ones(v.shape.as_list()) for v in net.vars.values()})
+    z = examples["tf"].constant(np.random.RandomState(1).randn(2, 4, 6), "float32")
+    images, *_ = net.get_output_for(z, None, return_as_list=True)
+    assert np.isfinite(session.run(images)).all()
+    ops = [op for op in images.graph.get_operations() if "l2_normalize" in op.name]
+    assert ops, "the scores are not those of the example"

@@ -1,127 +1,109 @@
+"""The folded form of attention against the literal one, and what both have to do."""
+
+import functools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from literal_attention import Options, attention, dense, split
 
-from dnnlib.tflib.random import FreeRandom
-from training.model.attention import NO_DROPOUT, Dropout, attention_layer
-from training.model.centroids import attention_kind
-from training.model.image_attention import image_from_image, latents_from_image
-from training.model.layers import Tail
-from training.model.quirks import NO_QUIRKS, PUBLISHED_QUIRKS, Quirks
+from dnnlib.tflib.random import FreeRandom, StepRandom
+from training.model.attention import AttentionSpec, attention_weights, kind_of, literal
+from training.model.dropout import NO_DROPOUT, Dropout
+from training.model.folded import fold_keys, fold_queries
+from training.model.image_attention import (
+    FORMS,
+    image_from_image,
+    image_from_latents,
+    latents_from_image,
+)
+from training.model.layers import NO_TAIL, Tail
+from training.model.quirks import PUBLISHED_QUIRKS, Quirks
 from training.model.shapes import ShapeError
 
-N, F, T, C, J, D, P, R = 2, 16, 3, 5, 7, 8, 6, 9  # all different: a swapped axis cannot hide
+N, F, T, C, I, D, XI, YI = 2, 16, 3, 5, 7, 8, 6, 9  # all different: a swapped axis cannot hide
 
-# What one attention can be; heads 1 unless said otherwise.
+# What one attention can be: arguments of Case.
 PUBLISHED = Quirks.named(PUBLISHED_QUIRKS["head"])
 CASES = {
     "simplex": {},
     "simplex_no_pos": dict(pos=False),
-    "simplex_heads": dict(heads=4),
-    "simplex_gates": dict(heads=2, x_gate=True, y_gate=True),
+    "simplex_heads": dict(num_heads=4),
+    "simplex_gates": dict(num_heads=2, x_gate=True, y_gate=True),
     "simplex_gates_no_pos": dict(x_gate=True, y_gate=True, pos=False),
-    "simplex_mask": dict(mask=True, heads=2),
-    "simplex_dropout": dict(dropout=0.4, heads=2, x_gate=True),
+    "simplex_mask": dict(mask=True, num_heads=2),
+    "simplex_dropout": dict(dropout=0.4, num_heads=2, x_gate=True),
     "simplex_published_iterations": dict(iterations=3, quirks=PUBLISHED, mask=True),
     "kmeans": dict(kind="kmeans"),
     "kmeans_no_pos": dict(kind="kmeans", pos=False),
-    "kmeans_heads": dict(kind="kmeans", heads=2),
-    "kmeans_heads_published": dict(kind="kmeans", heads=2, quirks=PUBLISHED),
-    "kmeans_iterations": dict(kind="kmeans", iterations=3, heads=2, mask=True),
+    "kmeans_heads": dict(kind="kmeans", num_heads=2),
+    "kmeans_heads_published": dict(kind="kmeans", num_heads=2, quirks=PUBLISHED),
+    "kmeans_iterations": dict(kind="kmeans", iterations=3, num_heads=2, mask=True),
     "kmeans_gates_mask": dict(kind="kmeans", x_gate=True, y_gate=True, mask=True),
     "kmeans_published": dict(kind="kmeans", iterations=2, quirks=PUBLISHED),
-    "iterative_first": dict(kind="iterative", heads=2),
-    "iterative_first_published": dict(kind="iterative", heads=2, quirks=PUBLISHED),
+    "iterative_first": dict(kind="iterative", num_heads=2),
+    "iterative_first_published": dict(kind="iterative", num_heads=2, quirks=PUBLISHED),
     "iterative_few_positions": dict(kind="iterative", small=True),
     "iterative_carried": dict(kind="iterative", carried=4, iterations=2),
-    "iterative_carried_same_size": dict(kind="iterative", carried=16, heads=2),
-    "iterative_carried_published": dict(kind="iterative", carried=4, heads=2, quirks=PUBLISHED),
+    "iterative_carried_same_size": dict(kind="iterative", carried=16, num_heads=2),
+    "iterative_carried_published": dict(kind="iterative", carried=4, num_heads=2, quirks=PUBLISHED),
     "duplex": dict(kind="duplex"),
     "duplex_no_pos": dict(kind="duplex", pos=False),
-    "duplex_heads_mask": dict(kind="duplex", heads=2, mask=True, iterations=2),
+    "duplex_heads_mask": dict(kind="duplex", num_heads=2, mask=True, iterations=2),
     "duplex_gates": dict(kind="duplex", x_gate=True),
 }
 for _integration in ("add", "mul", "both"):
     for _norm in (None, "layer", "batch", "instance"):
         _options = dict(integration=_integration, norm=_norm)
-        CASES[f"simplex_{_integration}_{_norm}"] = dict(heads=2, **_options)
+        CASES[f"simplex_{_integration}_{_norm}"] = dict(num_heads=2, **_options)
         CASES[f"kmeans_{_integration}_{_norm}_gates"] = dict(kind="kmeans", y_gate=True, **_options)
 
 
 class Case:
-    """One attention on random inputs: ours, and what the literal form needs."""
+    """One attention on random inputs.
 
-    def __init__(self, seed=0, pos=True, small=False, carried=0, dropout=0.0, **options):
-        rng = np.random.RandomState(seed)
+    Args:
+      pos: positional encodings on both sides.
+      small: fewer queries than keys.
+      carried: number of queries in carried assignments.
+      mask: hide a latent of each sample.
+      dropout: rate.
+      **spec: of AttentionSpec.
+    """
+
+    def __init__(self, pos=True, small=False, carried=0, mask=False, dropout=0.0, **spec):
+        rng = np.random.RandomState(0)
         size, num = (4, 6) if small else (F, T)
 
         def constant(*shape):
             return tf.constant(rng.randn(*shape), tf.float32)
 
-        self.x, self.y = constant(N, size, C), constant(N, num, J)
-        self.o = o = Options(**options)
-        if pos:
-            o.x_pos, o.y_pos = constant(size, P), constant(num, R)
-        if o.mask is not None:
-            o.mask = tf.constant([[1, 1, 0], [0, 1, 1]], tf.float32)
+        self.spec = AttentionSpec(D, **spec)
+        self.x, self.y = constant(N, size, C), constant(N, num, I)
+        self.x_pos, self.y_pos = (constant(size, XI), constant(num, YI)) if pos else (None, None)
+        self.mask = tf.constant([[1, 1, 0], [0, 1, 1]], tf.float32) if mask else None
+        self.carried = None
         if carried:
-            share = rng.rand(N, o.heads, num, carried)
-            o.carried = tf.constant(share / share.sum(axis=3, keepdims=True), tf.float32)
-        self.dropout = NO_DROPOUT
-        if dropout:
-            self.dropout = _FixedDropout(dropout, FreeRandom(N), "here")
-        kind = o.kind
-        assign = attention_kind(
-            kind in ("kmeans", "iterative"),
-            kind == "iterative",
-            kind == "duplex",
-            o.iterations,
-            o.carried,
-            o.quirks,
-        )
+            share = rng.rand(N, self.spec.num_heads, num, carried)
+            self.carried = tf.constant(share / share.sum(axis=3, keepdims=True), tf.float32)
+        self.dropout = Dropout(dropout, StepRandom(0, tf.constant(7, tf.int64), N), "here")
         with tf.variable_scope("att"):
-            self.layer = attention_layer(
-                self.x,
-                self.y,
-                D,
-                o.heads,
-                o.x_pos,
-                o.y_pos,
-                o.x_gate,
-                o.y_gate,
-                o.mask,
-                self.dropout,
-                o.integration,
-                o.norm,
-                assign,
+            self.w = attention_weights(
+                self.x, self.y, self.spec, self.x_pos, self.y_pos, bool(carried)
             )
         self.variables = {v.op.name.replace("att/", ""): v for v in tf.global_variables()}
-        if dropout:
-            o.keep = self.dropout.kept
 
-    def outputs(self):
-        """Ours: x, probabilities, y."""
-        return self.layer.apply(), self.layer.probs(), self.layer.y
-
-    def literal(self):
-        """The same, literally."""
-        return attention(self.variables, self.x, self.y, self.o)
+    def outputs(self, form=fold_queries, tail=NO_TAIL):
+        """x, probabilities [N, F, M, T] and y after the attention."""
+        attended = form(self.x, self.y, self.w, self.mask, self.dropout, self.carried, tail)
+        return attended.x, attended.probs(), attended.y
 
     def inputs(self):
         """Everything that a gradient can be taken by."""
         found = dict(self.variables, x=self.x, y=self.y)
-        if self.o.x_pos is not None:
-            found.update(x_pos=self.o.x_pos, y_pos=self.o.y_pos)
+        if self.x_pos is not None:
+            found.update(x_pos=self.x_pos, y_pos=self.y_pos)
         return found
-
-
-class _FixedDropout(Dropout):
-    """Keeps its factors, so that the literal form can use them too."""
-
-    def keep(self, shape, axis=0):
-        _FixedDropout.kept = super().keep(shape, axis)
-        return self.kept
 
 
 def randomise(session, seed=1):
@@ -165,24 +147,20 @@ def _parameters():
 @pytest.mark.parametrize("name", _parameters())
 def test_folded_equals_literal_in_values_and_gradients(session, name):
     case = Case(**CASES[name])
-    outputs = case.outputs(), case.literal()
-    inputs = case.inputs()
-    gradients = [
-        dict(zip(inputs, tf.gradients(probe(out), list(inputs.values())))) for out in outputs
-    ]
+    outputs, inputs = [case.outputs(form) for form in (fold_queries, literal)], case.inputs()
+    gradients = [dict(zip(inputs, tf.gradients(probe(out), [*inputs.values()]))) for out in outputs]
     randomise(session)
     fetched = [{k: g for k, g in grads.items() if g is not None} for grads in gradients]
     (got, want), grads = session.run([outputs, fetched])
-    for ours, literal in zip(got, want):
-        np.testing.assert_allclose(ours, literal, atol=1e-5 * (1 + np.abs(literal).max()))
+    for folded, expected in zip(got, want):
+        np.testing.assert_allclose(folded, expected, atol=1e-5 * (1 + np.abs(expected).max()))
     for key in set(grads[0]) | set(grads[1]):
-        ours, literal = (np.asarray(_dense(g.get(key, 0.0))) for g in grads)
-        scale = 1e-5 * (1 + np.abs(literal).max())
-        literal = np.broadcast_to(literal, ours.shape)
-        np.testing.assert_allclose(ours, literal, atol=scale, err_msg=key)
+        folded, expected = (np.asarray(_dense(g.get(key, 0.0))) for g in grads)
+        scale = 1e-5 * (1 + np.abs(expected).max())
+        np.testing.assert_allclose(folded, expected, atol=scale, err_msg=key)
 
     sums = got[1].sum(axis=3)
-    if case.o.x_gate or case.o.y_gate or case.dropout.rate:
+    if case.spec.x_gate or case.spec.y_gate or case.dropout.rate:
         assert np.abs(sums - 1).max() > 0.01
     else:
         np.testing.assert_allclose(sums, 1, atol=1e-5)
@@ -202,10 +180,10 @@ def _check_order_of_latents(session, case):
     outputs = case.outputs()
     before = session.run(outputs)
     feed = {case.y: session.run(case.y)[:, order]}
-    if case.o.y_pos is not None:
-        feed[case.o.y_pos] = session.run(case.o.y_pos)[order]
-    if case.o.carried is not None:
-        feed[case.o.carried] = session.run(case.o.carried)[:, :, order]
+    if case.y_pos is not None:
+        feed[case.y_pos] = session.run(case.y_pos)[order]
+    if case.carried is not None:
+        feed[case.carried] = session.run(case.carried)[:, :, order]
     centroids = case.variables.get("toasgn_init")
     if centroids is not None:
         centroids.load(session.run(centroids)[:, :, order], session)
@@ -229,8 +207,8 @@ def _dense(gradient):
 def test_hidden_latent_gets_no_weight_and_no_gradient(session, kind, iterations):
     if kind == "simplex" and iterations > 1:
         pytest.skip("simplex attention has no iterations")
-    carried = 4 if kind == "iterative" else 0
-    case = Case(kind=kind, iterations=iterations, mask=True, heads=2, y_gate=True, carried=carried)
+    options = dict(kind=kind, iterations=iterations, num_heads=2, y_gate=True)
+    case = Case(mask=True, carried=4 if kind == "iterative" else 0, **options)
     x, probs, _ = case.outputs()
     gradient = tf.gradients(probe([x]), case.y)[0]
     randomise(session)
@@ -241,51 +219,62 @@ def test_hidden_latent_gets_no_weight_and_no_gradient(session, kind, iterations)
 
 
 @pytest.mark.parametrize("kind", ["simplex", "kmeans", "duplex"])
-def test_nothing_as_wide_as_the_image_is_projected(session, kind):
-    """The graph has no [N, F, D] tensor: linear cost is not an accident of small sizes."""
-    case = Case(kind=kind, heads=2, x_gate=True, y_gate=True)
-    case.outputs()
-    for op in tf.get_default_graph().get_operations():
-        for tensor in op.outputs:
-            if tensor.shape.ndims is not None:
-                assert tensor.shape.as_list() not in ([N, F, D], [N * F, D]), op.name
+@pytest.mark.parametrize("form", [fold_queries, literal])
+def test_only_the_literal_form_projects_what_is_as_wide_as_the_image(session, kind, form):
+    """The folded graph has no [N, F, D] tensor: linear cost is not an accident of small sizes."""
+    case = Case(kind=kind, num_heads=2, x_gate=True, y_gate=True)
+    case.outputs(form)
+    shapes = [
+        tensor.shape.as_list()
+        for op in tf.get_default_graph().get_operations()
+        for tensor in op.outputs
+        if tensor.shape.ndims is not None
+    ]
+    assert ([N, F, D] in shapes or [N * F, D] in shapes) == (form is literal)
 
 
+@pytest.mark.parametrize("form", [fold_queries, literal])
 @pytest.mark.parametrize("integration", ["add", "mul", "both"])
 @pytest.mark.parametrize("norm", [None, "layer"])
-def test_a_tail_is_what_it_says(session, integration, norm):
+def test_a_tail_is_what_it_says(session, integration, norm, form):
     """Scale before, noise, bias, activation and gain after: one pass, the same numbers."""
     rng = np.random.RandomState(3)
     scale = tf.constant(rng.rand(N, C) + 0.5, tf.float32)
-    noise, bias = (
-        tf.constant(rng.randn(N, 4, 4, 1), tf.float32),
-        tf.constant(rng.randn(C), tf.float32),
-    )
-    case = Case(heads=2, integration=integration, norm=norm)
-    got = case.layer.apply(Tail(scale, noise, bias, "lrelu", 1.7))
-    want, probs, _ = attention(case.variables, case.x * scale[:, None], case.y, case.o)
-    want = tf.nn.leaky_relu(want + tf.reshape(noise, [N, F, 1]) + bias, 0.2) * 1.7
+    noise = tf.constant(rng.randn(N, F, 1), tf.float32)
+    bias = tf.constant(rng.randn(C), tf.float32)
+    case = Case(num_heads=2, integration=integration, norm=norm)
+    got, got_probs, _ = case.outputs(form, Tail(scale, noise, bias, "lrelu", 1.7))
+    case.x *= scale[:, None]
+    want, probs, _ = case.outputs(literal)
+    want = tf.nn.leaky_relu(want + noise + bias, 0.2) * 1.7
     randomise(session)
-    got, want, maps, probs = session.run([got, want, case.layer.probs(scale), probs])
+    got, want, got_probs, probs = session.run([got, want, got_probs, probs])
     np.testing.assert_allclose(got, want, atol=1e-4)
-    np.testing.assert_allclose(maps, probs, atol=1e-5)
+    np.testing.assert_allclose(got_probs, probs, atol=1e-5)
 
 
-def _literal_latents_from_image(v, y, x, heads, y_pos, x_pos, gates):
-    """Few latents ask, many positions answer, literally."""
-    q, k = dense(v, "query", y), dense(v, "key", x)
-    if y_pos is not None:
-        q, k = q + dense(v, "from_pos", y_pos), k + dense(v, "to_pos", x_pos)
-    S = q.shape.as_list()[2] // heads
-    scores = tf.matmul(split(q, heads), split(k, heads), transpose_b=True)
-    probs = tf.nn.softmax(scores / np.float32(np.sqrt(S)))
-    if gates:
-        given = dense(v, "e_cont", x) + (0.0 if x_pos is None else dense(v, "e_pos", x_pos))
-        taken = dense(v, "n_cont", y) + (0.0 if y_pos is None else dense(v, "n_pos", y_pos)) + 1.0
-        probs *= tf.transpose(tf.sigmoid(given), [0, 2, 1])[:, :, None, :]
-        probs *= tf.transpose(tf.sigmoid(taken), [0, 2, 1])[..., None]
-    found = tf.transpose(tf.matmul(probs, split(dense(v, "value", x), heads)), [0, 2, 1, 3])
-    return y + dense(v, "out", tf.reshape(found, [N, y.shape.as_list()[1], heads * S]))
+def cosine(q, k):
+    """A score that cannot be folded: 8 times the cosine of the angle between query and key."""
+    q, k = tf.math.l2_normalize(q, axis=3), tf.math.l2_normalize(k, axis=3)
+    return 8.0 * tf.matmul(q, k, transpose_b=True)
+
+
+@pytest.mark.parametrize("kind", ["simplex", "kmeans", "duplex"])
+def test_another_score_is_one_function(session, monkeypatch, kind):
+    monkeypatch.setitem(FORMS, "cosine", functools.partial(literal, score=cosine))
+    case = Case(kind=kind, num_heads=2, form="cosine", integration="both")
+    attended = image_from_latents(case.x, case.y, case.w)
+    plain, *_ = case.outputs(literal)
+    gradients = tf.gradients(attended.x, list(case.variables.values()))
+    randomise(session)
+    probs, x, plain = session.run([attended.probs(), attended.x, plain])
+    assert np.abs(x - plain).max() > 0.01
+    # Scores lie between -8 and 8, those of the dot product do not.
+    ratio = probs.max(axis=3) / probs.min(axis=3)
+    assert ratio.min() > 1 and ratio.max() <= np.exp(16) * 1.001
+    reached = [name for name, g in zip(case.variables, gradients) if g is not None]
+    unused = {"simplex": [], "kmeans": ["key", "to_pos"], "duplex": []}[kind]
+    assert all(any(part in name for part in unused) or name in reached for name in case.variables)
 
 
 @pytest.mark.parametrize("heads,gates,pos", [(1, False, True), (4, True, True), (2, True, False)])
@@ -293,40 +282,37 @@ def _literal_latents_from_image(v, y, x, heads, y_pos, x_pos, gates):
 def test_attention_to_the_image_equals_its_literal_form(session, direction, heads, gates, pos):
     rng = np.random.RandomState(0)
     x = tf.constant(rng.randn(N, F, C), tf.float32)
-    y = tf.constant(rng.randn(N, T, J), tf.float32)
-    x_pos = tf.constant(rng.randn(F, P), tf.float32) if pos else None
-    y_pos = tf.constant(rng.randn(T, R), tf.float32) if pos else None
+    y, y_pos = x, tf.constant(rng.randn(F, XI), tf.float32)
+    x_pos = y_pos
+    if direction == "latents_from_image":
+        x, x_pos = (tf.constant(rng.randn(*size), tf.float32) for size in ((N, T, I), (T, YI)))
+    spec = AttentionSpec(D, heads, gates, gates)
     with tf.variable_scope("att"):
-        if direction == "latents_from_image":
-            got = latents_from_image(y, x, D, heads, y_pos, x_pos, gates, gates)
-        else:
-            got = image_from_image(x, D, heads, x_pos, gates)
-    v = {v.op.name.replace("att/", ""): v for v in tf.global_variables()}
-    asks, pos_of_it = (y, y_pos) if direction == "latents_from_image" else (x, x_pos)
-    want = _literal_latents_from_image(v, asks, x, heads, pos_of_it, x_pos, gates)
-    inputs = [x, y, *v.values()] if direction == "latents_from_image" else [x, *v.values()]
-    grads = [tf.gradients(probe([t]), inputs) for t in (got, want)]
+        w = attention_weights(x, y, spec, *((x_pos, y_pos) if pos else (None, None)))
+    got = image_from_image(x, w) if y is x else fold_keys(x, y, w)
+    want = literal(x, y, w).x
+    inputs = dict({v.op.name: v for v in tf.trainable_variables()}, x=x, y=y)
+    grads = [tf.gradients(probe([t]), list(inputs.values())) for t in (got, want)]
     randomise(session)
     (got, want), grads = session.run([(got, want), grads])
     np.testing.assert_allclose(got, want, atol=1e-5 * (1 + np.abs(want).max()))
-    for name, ours, literal in zip(["x", "y", *v], *grads):
-        scale = 1e-5 * (1 + np.abs(literal).max())
-        np.testing.assert_allclose(ours, literal, atol=scale, err_msg=name)
+    for name, ours, expected in zip(inputs, *grads):
+        scale = 1e-5 * (1 + np.abs(expected).max())
+        np.testing.assert_allclose(ours, expected, atol=scale, err_msg=name)
 
 
 def test_windows_are_attention_within_each_square(session):
     """Windows of 2 on a 4x4 map: each quarter for itself gives the same."""
     rng = np.random.RandomState(0)
     x = tf.constant(rng.randn(N, F, C), tf.float32)
-    with tf.variable_scope("att"):
-        got = image_from_image(x, D, num_heads=2, gate=True, window=2)
+    w = attention_weights(x, x, AttentionSpec(D, 2, x_gate=True, y_gate=True))
+    got = image_from_image(x, w, window=2)
     quarters = tf.reshape(x, [N, 2, 2, 2, 2, C])
-    parts = []
-    with tf.variable_scope("att", reuse=True):
-        for row in range(2):
-            for column in range(2):
-                part = tf.reshape(quarters[:, row, :, column], [N, 4, C])
-                parts.append(image_from_image(part, D, num_heads=2, gate=True))
+    parts = [
+        image_from_image(tf.reshape(quarters[:, row, :, column], [N, 4, C]), w)
+        for row in range(2)
+        for column in range(2)
+    ]
     randomise(session)
     got, parts = session.run([got, parts])
     got = got.reshape(N, 2, 2, 2, 2, C)
@@ -345,23 +331,31 @@ def test_dropout_keeps_the_mean_and_drops_whole_latents(session):
     assert NO_DROPOUT.keep([F, 2, T]) is None
 
 
+@pytest.mark.parametrize("form", [fold_queries, literal])
 @pytest.mark.parametrize("batch", [None, N])
-def test_static_shape_survives(session, batch):
-    x, y = tf.placeholder(tf.float32, [batch, F, C]), tf.placeholder(tf.float32, [batch, T, J])
-    layer = attention_layer(x, y, D, num_heads=4)
-    assert layer.apply().shape.as_list() == [batch, F, C]
-    assert layer.probs().shape.as_list() == [batch, F, 4, T]
+def test_static_shape_survives(session, batch, form):
+    x, y = tf.placeholder(tf.float32, [batch, F, C]), tf.placeholder(tf.float32, [batch, T, I])
+    attended = form(x, y, attention_weights(x, y, AttentionSpec(D, num_heads=4)))
+    assert attended.x.shape.as_list() == [batch, F, C]
+    assert attended.probs().shape.as_list() == [batch, F, 4, T]
 
 
 def test_errors_say_what_is_wrong(session):
-    x, y = tf.zeros([N, F, C]), tf.zeros([N, T, J])
-    with pytest.raises(ShapeError, match=r"y must be \[N, T, J\].*N=3, but x has N=2"):
-        attention_layer(x, tf.zeros([3, T, J]), D)
+    x, y = tf.zeros([N, F, C]), tf.zeros([N, T, I])
+    w = attention_weights(x, y, AttentionSpec(D))
+    with pytest.raises(ShapeError, match=r"y must be \[N, T, I\].*N=3, but x has N=2"):
+        image_from_latents(x, tf.zeros([3, T, I]), w)
+    with pytest.raises(ShapeError, match=r"mask must be \[N, T\].*T=4, but y has T=3"):
+        image_from_latents(x, y, w, mask=tf.zeros([N, 4]))
+    with pytest.raises(ShapeError, match=r"x must be \[N, P, C\].*N=3, but y has N=2"):
+        latents_from_image(y, tf.zeros([3, F, C]), w)
     with pytest.raises(ValueError, match=r"--num-heads=3 does not divide 8, .* such as 2"):
-        attention_layer(x, y, D, num_heads=3)
-    with pytest.raises(ValueError, match="integration='div' is none of add, mul, both"):
-        attention_layer(x, y, D, integration="div")
+        AttentionSpec(D, num_heads=3)
+    with pytest.raises(ValueError, match="integration must be one of add, mul, both, got 'div'"):
+        AttentionSpec(D, integration="div")
+    options = dict(duplex=False, kmeans=True, iterative=True, kmeans_iters=1, quirk=Quirks())
+    assert kind_of(SimpleNamespace(**options)) == "iterative"
     with pytest.raises(ValueError, match="choose one"):
-        attention_kind(True, True, True, 1, None, NO_QUIRKS)
+        kind_of(SimpleNamespace(**{**options, "duplex": True}))
     with pytest.raises(ValueError, match="need --kmeans"):
-        attention_kind(False, False, False, 3, None, NO_QUIRKS)
+        kind_of(SimpleNamespace(**{**options, "kmeans": False}))

@@ -9,16 +9,20 @@ import pytest
 import tensorflow.compat.v1 as tf
 from test_attention import Case, randomise
 
+from training.model.attention import AttentionSpec, attention_weights, literal
+from training.model.folded import fold_queries
 from training.model.image_attention import image_from_image
 
 CASES = {
-    "simplex": dict(heads=2, x_gate=True, y_gate=True, mask=True, norm="layer", integration="both"),
-    "kmeans": dict(kind="kmeans", heads=4, mask=True, norm="instance", integration="mul"),
-    "kmeans_iterations": dict(kind="kmeans", heads=2, iterations=3, y_gate=True),
-    "iterative": dict(kind="iterative", carried=4, heads=2, iterations=2),
-    "duplex": dict(kind="duplex", heads=2, norm="layer", integration="mul"),
+    "simplex": dict(
+        num_heads=2, x_gate=True, y_gate=True, mask=True, norm="layer", integration="both"
+    ),
+    "kmeans": dict(kind="kmeans", num_heads=4, mask=True, norm="instance", integration="mul"),
+    "kmeans_iterations": dict(kind="kmeans", num_heads=2, iterations=3, y_gate=True),
+    "iterative": dict(kind="iterative", carried=4, num_heads=2, iterations=2),
+    "duplex": dict(kind="duplex", num_heads=2, norm="layer", integration="mul"),
     "duplex_mask_gates": dict(kind="duplex", mask=True, x_gate=True, y_gate=True, iterations=2),
-    "duplex_no_pos": dict(kind="duplex", pos=False, heads=2, norm="instance"),
+    "duplex_no_pos": dict(kind="duplex", pos=False, num_heads=2, norm="instance"),
 }
 
 
@@ -42,7 +46,7 @@ def first_centroids(v, o, head, elements, keys, queries, carried, width):
     num = len(keys)
     if o.kind == "kmeans":
         return [v["toasgn_init"][0, head, t] for t in range(num)]
-    if o.kind == "duplex":  # each latent asks, the positions answer
+    if o.kind == "duplex":  # each latent attends to the positions
         found = []
         for key in keys:
             shares = softmax([query @ key / np.sqrt(len(key)) for query in queries])
@@ -71,7 +75,7 @@ def dense_rows(v, name, rows, pos_name=None, positions=None):
 def head_probs(v, o, m, sides, hidden, carried):
     """Probabilities [F, T] of one head, and the first centroids, [T, 2S] or None."""
     content, place, key = sides
-    S, (num, T) = key.shape[1] // o.heads, (len(content), len(key))
+    S, (num, T) = key.shape[1] // o.num_heads, (len(content), len(key))
     part = slice(m * S, (m + 1) * S)
     queries, keys = (content + place)[:, part], key[:, part]
     if o.kind == "simplex":
@@ -112,7 +116,7 @@ def update(v, y, centroids):
 
 def sample(v, x, y, o, x_pos, y_pos, mask, carried):
     """One sample: x [F, C], y [T, J] => new x, probabilities [F, M, T], new y."""
-    (F, C), T, M = x.shape, len(y), o.heads
+    (F, C), T, M = x.shape, len(y), o.num_heads
     content, key = dense_rows(v, "query", x), dense_rows(v, "key", y, "to_pos", y_pos)
     nothing = np.zeros_like(content)
     place = nothing if x_pos is None else dense_rows(v, "from_pos", x_pos)
@@ -146,10 +150,9 @@ def sample(v, x, y, o, x_pos, y_pos, mask, carried):
 @pytest.mark.parametrize("name", CASES)
 def test_by_loops(session, name):
     case = Case(**CASES[name])
-    outputs = case.outputs()
+    outputs = [case.outputs(form) for form in (fold_queries, literal)]
     randomise(session)
-    o = case.o
-    inputs = [case.x, case.y, o.x_pos, o.y_pos, o.mask, o.carried]
+    inputs = [case.x, case.y, case.x_pos, case.y_pos, case.mask, case.carried]
     arrays = [None if t is None else session.run(t).astype(np.float64) for t in inputs]
     v = {key: np.asarray(value, np.float64) for key, value in session.run(case.variables).items()}
     x, y, x_pos, y_pos, mask, carried = arrays
@@ -158,7 +161,7 @@ def test_by_loops(session, name):
             v,
             x[n],
             y[n],
-            o,
+            case.spec,
             x_pos,
             y_pos,
             None if mask is None else mask[n],
@@ -166,22 +169,23 @@ def test_by_loops(session, name):
         )
         for n in range(len(x))
     ]
-    for got, *samples in zip(session.run(outputs), *want):
-        wanted = np.stack(samples)
-        assert got.shape == wanted.shape
-        np.testing.assert_allclose(got, wanted, atol=2e-5 * (1 + np.abs(wanted).max()))
+    for form in session.run(outputs):
+        for got, *samples in zip(form, *want):
+            wanted = np.stack(samples)
+            assert got.shape == wanted.shape
+            np.testing.assert_allclose(got, wanted, atol=2e-5 * (1 + np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize("window", [None, 2])
 def test_positions_among_themselves_by_loops(session, window):
-    """Every position asks those of its window, or all."""
+    """Every position attends to those of its window, or to all."""
     rng = np.random.RandomState(0)
     heads, side, C, D, P = 2, 4, 5, 8, 6
     x, pos = rng.randn(2, side**2, C), rng.randn(side**2, P)
+    tensor, encoding = tf.constant(x, tf.float32), tf.constant(pos, tf.float32)
     with tf.variable_scope("att"):
-        got = image_from_image(
-            tf.constant(x, tf.float32), D, heads, tf.constant(pos, tf.float32), window=window
-        )
+        w = attention_weights(tensor, tensor, AttentionSpec(D, heads), encoding, encoding)
+    got = image_from_image(tensor, w, window=window)
     variables = {v.op.name.replace("att/", ""): v for v in tf.global_variables()}
     randomise(session)
     v = {key: np.asarray(value, np.float64) for key, value in session.run(variables).items()}

@@ -46,7 +46,7 @@ CASES = {
         --g-local-attention=2 --ltnt-gate --img-gate --use-pos --pos-dim=8 --pos-type=linear
         --pos-type=trainable --pos-type=trainable2d --mapping-ltnt2ltnt
         --mapping-shared-dim=6 --component-mixing=1 --component-dropout=0.5
-        --attention-dropout=0.5 --average-by-component --d-transformer
+        --attention-dropout=0.5 --attention-form=literal --average-by-component --d-transformer
     """,
     ATTENTION + " --pos-type=trainable": """
         --pos-init=normal

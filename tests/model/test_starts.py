@@ -102,7 +102,7 @@ def test_latents_are_normalised_after_each_step(session):
     """Y := LayerNorm(Y + a(Y, X)), Sec. 3.1.2; not in published snapshots, which were trained
     without.
     """
-    from training.model.centroids import layer_norm  # noqa: PLC0415 - where it lives is no matter
+    from training.model.attention import layer_norm  # noqa: PLC0415 - where it lives is no matter
 
     x = np.random.RandomState(0).randn(2, 3, 7) * 100 + 30
     y = tflib.run(layer_norm(tf.constant(x)))

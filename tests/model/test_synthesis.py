@@ -44,7 +44,7 @@ QUICK = ("simplex_resnet_both", "kmeans", "kgan")
 
 # Variables that may have no gradient, by case: what the computation cannot depend on.
 DEAD = {
-    # Where a latent attends depends on the image alone, see centroids.py.
+    # Where a latent attends depends on the image alone, see attention.py.
     "kmeans": ("_key", "_to_pos"),
     "kmeans_no_style": ("_key", "_to_pos", "mod_"),
     "kmeans_iterations": ("_key", "_to_pos"),

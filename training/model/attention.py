@@ -1,188 +1,348 @@
-"""Attention between the positions of an image and a few latents, at linear cost.
+"""Attention of X to Y as the paper writes it, and the weights that both of its forms share.
 
-Whichever side asks, the long side (F elements, an image) is never projected: a dot product of
-``x W + b`` with one of T short vectors is a dot product of x with that vector times W^T, and a
-weighted sum of ``x W + b`` is the weighted sum of x, times W. So each position costs 4 C T
-operations instead of 4 C^2, exactly, and nothing of the image's size but x itself is kept for the
-gradient.
+Paper: Generative Adversarial Transformers (GANsformer, Hudson & Zitnick 2021, arXiv:2103.01209).
 
-Axes: N batch, C channels of x, F positions, T latents, J their width, D attention width, M heads,
-S = D / M, P width of positional encodings. Paper: Generative Adversarial Transformers, Hudson &
-Zitnick 2021 (arXiv:2103.01209), Sec. 3.1.
+    Attention(Q, K, V) = softmax(Q K^T / sqrt(S)) V                                      Sec. 3.1
+    a(X, Y) = Attention(q(X), k(Y), v(Y))                                                Sec. 3.1
+    u(X, Y) = gamma(a(X, Y)) * omega(X) + beta(a(X, Y))               simplex attention, Sec. 3.1.1
+    the same with keys K = a(Y, X), and Y := LayerNorm(Y + a(Y, X))    duplex attention, Sec. 3.1.2
+
+:func:`literal` computes that as it stands: the reference, to read, to test against and to alter.
+folded.py computes the same function at linear cost, and is what networks use unless they are built
+with ``attention_form="literal"``.
+
+Keys of duplex attention are centroids of the queries, as in k-means. They begin, by ``kind``, as
+
+* ``duplex``: K = a(Y, X), what the latents find in the image, which updates them;
+* ``kmeans``: learned constants. With one iteration, as in the published default, the image alone
+  decides where a latent attends; latents act through their values;
+* ``iterative``: means of the queries by the assignments of the attention layer before.
+
+Differs from the paper: a(Y, X) is a mean of queries of the image, so that queries are compared with
+their likes; content and position of a query are compared apart, and learned weights
+(``st_weights``) balance them. Differs from the published code: see quirks.py. Its ``iterative``
+needs T queries in its first layer; here T evenly spaced ones begin, or, where there are fewer,
+learned constants.
+
+Axes: N batch, F queries, T keys and values, C channels of X, I features of anything else, D width
+of queries, keys and values, M heads, S = D / M.
 """
 
 from collections import namedtuple
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError
-from dnnlib.tflib.ops.attend import attend, attend_probs
-from training.model.layers import NO_TAIL, dense_layer, dense_weights, matmul_last
-from training.model.shapes import bind_shapes
+from dnnlib.errors import OptionError, must_be_one_of
+from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
+from training.model.dropout import NO_DROPOUT
+from training.model.layers import NO_TAIL, dense, dense_weights, matmul_last
+from training.model.quirks import NO_QUIRKS, Quirks
 
 MASKED = -10000.0  # added to the scores of hidden latents
-
 INTEGRATIONS = ("add", "mul", "both")
+Attended = namedtuple("Attended", "x y probs")  # what :func:`literal` returns
 
 
-class Dropout(namedtuple("Dropout", "rate rng site")):
-    """Attention dropout: half of the rate drops single weights, half drops whole latents.
-
-    Args:
-      rate: float; 0 does nothing.
-      rng: source of random numbers, see :func:`dnnlib.tflib.random.random_source`.
-      site: str, name of the place for ``rng``.
-    """
-
-    def keep(self, shape, axis=0):
-        """Factors for probabilities; what is kept grows by what is dropped.
-
-        Args:
-          shape: of one sample's probabilities.
-          axis: of F, the elements that ask; a whole element is dropped for all of them.
-
-        Returns:
-          [N, *shape], or None if nothing is dropped.
-        """
-        if not self.rate:
-            return None
-        rate = self.rate / 2.0
-        single = self.rng.uniform(f"{self.site}/dropout", shape)
-        one = [1 if idx == axis else size for idx, size in enumerate(shape)]
-        whole = self.rng.uniform(f"{self.site}/dropout_whole", one)
-        scale = np.float32(1.0 / (1.0 - rate) ** 2)
-        return tf.cast(single >= rate, tf.float32) * (tf.cast(whole >= rate, tf.float32) * scale)
-
-    def at(self, site):
-        """The same at a place below this one."""
-        return self._replace(site=f"{self.site}/{site}")
+def dot_product(q, k):
+    """Q K^T / sqrt(S): [N, M, F, S], [N, M, T, S] => [N, M, F, T]."""
+    return tf.matmul(q * np.float32(1.0 / np.sqrt(k.shape.as_list()[3])), k, transpose_b=True)
 
 
-NO_DROPOUT = Dropout(0.0, None, "")
-
-
-class Projection:
-    """Long side of an attention, seen through dense layers but never projected.
-
-    Element f of sample n is x[n, f] content + pos[f] position + bias, of which head m has the m-th
-    S columns.
+def literal(x, y, w, mask=None, dropout=NO_DROPOUT, carried=None, tail=NO_TAIL, score=dot_product):
+    """X attends to Y, and what it gathers updates it.
 
     Args:
-      x: [N, F, C].
-      content: [C, M * S].
-      bias: [1, M * S].
-      pos: [F, P], the same for all samples; None: no positional part.
-      position: [P, M * S] or None.
+      x: [N, F, C], for instance F = H * W positions of an image.
+      y: [N, T, I], for instance T = K latents.
+      w: Weights.
+      mask: [N, T], 0 hides an element of Y; None: none is hidden.
+      dropout: Dropout.
+      carried: for "iterative", assignments of the attention before, [N, M, T, F'], or None.
+      tail: Tail: what scales x before, and what follows.
+      score: function of queries and keys, [N, M, F, S] and [N, M, T, S] => [N, M, F, T].
+
+    Returns:
+      Attended: new x [N, F, C]; new y [N, T, I], which only duplex attention updates; a function
+      that makes the probabilities, with dropout and gates, [N, F, M, T].
     """
-
-    def __init__(self, x, content, bias, pos=None, position=None):
-        self.x, self.content, self.bias = x, content, bias
-        self.pos, self.position = pos, position
-        self.num_positions = x.shape.as_list()[1]
-
-    def tables(self, keys):
-        """Dot products with few vectors as a dot product with x and a part without x.
-
-        Args:
-          keys: [N, M, T, S], or [1, M, T, S] if they are the same for all samples.
-
-        Returns:
-          Tuple of [N or 1, M * T, C] and [N or 1, F or 1, M * T].
-        """
-        position, pos = self._without_x(keys)
-        if position.shape.as_list()[0] == 1:  # a plain product needs no threads to wait for
-            logits = tf.expand_dims(tf.matmul(pos[0], position[0], transpose_b=True), 0)
+    x = x if tail.scale is None else x * tf.expand_dims(tail.scale, 1)
+    heads, old_y = w.spec.num_heads, y
+    q = split_heads(linear(x, w.query, w.x_pos, w.from_pos), heads)  # [N, M, F, S]
+    k = split_heads(linear(y, w.key, w.y_pos, w.to_pos), heads)  # [N, M, T, S]
+    if w.spec.kind != "simplex":
+        e = content_and_position(x, w)  # [N, M, F, 2S]
+        if w.spec.kind == "duplex":
+            k, y = duplex(q, k, e, y, w, score)
         else:
-            logits = tf.matmul(pos, position, transpose_b=True)
-        return _through(keys, self.content), logits
-
-    def dots(self, keys):
-        """Dot products with few vectors: keys [N, M, T, S] => [N, M, T, F]."""
-        _, heads, num_keys, _ = keys.shape.as_list()
-        position, pos = self._without_x(keys)
-        dots = tf.matmul(_through(keys, self.content), self.x, transpose_b=True)
-        dots += tf.matmul(position, pos, transpose_b=True)
-        return tf.reshape(dots, [-1, heads, num_keys, self.num_positions])
-
-    def _without_x(self, keys):
-        """Two factors, [N, M * T, P + 1] and [1, F or 1, P + 1], of what does not depend on x."""
-        position = _through(keys, self.bias)  # [N, M * T, 1]
-        pos = tf.ones([1 if self.pos is None else self.num_positions, 1], self.x.dtype)
-        if self.pos is not None:
-            position = tf.concat([_through(keys, self.position), position], axis=2)
-            pos = tf.concat([self.pos, pos], axis=1)
-        return position, tf.expand_dims(pos, 0)
-
-    def gather(self, weights):
-        """Weighted sums of the elements: weights [N, M, T, F] => [N, M, T, S]."""
-        _, heads, num_keys, _ = weights.shape.as_list()
-        flat = tf.reshape(weights, [-1, heads * num_keys, self.num_positions])
-        sums = _through_layer(tf.matmul(flat, self.x), self.content, heads)
-        if self.pos is not None:
-            position = matmul_last(flat, self.pos)  # [N, M * T, P]
-            sums += _through_layer(position, self.position, heads)
-        total = tf.reduce_sum(weights, axis=3, keepdims=True)  # [N, M, T, 1]
-        return sums + total * tf.reshape(self.bias, [heads, 1, -1])
+            k = first_centroids(q, e, w, carried)
+        q, k = e, kmeans(e, k, w, mask, dropout, score)
+    v = split_heads(linear(y, w.value), heads)  # [N, M, T, S]
+    probs = probabilities(q, k, w, mask, dropout.at("probs"), score)  # [N, M, F, T]
+    probs = gated(probs, *gates(x, old_y, w))
+    a = linear(merge_heads(tf.matmul(probs, v)), w.out)  # a(X, Y): [N, F, C], or 2C for "both"
+    x = tail._replace(scale=None).apply(integrate(x, a, w.spec.integration, w.spec.norm))
+    return Attended(x, y, lambda: tf.transpose(probs, [0, 2, 1, 3]))
 
 
-def _through(vectors, w):
-    """Vectors per head back through a layer: [N, M, T, S] with [O, M * S] => [N, M * T, O]."""
-    _, heads, num, size = vectors.shape.as_list()
-    out = w.shape.as_list()[0]
-    if heads == 1:
-        y = tf.matmul(tf.reshape(vectors, [-1, size]), w, transpose_b=True)
-        return tf.reshape(y, [-1, num, out])
-    return _each_head(vectors, tf.transpose(tf.reshape(w, [out, heads, size]), [1, 2, 0]))
+def probabilities(q, k, w, mask, dropout, score):
+    """softmax(Q K^T / sqrt(S)) with hidden keys and dropout: [N, M, F, T]."""
+    scores = score(q, k) * w.spec.score_factor
+    if mask is not None:
+        scores += (MASKED * (1.0 - mask))[:, tf.newaxis, tf.newaxis]
+    probs = tf.nn.softmax(scores)
+    _, heads, num_queries, num_keys = probs.shape.as_list()
+    keep = dropout.keep([num_queries, heads, num_keys])
+    return probs if keep is None else probs * tf.transpose(keep, [0, 2, 1, 3])
 
 
-def _each_head(vectors, w):
-    """Vectors per head times that head's matrix: [N, M, T, S] x [M, S, O] => [N, M * T, O]."""
-    _, heads, num, size = vectors.shape.as_list()
-    out = w.shape.as_list()[2]
-    if heads == 1:
-        y = tf.matmul(tf.reshape(vectors, [-1, size]), tf.reshape(w, [size, out]))
-        return tf.reshape(y, [-1, num, out])
-    flat = tf.reshape(tf.transpose(vectors, [1, 0, 2, 3]), [heads, -1, size])
-    y = tf.reshape(tf.matmul(flat, w), [heads, -1, num, out])
-    return tf.reshape(tf.transpose(y, [1, 0, 2, 3]), [-1, heads * num, out])
+def integrate(x, a, integration, norm):
+    """gamma(a) * omega(X) + beta(a): [N, F, C]; "add" has beta only, "mul" has gamma only.
+
+    Omega normalises over queries ("instance") or channels ("layer", and "batch", which has always
+    meant the same here), or not at all (None).
+    """
+    axis, channels = 1 if norm == "instance" else 2, x.shape.as_list()[2]
+    if norm is not None and integration != "mul":
+        x -= tf.reduce_mean(x, axis=axis, keepdims=True)
+    if norm is not None and integration != "add":
+        x *= tf.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+    if integration == "add":
+        return x + a
+    x *= 1.0 + a[:, :, :channels]
+    return x + a[:, :, channels:] if integration == "both" else x
 
 
-def _through_layer(sums, w, heads):
-    """Sums per head through a layer: [N, M * T, O] with [O, M * S] => [N, M, T, S]."""
-    num = sums.shape.as_list()[1] // heads
-    out, width = w.shape.as_list()
-    if heads == 1:
-        y = tf.matmul(tf.reshape(sums, [-1, out]), w)
-        return tf.reshape(y, [-1, 1, num, width])
-    sums = tf.reshape(sums, [-1, heads, num, out])
-    flat = tf.reshape(tf.transpose(sums, [1, 0, 2, 3]), [heads, -1, out])
-    w = tf.transpose(tf.reshape(w, [out, heads, width // heads]), [1, 0, 2])
-    y = tf.reshape(tf.matmul(flat, w), [heads, -1, num, width // heads])
-    return tf.transpose(y, [1, 0, 2, 3])
+def kmeans(e, centroids, w, mask, dropout, score):
+    """Keys by k-means: centroids move to the means of what is assigned to them: [N, M, T, 2S]."""
+    k = centroids * w.balance[0]
+    for i, balance in enumerate(w.balance[1:]):
+        probs = probabilities(e, k, w, mask, dropout.at(f"iter_{i}"), score)
+        k = tf.matmul(assignments(tf.transpose(probs, [0, 2, 1, 3])), e) * balance
+    return k
 
 
-def project(x, layer, pos=None, pos_layer=None):
-    """x W + b, plus pos W' + b' if there is a position, as a Projection.
+def duplex(q, k, e, y, w, score):
+    """The latents attend to the image: centroids a(Y, X) and Y := LayerNorm(Y + a(Y, X))."""
+    centroids = tf.matmul(tf.nn.softmax(score(k, q)), e)
+    return centroids, layer_norm(y + linear(merge_heads(centroids), w.update))
+
+
+def first_centroids(q, e, w, carried):
+    """Centroids with which "kmeans" and "iterative" begin: [N or 1, M, T, 2S]."""
+    if carried is not None:
+        return tf.matmul(enlarge_assignments(carried, e.shape.as_list()[2], w), e)
+    if w.key2 is None:
+        return w.start
+    some = tf.gather(q, evenly_spaced(w.num_keys, q.shape.as_list()[2]), axis=2)
+    return split_heads(linear(merge_heads(some), w.key2), w.spec.num_heads)
+
+
+def content_and_position(x, w):
+    """The two parts of each query: [N, M, F, 2S]."""
+    content = linear(x, w.query)
+    position = tf.zeros_like(content)
+    position = position if w.x_pos is None else position + linear(w.x_pos, w.from_pos)
+    if w.spec.quirks.heads_of_joined:
+        return split_heads(tf.concat([content, position], axis=2), w.spec.num_heads)
+    return tf.concat([split_heads(part, w.spec.num_heads) for part in (content, position)], axis=3)
+
+
+# What both forms use.
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """What one attention is.
+
+    Raises:
+      OptionError: no attention can be that.
+    """
+
+    dim: int  # D, width of queries, keys and values
+    num_heads: int = 1  # M; divides D
+    x_gate: bool = False  # scale what each query takes by a learned sigmoid
+    y_gate: bool = False  # scale what each key gives by a learned sigmoid
+    integration: str = "add"  # what is gathered becomes a bias ("add"), a gain ("mul") or "both"
+    norm: str = None  # normalisation before, see integrate()
+    kind: str = "simplex"  # what becomes of the keys: "simplex", or see the top of this file
+    iterations: int = 1  # of k-means
+    form: str = "folded"  # key of image_attention.FORMS
+    quirks: Quirks = NO_QUIRKS
+
+    def __post_init__(self):
+        if self.integration not in INTEGRATIONS:
+            raise OptionError(f"integration {must_be_one_of(self.integration, INTEGRATIONS)}")
+        if self.dim % self.num_heads != 0:
+            raise OptionError(
+                f"--num-heads={self.num_heads} does not divide {self.dim}, the width of an "
+                "attention (a layer's channels, or a component's size); use a number that divides "
+                f"all of them, such as {np.gcd(self.dim, 2 ** self.num_heads.bit_length() // 2)}"
+            )
+
+    @property
+    def size(self):
+        """S, size of a head."""
+        return self.dim // self.num_heads
+
+    @property
+    def score_factor(self):
+        """What scores are multiplied by: 1, but for quirks."""
+        if self.kind == "simplex":
+            return self.size ** (0.5 * (1 - self.iterations))
+        return np.sqrt(2.0) if self.quirks.scaled_by_half else 1.0
+
+
+class Weights(
+    namedtuple(
+        "Weights",
+        "spec x_pos y_pos num_keys query key value from_pos to_pos update key2 start balance "
+        "y_gate x_gate out",
+    )
+):
+    """What an attention has beside X and Y. A layer is (weight [I, O], bias [O]); None: not there.
+
+    Attributes:
+      spec: AttentionSpec.
+      x_pos, y_pos: [F, I] and [T, I], positional encodings of X and Y.
+      num_keys: T.
+      query, key, value: layers of width D; ``from_pos`` and ``to_pos``, those of x_pos and y_pos.
+      update: layer from centroids to what updates Y.
+      key2: layer from queries to centroids.
+      start: [1, M, T, 2S], learned centroids.
+      balance: list with [M, 1, 2S] for each iteration of k-means.
+      y_gate, x_gate: two layers each, of Y or X and of its positions.
+      out: layer from what is gathered to the update of X.
+    """
+
+
+def attention_weights(x, y, spec, x_pos=None, y_pos=None, is_carried=False):
+    """Create (or reuse) the variables of an attention, in the order of the published snapshots.
 
     Args:
-      x: [N, F, C].
-      layer: weight [C, D] and bias [D].
-      pos: [F, P] or None.
-      pos_layer: weight [P, D] and bias [D], or None.
+      x: [N, F, C], or an image [N, H, W, C]; of x and y, only the shapes count.
+      y: [N, T, I], or likewise.
+      spec: AttentionSpec.
+      x_pos: [F, I], positional encoding of X, or None.
+      y_pos: [T, I], positional encoding of Y, or None.
+      is_carried: "iterative" gets assignments from the attention before.
+
+    Returns:
+      Weights.
     """
-    content, bias = layer
-    if pos is None:
-        return Projection(x, content, tf.expand_dims(bias, 0))
-    position, pos_bias = pos_layer
-    return Projection(x, content, tf.expand_dims(bias + pos_bias, 0), pos, position)
+    (*_, channels), (*_, width) = x.shape.as_list(), y.shape.as_list()
+    num_queries, num_keys = (int(np.prod(t.shape.as_list()[1:-1])) for t in (x, y))
+    dim, heads = spec.dim, spec.num_heads
+    query, key = dense_weights(channels, dim, "query"), dense_weights(width, dim, "key")
+    value = dense_weights(width, dim, "value")
+    from_pos, to_pos = _pos_weights(x_pos, dim, "from_pos"), _pos_weights(y_pos, dim, "to_pos")
+    update = key2 = start = None
+    if spec.kind == "duplex":
+        update = dense_weights(2 * dim, width, "update")
+    elif spec.kind == "iterative" and not is_carried and num_queries >= num_keys:
+        key2 = dense_weights(dim, 2 * dim, "key2")
+    elif spec.kind != "simplex" and not is_carried:
+        shape, init = [1, heads, num_keys, 2 * dim // heads], tf.initializers.random_normal()
+        start = tf.convert_to_tensor(tf.get_variable("toasgn_init", shape, initializer=init))
+    balance = []
+    for i in range(0 if spec.kind == "simplex" else spec.iterations):
+        shape, init = [heads, 1, 2 * dim // heads], tf.initializers.ones()
+        with tf.variable_scope(f"iter_{i}"):
+            balance.append(tf.get_variable("st_weights", shape, initializer=init))
+    y_gate = x_gate = None
+    if spec.y_gate:
+        y_gate = dense_weights(width, heads, "e_cont"), _pos_weights(y_pos, heads, "e_pos")
+    if spec.x_gate:
+        x_gate = dense_weights(channels, heads, "n_cont"), _pos_weights(x_pos, heads, "n_pos")
+    out = dense_weights(dim, channels * (2 if spec.integration == "both" else 1), "out")
+    return Weights(
+        spec,
+        x_pos,
+        y_pos,
+        num_keys,
+        query,
+        key,
+        value,
+        from_pos,
+        to_pos,
+        update,
+        key2,
+        start,
+        balance,
+        y_gate,
+        x_gate,
+        out,
+    )
+
+
+def _pos_weights(pos, dim, name):
+    return None if pos is None else dense_weights(pos.shape.as_list()[1], dim, name)
+
+
+def gates(x, y, w):
+    """How much each key gives, [N, T, M], and each query takes, [N, F, M]; None without a gate."""
+    given = taken = None
+    if w.y_gate is not None:
+        given = tf.sigmoid(linear(y, w.y_gate[0], w.y_pos, w.y_gate[1]))
+    if w.x_gate is not None:  # nearly open at first
+        taken = tf.sigmoid(linear(x, w.x_gate[0], w.x_pos, w.x_gate[1]) + 1.0)
+    return given, taken
+
+
+def gated(probs, given, taken):
+    """Probabilities [N, M, F, T] with the gates of keys, [N, T, M], and of queries, [N, F, M]."""
+    if given is not None:
+        probs *= tf.transpose(given, [0, 2, 1])[:, :, tf.newaxis, :]
+    if taken is not None:
+        probs *= tf.transpose(taken, [0, 2, 1])[..., tf.newaxis]
+    return probs
+
+
+def assignments(probs):
+    """Probabilities [N, F, M, T] => shares of the queries in each centroid, [N, M, T, F]."""
+    shares = tf.transpose(probs, [0, 2, 3, 1])
+    return shares / (tf.reduce_sum(shares, axis=3, keepdims=True) + 1e-8)
+
+
+def enlarge_assignments(shares, num_queries, w):
+    """Assignments for twice the resolution by nearest neighbour: [N, M, T, F'] => [N, M, T, F]."""
+    _, heads, num_keys, old = shares.shape.as_list()
+    if old == num_queries:
+        return shares
+    size = round(np.sqrt(old))
+    x = upsample_2d(tf.reshape(shares, [-1, size, size, 1]))
+    x = tf.reshape(x, [-1, heads, num_keys, num_queries])
+    return x if w.spec.quirks.repeated_assignments else x * np.float32(old / num_queries)
+
+
+def evenly_spaced(num, length):
+    """Indices of ``num`` elements out of ``length``."""
+    return np.round(np.linspace(0, length - 1, num)).astype(np.int32)
+
+
+def layer_norm(x):
+    """Mean 0 and variance 1 over the last axis, without parameters."""
+    x -= tf.reduce_mean(x, axis=-1, keepdims=True)
+    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+
+
+def linear(x, layer, pos=None, pos_layer=None, fused=True):
+    """x W + b along the last axis, plus that of the positions of x, with their own layer.
+
+    With ``fused``, one operation adds a bias: the same but for the rounding of its gradient.
+    """
+
+    def apply(x, layer):
+        return dense(x, layer) if fused else matmul_last(x, layer[0]) + layer[1]
+
+    y = apply(x, layer)
+    return y if pos is None else y + apply(pos, pos_layer)
 
 
 def split_heads(x, num_heads):
     """[N, T, D] => [N, M, T, S]."""
     _, num, dim = x.shape.as_list()
-    if num_heads == 1:
-        return tf.expand_dims(x, 1)
     x = tf.reshape(x, [-1, num, num_heads, dim // num_heads])
     return tf.transpose(x, [0, 2, 1, 3])
 
@@ -190,252 +350,21 @@ def split_heads(x, num_heads):
 def merge_heads(x):
     """[N, M, T, S] => [N, T, D]."""
     _, num_heads, num, size = x.shape.as_list()
-    if num_heads > 1:
-        x = tf.transpose(x, [0, 2, 1, 3])
-    return tf.reshape(x, [-1, num, num_heads * size])
+    return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [-1, num, num_heads * size])
 
 
-def check_heads(dim, num_heads):
-    """Raise OptionError unless an attention of width ``dim`` can have so many heads."""
-    if dim % num_heads != 0:
-        raise OptionError(
-            f"--num-heads={num_heads} does not divide {dim}, the width of an attention (a layer's "
-            "channels, or a component's size); use a number that divides all of them, such as "
-            f"{np.gcd(dim, 2 ** num_heads.bit_length() // 2)}"
-        )
+def kind_of(options):
+    """The ``kind`` of attention that the options of a generator ask for.
 
-
-class Sides:
-    """Both sides of one attention: who asks, who answers, and the layers that compare them.
-
-    Attributes:
-      x, x_pos: [N, F, C] elements that ask and their positions [F, P] or None.
-      y: [N, T, J] elements that answer.
-      dim, num_heads: D, M.
-      query, from_pos: (weight, bias) of the dense layers of x and of x_pos (None without).
-      value: (weight, bias) of y.
-      keys: [N, T, D].
-      dropout: Dropout.
+    Raises:
+      OptionError: options that contradict each other.
     """
-
-    def __init__(self, x, y, dim, num_heads, x_pos, y_pos, mask, dropout):
-        check_heads(dim, num_heads)
-        sizes = bind_shapes(x=(x, "N F C"), y=(y, "N T J"))
-        self.x, self.y, self.x_pos = x, y, x_pos
-        self.dim, self.num_heads, self.dropout = dim, num_heads, dropout
-        self.query = dense_weights(sizes.C, dim, "query")
-        key = dense_weights(sizes.J, dim, "key")
-        self.value = dense_weights(sizes.J, dim, "value")
-        self.from_pos = _pos_weights(x_pos, dim, "from_pos")
-        to_pos = _pos_weights(y_pos, dim, "to_pos")
-        self.keys = matmul_last(y, key[0]) + key[1]
-        if to_pos is not None:
-            self.keys += tf.matmul(y_pos, to_pos[0]) + to_pos[1]
-        self._hidden = None
-        if mask is not None:
-            bind_shapes(y=(y, "N T J"), mask=(mask, "N T"))
-            self._hidden = tf.tile(tf.expand_dims((1.0 - mask) * MASKED, 1), [1, 1, num_heads])
-
-    def projection(self):
-        """The queries of x: content plus position, [N, F, M, S] in effect."""
-        return project(self.x, self.query, self.x_pos, self.from_pos)
-
-    def keys_by_head(self):
-        """[N, M, T, S]."""
-        return split_heads(self.keys, self.num_heads)
-
-    def scores(self, tables, y=None, times_hidden=1.0):
-        """Scores from the tables of a Projection.
-
-        Args:
-          tables: see :meth:`Projection.tables`.
-          y: elements that answer, if they have changed.
-          times_hidden: how often the mask counts.
-        """
-        keys, logits = tables
-        if self._hidden is not None:
-            logits += self._hidden * np.float32(times_hidden)
-        return Scores(keys, logits, self.y if y is None else y)
-
-    def keep(self, step):
-        """Dropout's factors [N, F, M, T] at a step, or None."""
-        num = self.y.shape.as_list()[1]
-        shape = [self.x.shape.as_list()[1], self.num_heads, num]
-        return self.dropout.at(step).keep(shape)
-
-    def probs(self, scores, step):
-        """Probabilities [N, F, M, T] of scores at a step before the last."""
-        probs = _by_head(attend_probs(self.x, scores.keys, self.num_heads, scores.logits), self)
-        keep = self.keep(step)
-        return probs if keep is None else probs * keep
-
-
-# x keys^T + logits are the scores: keys [N or 1, M * T, C], logits [N or 1, F or 1, M * T].
-Scores = namedtuple("Scores", "keys logits y")
-
-
-def _pos_weights(pos, dim, name):
-    return None if pos is None else dense_weights(pos.shape.as_list()[1], dim, name)
-
-
-def _by_head(x, sides):
-    """[N, F, M * T] => [N, F, M, T]."""
-    return tf.reshape(x, [-1, x.shape.as_list()[1], sides.num_heads, sides.y.shape.as_list()[1]])
-
-
-def simplex(sides):
-    """Scores q k^T / sqrt(S) (Sec. 3.1.1)."""
-    scale = np.float32(1.0 / np.sqrt(sides.dim // sides.num_heads))
-    return sides.scores(sides.projection().tables(sides.keys_by_head() * scale))
-
-
-def attention_layer(
-    x,
-    y,
-    dim,
-    num_heads=1,
-    x_pos=None,
-    y_pos=None,
-    x_gate=False,
-    y_gate=False,
-    mask=None,
-    dropout=NO_DROPOUT,
-    integration="add",
-    norm=None,
-    assign=simplex,
-):
-    """Let every element of x gather information from the few elements of y.
-
-    Args:
-      x: [N, F, C] elements that ask, e.g. F = H * W image positions.
-      y: [N, T, J] elements that answer, e.g. T = K latents.
-      dim: D, width of queries, keys and values.
-      num_heads: M; must divide ``dim``.
-      x_pos: [F, P] positional encoding of x, or None.
-      y_pos: [T, P'] of y, or None.
-      x_gate: scale what each element of x takes by a learned sigmoid.
-      y_gate: the same for what each element of y gives.
-      mask: [N, T], 0 hides an element of y; None shows all.
-      dropout: Dropout.
-      integration: "add", "mul" or "both": what x gathers is a bias, a gain, or one of each.
-      norm: normalise x first: over positions ("instance") or channels ("layer", and "batch", which
-        has always meant the same here); None does not.
-      assign: function of Sides that compares x with y; returns Scores.
-
-    Returns:
-      Attention, to be applied.
-    """
-    if integration not in INTEGRATIONS:
-        raise OptionError(f"integration={integration!r} is none of {', '.join(INTEGRATIONS)}")
-    sides = Sides(x, y, dim, num_heads, x_pos, y_pos, mask, dropout)
-    scores = assign(sides)
-    given = answer_gate(sides.y, y_pos, num_heads) if y_gate else None  # [N, T, M]
-    taken = question_gate(x, x_pos, num_heads) if x_gate else None  # [N, F, M]
-    channels = x.shape.as_list()[2]
-    out = dense_weights(dim, channels * (2 if integration == "both" else 1), "out")
-    values = split_heads(matmul_last(scores.y, sides.value[0]) + sides.value[1], num_heads)
-    return Attention(sides, scores, values, out, (given, taken), integration, norm)
-
-
-class Attention:
-    """One attention, in small tables, ready to be applied to x.
-
-    Args:
-      sides: Sides.
-      scores: Scores.
-      values: [N, M, T, S].
-      out: weight [D, O] and bias [O] of the last dense layer, O = C or 2C.
-      gates: [N, T, M] or None, what y gives; [N, F, M] or None, what x takes.
-      integration: see :func:`attention_layer`.
-      norm: see there.
-
-    Attributes:
-      y: [N, T, J], the latents, which some kinds of attention update.
-    """
-
-    def __init__(self, sides, scores, values, out, gates, integration, norm):
-        self.sides, self.scores, self.y = sides, scores, scores.y
-        self.integration, self.norm = integration, norm
-        self.given, taken = gates
-        if self.given is not None:
-            self.given = tf.transpose(self.given, [0, 2, 1])  # [N, M, T]
-            values *= tf.expand_dims(self.given, 3)
-        self.keep = sides.keep("probs")
-        if taken is not None:
-            taken = tf.tile(tf.expand_dims(taken, 3), [1, 1, 1, sides.y.shape.as_list()[1]])
-            self.keep = taken if self.keep is None else self.keep * taken
-        w, b = out
-        dim, width = w.shape.as_list()
-        size = dim // sides.num_heads
-        self.values = _each_head(values, tf.reshape(w, [sides.num_heads, size, width]))
-        if integration != "add":  # a gain of 1 + what is gathered
-            channels = sides.x.shape.as_list()[2]
-            b = b + np.float32(np.arange(width) < channels)
-        self.bias = b
-
-    def probs(self, scale=None):
-        """Probabilities with dropout and gates, [N, F, M, T]; scale as for :meth:`apply`."""
-        s = self.scores
-        probs = attend_probs(self.sides.x, s.keys, self.sides.num_heads, s.logits, scale)
-        probs = _by_head(probs, self.sides)
-        probs = probs if self.keep is None else probs * self.keep
-        return probs if self.given is None else probs * tf.expand_dims(self.given, 1)
-
-    def apply(self, tail=NO_TAIL):
-        """The update of x, a gain and a bias on the normalised x (Sec. 3.1.1).
-
-        Args:
-          tail: Tail: what precedes (its scale) and follows the attention in the same pass.
-
-        Returns:
-          [N, F, C].
-        """
-        x, keys, logits = self.sides.x, self.scores.keys, self.scores.logits
-        if self.norm == "instance":
-            x, keys, logits = self._over_positions(x, keys, logits)
-        slots = keys.shape.as_list()[1]
-        keep = self.keep
-        return attend(
-            x,
-            keys,
-            self.values,
-            heads=self.sides.num_heads,
-            logits=logits,
-            keep=None if keep is None else tf.reshape(keep, [-1, x.shape.as_list()[1], slots]),
-            bias=self.bias,
-            integration=self.integration,
-            normalise=self.norm in ("layer", "batch"),
-            scale=tail.scale,
-            noise=tail.flat_noise(),
-            act_bias=tail.bias,
-            alpha=tail.alpha,
-            gain=tail.gain,
-        )
-
-    def _over_positions(self, x, keys, logits):
-        """x normalised over its positions, and tables that give the scores of the x before."""
-        if self.integration != "mul":
-            mean = tf.reduce_mean(x, axis=1, keepdims=True)  # [N, 1, C]
-            x -= mean
-            logits += tf.matmul(mean, keys, transpose_b=True)
-        if self.integration != "add":
-            power = tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8
-            x *= tf.rsqrt(power)
-            keys *= tf.sqrt(power)
-        return x, keys, logits
-
-
-def answer_gate(y, pos, num_heads):
-    """How much each element that answers gives: [N, T, J] => [N, T, M]."""
-    gate = dense_layer(y, num_heads, name="e_cont")
-    if pos is not None:
-        gate += dense_layer(pos, num_heads, name="e_pos")
-    return tf.sigmoid(gate)
-
-
-def question_gate(x, pos, num_heads):
-    """How much each element that asks takes; open at first: [N, F, C] => [N, F, M]."""
-    gate = dense_layer(x, num_heads, name="n_cont")
-    if pos is not None:
-        gate += dense_layer(pos, num_heads, name="n_pos")
-    return tf.sigmoid(gate + 1.0)
+    if options.duplex and options.iterative:
+        raise OptionError("--duplex and --iterative are two ways to find centroids; choose one")
+    if options.duplex:
+        return "duplex"
+    if options.kmeans:
+        return "iterative" if options.iterative else "kmeans"
+    if (options.iterative or options.kmeans_iters != 1) and not options.quirk.rescaled_simplex:
+        raise OptionError("--kmeans-iters and --iterative need --kmeans (or --duplex)")
+    return "simplex"

@@ -16,13 +16,21 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.random import random_source
-from training.model.attention import Dropout, attention_layer
-from training.model.image_attention import image_steps, latents_from_image, latents_from_latents
+from training.model.attention import AttentionSpec, attention_weights
+from training.model.dropout import Dropout
+from training.model.image_attention import (
+    image_from_latents,
+    image_step_weights,
+    image_steps,
+    latents_from_image,
+    latents_from_latents,
+)
 from training.model.layers import (
     conv2d_act_layer,
     conv2d_layer,
     dense_layer,
     latent_block,
+    latent_block_weights,
     minibatch_stddev_layer,
 )
 from training.model.mapping import embed_label
@@ -237,45 +245,29 @@ class Aggregation:
         x = tf.reshape(x, [-1, height * width, channels])
         if opt.transformer:
             x = self._aggregate(x, r, dropout)
-        x = image_steps(x, r, opt, self.grids, dropout, opt.a_dim)
+        weights = image_step_weights(x, r, opt, self.grids[r], opt.a_dim)
+        x = image_steps(x, weights, opt.local_attention, dropout)
         return tf.reshape(x, [-1, height, width, channels])
 
     def _aggregate(self, x, r, dropout):
         """Aggregators read the image, which may read them, and each other: [N, F, C]."""
-        opt, y = self.opt, self._latents
+        opt, y, pos, grid = self.opt, self._latents, self.ltnt_pos, self.grids[r]
+        gate, form = opt.ltnt_gate, opt.attention_form
+        spec = AttentionSpec(opt.a_dim, opt.num_heads, gate, opt.img_gate, form=form)
         with tf.variable_scope("AttLayer_n2l"):
-            y = latents_from_image(
-                y,
-                x,
-                opt.a_dim,
-                opt.num_heads,
-                y_pos=self.ltnt_pos,
-                x_pos=self.grids[r],
-                y_gate=opt.ltnt_gate,
-                x_gate=opt.img_gate,
-                dropout=dropout.at("n2l"),
-            )
+            w = attention_weights(y, x, spec, pos, grid)
+        y = latents_from_image(y, x, w, dropout.at("n2l"))
         if opt.ltnt2img:
+            spec = AttentionSpec(opt.a_dim, opt.num_heads, opt.img_gate, gate, form=form)
             with tf.variable_scope("AttLayer_l2n"):
-                x = attention_layer(
-                    x,
-                    y,
-                    opt.a_dim,
-                    opt.num_heads,
-                    x_pos=self.grids[r],
-                    y_pos=self.ltnt_pos,
-                    x_gate=opt.img_gate,
-                    y_gate=opt.ltnt_gate,
-                    dropout=dropout.at("l2n"),
-                ).apply()
+                w = attention_weights(x, y, spec, grid, pos)
+            x = image_from_latents(x, y, w, dropout=dropout.at("l2n")).x
         if opt.ltnt2ltnt:
-            y = latent_block(
-                y,
-                lambda t: latents_from_latents(
-                    t, opt.a_dim, opt.num_heads, self.ltnt_pos, opt.ltnt_gate, dropout
-                ),
-                ("Densel2l_0", "Densel2l_1"),
-            )
+            spec = AttentionSpec(opt.a_dim, opt.num_heads, gate, gate, form=form)
+            with tf.variable_scope("AttLayer_l2l"):
+                w = attention_weights(y, y, spec, pos, pos)
+            block = latent_block_weights(opt.a_dim, ("Densel2l_0", "Densel2l_1"))
+            y = latent_block(y, latents_from_latents(y, w, dropout=dropout.at("l2l")), block)
         self._latents = y
         return x
 

@@ -1,8 +1,7 @@
-"""Attention in which an image answers: latents that read it, and positions that look at each other.
+"""Attention between an image and latents, in every direction.
 
-Axes as in attention.py: N batch, F positions, C channels, T latents, J their width, M heads.
 Papers: GANsformer (Hudson & Zitnick 2021, arXiv:2103.01209), SAGAN (Zhang et al. 2019,
-arXiv:1805.08318).
+arXiv:1805.08318). Axes as in attention.py.
 """
 
 import numpy as np
@@ -10,166 +9,109 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError
 from training.model.attention import (
-    NO_DROPOUT,
-    answer_gate,
-    attention_layer,
-    check_heads,
+    AttentionSpec,
+    attention_weights,
+    dot_product,
+    gated,
+    gates,
+    linear,
+    literal,
     merge_heads,
-    project,
-    question_gate,
     split_heads,
 )
-from training.model.layers import dense_layer, dense_weights, matmul_last
+from training.model.dropout import NO_DROPOUT
+from training.model.folded import fold_keys, fold_queries
+from training.model.layers import NO_TAIL
 from training.model.shapes import bind_shapes
 
-
-def latents_from_image(
-    y,
-    x,
-    dim,
-    num_heads=1,
-    y_pos=None,
-    x_pos=None,
-    y_gate=False,
-    x_gate=False,
-    dropout=NO_DROPOUT,
-):
-    """Let few latents gather information from an image: y + attention, at linear cost.
-
-    Args:
-      y: [N, T, J] latents, which ask.
-      x: [N, F, C] image, which answers.
-      dim: D, width of queries, keys and values.
-      num_heads: M; must divide ``dim``.
-      y_pos: [T, P] or None.
-      x_pos: [F, P'] or None.
-      y_gate: scale what each latent takes by a learned sigmoid.
-      x_gate: the same for what each position gives.
-      dropout: Dropout.
-
-    Returns:
-      New y, [N, T, J].
-    """
-    check_heads(dim, num_heads)
-    sizes = bind_shapes(y=(y, "N T J"), x=(x, "N F C"))
-    query = dense_layer(y, dim, name="query")
-    key, value = dense_weights(sizes.C, dim, "key"), dense_weights(sizes.C, dim, "value")
-    if y_pos is not None:
-        query += dense_layer(y_pos, dim, name="from_pos")
-    to_pos = None
-    if x_pos is not None:
-        to_pos = dense_weights(x_pos.shape.as_list()[1], dim, "to_pos")
-    keys = project(x, key, x_pos, to_pos)
-    scale = np.float32(1.0 / np.sqrt(dim // num_heads))
-    probs = tf.nn.softmax(keys.dots(split_heads(query * scale, num_heads)))  # [N, M, T, F]
-    keep = dropout.keep(probs.shape.as_list()[1:], axis=1)
-    probs = probs if keep is None else probs * keep
-    if x_gate:
-        gate = answer_gate(x, x_pos, num_heads)
-        probs *= tf.transpose(gate, [0, 2, 1])[:, :, tf.newaxis, :]
-    if y_gate:
-        gate = question_gate(y, y_pos, num_heads)
-        probs *= tf.transpose(gate, [0, 2, 1])[..., tf.newaxis]
-    found = project(x, value).gather(probs)
-    return y + dense_layer(merge_heads(found), sizes.J, name="out")
+# How attention to latents is computed, by the name that ``attention_form`` gives it. All have the
+# parameters of literal() but the score, which may be another one: functools.partial(literal, ...).
+FORMS = {"folded": fold_queries, "literal": literal}
 
 
-def latents_from_latents(y, dim, num_heads, pos, gate, dropout, mask=None):
-    """Latents look at each other.
-
-    Args:
-      y: [N, K, D].
-      dim: attention width.
-      num_heads: attention heads.
-      pos: [K, P] positional encoding, or None.
-      gate: gates on both sides.
-      dropout: Dropout.
-      mask: [N, K], 0 hides a latent; None shows all.
-
-    Returns:
-      [N, K, D].
-    """
-    with tf.variable_scope("AttLayer_l2l"):
-        return attention_layer(
-            y,
-            y,
-            dim,
-            num_heads,
-            x_pos=pos,
-            y_pos=pos,
-            x_gate=gate,
-            y_gate=gate,
-            mask=mask,
-            dropout=dropout.at("l2l"),
-        ).apply()
+def image_from_latents(x, y, w, mask=None, dropout=NO_DROPOUT, carried=None, tail=NO_TAIL):
+    """Let an image, or whatever x is, attend to a few latents; see :func:`literal`."""
+    bind_shapes(x=(x, "N F C"), y=(y, "N T I"))
+    if mask is not None:
+        bind_shapes(y=(y, "N T I"), mask=(mask, "N T"))
+    return FORMS[w.spec.form](x, y, w, mask, dropout, carried, tail)
 
 
-def image_from_image(x, dim, num_heads=1, pos=None, gate=False, dropout=NO_DROPOUT, window=None):
+def latents_from_latents(y, w, mask=None, dropout=NO_DROPOUT):
+    """Let latents attend to each other: [N, K, D] => [N, K, D]."""
+    return image_from_latents(y, y, w, mask, dropout).x
+
+
+def latents_from_image(y, x, w, dropout=NO_DROPOUT):
+    """Let a few latents attend to an image: y [N, T, I], x [N, P, C] => [N, T, I]."""
+    bind_shapes(y=(y, "N T I"), x=(x, "N P C"))
+    if w.spec.form == "folded":
+        return fold_keys(y, x, w, dropout)
+    return FORMS[w.spec.form](y, x, w, dropout=dropout).x
+
+
+def image_from_image(x, w, dropout=NO_DROPOUT, window=None):
     """Let the positions of an image attend to each other: x + attention (SAGAN, Sec. 3).
 
     Quadratic in the positions that see each other; meant for one coarse resolution, or for windows.
 
     Args:
-      x: [N, F, C], a square image.
-      dim: D, width of queries, keys and values.
-      num_heads: M; must divide ``dim``.
-      pos: [F, P] or None.
-      gate: scale what each position takes, and gives, by learned sigmoids.
+      x: [N, P, C], a square image.
+      w: Weights.
       dropout: Dropout.
       window: side of the squares within which positions see each other; None: the whole image.
 
     Returns:
-      New x, [N, F, C].
+      New x, [N, P, C].
     """
-    check_heads(dim, num_heads)
-    _, positions, channels = x.shape.as_list()
-    cells = _Cells(round(np.sqrt(positions)), window)
-    query, key = dense_layer(x, dim, name="query"), dense_layer(x, dim, name="key")
-    value = dense_layer(x, dim, name="value")
-    if pos is not None:
-        query += dense_layer(pos, dim, name="from_pos")
-        key += dense_layer(pos, dim, name="to_pos")
-    query *= np.float32(1.0 / np.sqrt(dim // num_heads))
-    query, key, value = (split_heads(cells.cut(part), num_heads) for part in (query, key, value))
-    probs = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))  # [N, M, F, F]
+    cells, heads = _Cells(round(np.sqrt(x.shape.as_list()[1])), window), w.spec.num_heads
+    q, k = linear(x, w.query, w.x_pos, w.from_pos), linear(x, w.key, w.y_pos, w.to_pos)
+    q, k, v = (split_heads(cells.cut(part), heads) for part in (q, k, linear(x, w.value)))
+    probs = tf.nn.softmax(dot_product(q, k))  # [N * cells, M, P / cells, P / cells]
     keep = dropout.keep([cells.num**2, *probs.shape.as_list()[1:]], axis=2)
     if keep is not None:
         probs *= tf.reshape(keep, [-1, *probs.shape.as_list()[1:]])
-    if gate:
-        given = cells.cut(answer_gate(x, pos, num_heads))
-        probs *= tf.transpose(given, [0, 2, 1])[:, :, tf.newaxis, :]
-        taken = cells.cut(question_gate(x, pos, num_heads))
-        probs *= tf.transpose(taken, [0, 2, 1])[..., tf.newaxis]
-    found = cells.join(merge_heads(tf.matmul(probs, value)))
-    w, b = dense_weights(dim, channels, "out")
-    return x + (matmul_last(found, w) + b)
+    given, taken = (gate if gate is None else cells.cut(gate) for gate in gates(x, x, w))
+    a = cells.join(merge_heads(tf.matmul(gated(probs, given, taken), v)))
+    return x + linear(a, w.out, fused=False)
 
 
-def image_steps(x, r, options, grids, dropout, dim=None):
-    """Attention between the positions of an image, where the options ask for it.
+def image_step_weights(x, r, options, pos, dim=None):
+    """Create (or reuse) the variables of :func:`image_steps`.
 
     Args:
-      x: [N, F, C].
+      x: [N, P, C] or [N, H, W, C]; only the shape counts.
       r: log2 of the resolution.
       options: with num_heads, img2img, local_attention and img_gate.
-      grids: GridEncodings.
-      dropout: Dropout.
-      dim: attention width; default C.
+      pos: [P, I], positional encoding.
+      dim: D; None: C.
 
     Returns:
-      [N, F, C].
+      {name of a step: Weights}, in the order of the steps.
     """
-    dim = dim or x.shape.as_list()[2]
-    steps = []
-    if options.img2img == r:
-        steps.append(("n2n", None))
-    if options.local_attention:
-        steps.append(("local", options.local_attention))
-    for name, window in steps:
-        with tf.variable_scope(f"AttLayer_{name}"):
-            x = image_from_image(
-                x, dim, options.num_heads, grids[r], options.img_gate, dropout.at(name), window
-            )
+    gate, weights = options.img_gate, {}
+    spec = AttentionSpec(dim or x.shape.as_list()[-1], options.num_heads, gate, gate)
+    for name, is_there in (("n2n", options.img2img == r), ("local", options.local_attention)):
+        if is_there:
+            with tf.variable_scope(f"AttLayer_{name}"):
+                weights[name] = attention_weights(x, x, spec, pos, pos)
+    return weights
+
+
+def image_steps(x, weights, window, dropout):
+    """Attention between the positions of an image, where there are weights for it.
+
+    Args:
+      x: [N, P, C].
+      weights: see :func:`image_step_weights`.
+      window: side of the windows of the step "local".
+      dropout: Dropout.
+
+    Returns:
+      [N, P, C].
+    """
+    for name, w in weights.items():
+        x = image_from_image(x, w, dropout.at(name), window if name == "local" else None)
     return x
 
 
@@ -187,7 +129,7 @@ class _Cells:
         self.num = size // self.window  # cells along a side
 
     def cut(self, x):
-        """[N, F, C] => [N * cells, F / cells, C]."""
+        """[N, P, C] => [N * cells, P / cells, C]."""
         if self.num == 1:
             return x
         channels = x.shape.as_list()[2]
@@ -195,7 +137,7 @@ class _Cells:
         return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, self.window**2, channels])
 
     def join(self, x):
-        """[N * cells, F / cells, C] => [N, F, C]."""
+        """[N * cells, P / cells, C] => [N, P, C]."""
         if self.num == 1:
             return x
         channels = x.shape.as_list()[2]

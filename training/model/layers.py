@@ -60,17 +60,20 @@ def get_bias(size, gain=1.0, name="bias"):
     return b if gain == 1.0 else b * np.float32(gain)
 
 
-def dense_weights(num_in, num_out, name=None, lrmul=1.0, gain=1.0):
-    """Weight [I, O] and bias [O] of a dense layer, for those who apply them themselves.
+def dense_weights(num_in, num_out, name=None, act="linear", lrmul=1.0):
+    """Create (or reuse) the variables of a dense layer.
 
     Args:
       num_in: I.
       num_out: O.
       name: the variables are ``weight_<name>`` and ``bias_<name>``; None: ``weight``, ``bias``.
-      lrmul: learning-rate multiplier of both.
-      gain: scale of both.
+      act: activation, whose gain the weights take over if they can.
+      lrmul: learning-rate multiplier; 0.01 in the mapping network (StyleGAN2, App. B).
+
+    Returns:
+      Tuple of weight [I, O] and bias [O].
     """
-    suffix = f"_{name}" if name else ""
+    suffix, gain = f"_{name}" if name else "", foldable_gain(act)
     w = get_weight([num_in, num_out], gain, lrmul, name=f"weight{suffix}")
     return w, get_bias(num_out, gain * lrmul, name=f"bias{suffix}")
 
@@ -84,40 +87,45 @@ def matmul_last(x, w):
     return tf.reshape(y, [-1, *inner, w.shape.as_list()[1]])
 
 
-def dense_layer(x, num_out, act="linear", lrmul=1.0, name=None):
+def dense(x, layer, act="linear"):
     """act(x W + b) along the last axis: [..., I] => [..., O].
 
     Args:
       x: [..., I]; every axis but the first known while the graph is built.
-      num_out: O.
-      act: activation, with its usual gain.
-      lrmul: learning-rate multiplier; 0.01 in the mapping network (StyleGAN2, App. B).
-      name: see :func:`dense_weights`.
+      layer: see :func:`dense_weights`.
+      act: activation, with its usual gain; that of the weights.
 
     Returns:
       [..., O].
     """
-    folded = foldable_gain(act)
-    w, b = dense_weights(x.shape.as_list()[-1], num_out, name, lrmul, folded)
-    return fused_bias_act(matmul_last(x, w), b, act=act, gain=total_gain(act) / folded)
+    y = matmul_last(x, layer[0])
+    return fused_bias_act(y, layer[1], act=act, gain=total_gain(act) / foldable_gain(act))
 
 
-def latent_block(x, attention, names, act="lrelu", lrmul=1.0):
-    """Residual layer on latents: lrelu(dense(dense(attention(x))) + x), the lrelu without gain.
+def dense_layer(x, num_out, act="linear", lrmul=1.0, name=None):
+    """:func:`dense` with variables of its own, see :func:`dense_weights`."""
+    return dense(x, dense_weights(x.shape.as_list()[-1], num_out, name, act, lrmul), act)
+
+
+def latent_block_weights(dim, names, act="lrelu", lrmul=1.0):
+    """Variables of :func:`latent_block`: two dense layers, in the scopes ``names``."""
+    layers = []
+    for name, layer_act in zip(names, (act, "linear")):
+        with tf.variable_scope(name):
+            layers.append(dense_weights(dim, dim, act=layer_act, lrmul=lrmul))
+    return layers
+
+
+def latent_block(x, y, layers, act="lrelu"):
+    """Residual layer on latents: lrelu(dense(act(dense(y))) + x), the lrelu without gain.
 
     Args:
       x: [N, K, D], or [N, D].
-      attention: function [N, K, D] => [N, K, D], or None.
-      names: scopes of the two dense layers.
+      y: shaped like x: x after attention, or x.
+      layers: see :func:`latent_block_weights`.
       act: activation of the first of them.
-      lrmul: learning-rate multiplier of both.
     """
-    dim = x.shape.as_list()[-1]
-    y = x if attention is None else attention(x)
-    for name, layer_act in zip(names, (act, "linear")):
-        with tf.variable_scope(name):
-            y = dense_layer(y, dim, layer_act, lrmul)
-    return tf.nn.leaky_relu(x + y)
+    return tf.nn.leaky_relu(x + dense(dense(y, layers[0], act), layers[1]))
 
 
 def total_gain(act, gain=1.0):
@@ -323,12 +331,12 @@ class Tail(namedtuple("Tail", "scale noise bias act gain clamp", defaults=[None]
         """Slope of the activation below zero."""
         return LEAKY_SLOPES[self.act]
 
-    def flat_noise(self):
-        """Noise as [N, H * W, 1], or None."""
+    def flat(self):
+        """The same for a map as [N, H * W, C]."""
         if self.noise is None:
-            return None
+            return self
         _, height, width, _ = self.noise.shape.as_list()
-        return tf.reshape(self.noise, [-1, height * width, 1])
+        return self._replace(noise=tf.reshape(self.noise, [-1, height * width, 1]))
 
 
 NO_TAIL = Tail(scale=None, noise=None, bias=None, act="linear", gain=1.0)

@@ -20,8 +20,10 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.precision import double_precision
 from dnnlib.tflib.random import random_source
-from training.model.attention import Dropout, attention_layer
-from training.model.layers import dense_layer, latent_block
+from training.model.attention import AttentionSpec, attention_weights
+from training.model.dropout import Dropout
+from training.model.image_attention import latents_from_latents
+from training.model.layers import dense_layer, latent_block, latent_block_weights
 from training.model.quirks import HasQuirks
 
 
@@ -139,19 +141,12 @@ def _self_attention(x, i, pos, mask, rng, options):
     dim = options.mapping_dim or options.w_dim
     if options.quirk.attention_before_each_layer:
         dim = x.shape.as_list()[2]
+    gate = options.ltnt_gate
+    spec = AttentionSpec(dim, options.num_heads, gate, gate)
     with tf.variable_scope(f"AttLayer_{i}"):
-        return attention_layer(
-            x,
-            x,
-            dim,
-            options.num_heads,
-            x_pos=pos,
-            y_pos=pos,
-            x_gate=options.ltnt_gate,
-            y_gate=options.ltnt_gate,
-            mask=mask,
-            dropout=Dropout(options.attention_dropout, rng, f"mapping/{i}"),
-        ).apply()
+        w = attention_weights(x, x, spec, pos, pos)
+    dropout = Dropout(options.attention_dropout, rng, f"mapping/{i}")
+    return latents_from_latents(x, w, mask, dropout)
 
 
 def _normalize_all(options, x, g):
@@ -233,8 +228,10 @@ class MappingLayers:
             return x
         blocks = self.num_layers // 2
         for i in range(blocks):
-            step = None if attention is None else lambda x, i=i: attention(x, i)
-            x = latent_block(x, step, (f"Dense{i}_0", f"Dense{i}_1"), self.act, self.lrmul)
+            y = x if attention is None else attention(x, i)
+            names, dim = (f"Dense{i}_0", f"Dense{i}_1"), x.shape.as_list()[-1]
+            layers = latent_block_weights(dim, names, self.act, self.lrmul)
+            x = latent_block(x, y, layers, self.act)
         return self._dense(x, f"Dense{blocks - 1}", self.dim)
 
     def _dense(self, x, name, width):

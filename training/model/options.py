@@ -11,6 +11,7 @@ from typing import Any, Sequence
 
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.options import COUNT, FREE, SIDE, option
+from training.model.image_attention import FORMS
 from training.model.layers import log2_resolution, num_features
 from training.model.positional import INITIALIZERS, POS_TYPES, GridEncodings, LayerEncodings
 from training.model.quirks import HasQuirks
@@ -68,6 +69,8 @@ class AttentionOptions(ImageOptions):
     # side of the windows within which image positions attend to each other; 0: none
     local_attention: int = 0
     attention_dropout: float = 0.0  # rate of dropout on attention probabilities
+    # "folded" is fast; "literal" computes attention as the paper writes it
+    attention_form: str = option("folded", FORMS)
     use_pos: bool = False  # give each latent component a trained encoding of its own
     pos_dim: int | None = None  # width of the image's positional encodings; None: D
     pos_type: str = option("sinus", POS_TYPES)  # kind of the image's positional encodings

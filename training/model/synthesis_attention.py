@@ -3,16 +3,25 @@
 Paper: Generative Adversarial Transformers, Hudson & Zitnick 2021 (arXiv:2103.01209), Sec. 3.
 """
 
+import dataclasses
+
 import tensorflow.compat.v1 as tf
 
-from training.model.attention import attention_layer
-from training.model.centroids import assignments, attention_kind, layer_norm
+from training.model.attention import (
+    AttentionSpec,
+    assignments,
+    attention_weights,
+    kind_of,
+    layer_norm,
+)
 from training.model.image_attention import (
+    image_from_latents,
+    image_step_weights,
     image_steps,
     latents_from_image,
     latents_from_latents,
 )
-from training.model.layers import NO_TAIL, clip, latent_block
+from training.model.layers import NO_TAIL, clip, latent_block, latent_block_weights
 
 
 class LatentImageAttention:
@@ -21,16 +30,16 @@ class LatentImageAttention:
     Args:
       options: SynthesisOptions.
       grids: GridEncodings of image positions.
-      ltnt_pos: [K, P] positional encoding of the latents, or None.
-      mask: [N, K], 0 hides a component; None shows all.
+      ltnt_pos: [K, I] positional encoding of the latents, or None.
+      mask: [N, K], 0 hides a component; None: none is hidden.
       dropout: Dropout.
     """
 
     def __init__(self, options, grids, ltnt_pos, mask, dropout):
         self.options, self.grids, self.dropout = options, grids, dropout
         self.ltnt_pos = ltnt_pos if options.use_pos else None
-        self.mask = mask
-        self.maps = []  # functions without arguments, one per layer in order: [N, K, M, H, W]
+        self.mask, self.kind = mask, kind_of(options)
+        self._probs = []  # (height, function that makes probabilities), for each layer
         self._handed_on = None  # latents after the layer before, if they were updated
         self._given = None  # latents that the layer before was given
         self._assignments = None
@@ -43,136 +52,120 @@ class LatentImageAttention:
         """A layer without attention: the next one starts from its own latents again."""
         self._handed_on = None
 
-    def __call__(self, x, latents, r, site, scale, tail):
+    def maps(self):
+        """Attention maps of the layers so far: list of [N, K, M, H, W]."""
+        maps = []
+        for height, make_probs in self._probs:
+            probs = make_probs()  # [N, P, M, K]
+            _, positions, heads, num = probs.shape.as_list()
+            shape = [-1, num, heads, height, positions // height]
+            maps.append(tf.reshape(tf.transpose(probs, [0, 3, 2, 1]), shape))
+        return maps
+
+    def weights(self, x, latents, r):
+        """Create (or reuse) the variables of one layer's attention.
+
+        Args:
+          x: [N, H, W, C]; of x and latents, only the shapes count.
+          latents: [N, K, D], or None: positions attend to each other only.
+          r: log2 of the resolution.
+
+        Returns:
+          {name of a step: its weights}, in the order of the steps.
+        """
+        o, pos, weights = self.options, self.grids[r], {}
+        if latents is not None:
+            channels, dim = x.shape.as_list()[-1], latents.shape.as_list()[-1]
+            spec = AttentionSpec(
+                channels,
+                o.num_heads,
+                x_gate=o.img_gate,
+                y_gate=o.ltnt_gate,
+                integration=o.integration,
+                norm=o.norm,
+                kind=self.kind,
+                iterations=o.kmeans_iters,
+                form=o.attention_form,
+                quirks=o.quirk,
+            )
+            with tf.variable_scope("AttLayer_l2n"):
+                is_carried = self._assignments is not None
+                weights["l2n"] = attention_weights(x, latents, spec, pos, self.ltnt_pos, is_carried)
+            spec = AttentionSpec(dim, o.num_heads, o.ltnt_gate, o.ltnt_gate, form=o.attention_form)
+            if o.ltnt2ltnt:
+                with tf.variable_scope("AttLayer_l2l"):
+                    w = attention_weights(latents, latents, spec, self.ltnt_pos, self.ltnt_pos)
+                weights["l2l"] = w, latent_block_weights(dim, ("Densel2l_0", "Densel2l_1"))
+            if o.img2ltnt:
+                spec = dataclasses.replace(spec, y_gate=o.img_gate)
+                with tf.variable_scope("AttLayer_n2l"):
+                    w = attention_weights(latents, x, spec, self.ltnt_pos, pos)
+                weights["n2l"] = w, latent_block_weights(dim, ("Densen2l_0", "Densen2l_1"))
+        return {**weights, "image": image_step_weights(x, r, o, pos)}
+
+    def __call__(self, x, latents, weights, tail, site):
         """One layer.
 
         Args:
           x: [N, H, W, C].
-          latents: [N, K, D] components for this layer; None: positions look at each other only.
-          r: log2 of the resolution.
+          latents: [N, K, D] components for this layer, or None, as for :meth:`weights`.
+          weights: see :meth:`weights`.
+          tail: Tail: what scales x first, and what follows.
           site: name of the layer, for its randomness.
-          scale: [N, C] by which x has to be scaled first, or None.
-          tail: function of a scale that makes the layer's Tail; called when all variables of the
-            attention exist.
 
         Returns:
           [N, H, W, C], the layer's output.
         """
         _, height, width, channels = x.shape.as_list()
-        dropout = self.dropout.at(site)
-        x = tf.reshape(x, [-1, height * width, channels])
-        if scale is not None and not (latents is not None and self._reads_once()):
-            x, scale = x * tf.expand_dims(scale, 1), None
-        attention = None
+        x, tail = tf.reshape(x, [-1, height * width, channels]), tail.flat()
+        dropout, is_done = self.dropout.at(site), False
         if latents is not None:
-            attention = self._attend(x, latents, r, dropout)
-            self._keep_probs(attention, scale, height)
-            y = attention.y
-            if self.options.img2ltnt or self._has_image_steps(r):
-                x, attention = attention.apply(NO_TAIL._replace(scale=scale)), None
-            self._update_latents(x, y, latents, r, dropout)
-        x = image_steps(x, r, self.options, self.grids, dropout)
-        if attention is not None:
-            last = tail(scale)
-            if last.is_leaky:
-                x = clip(attention.apply(last), last.clamp)
-                return tf.reshape(x, [-1, height, width, channels])
-            x = attention.apply(NO_TAIL._replace(scale=scale))
-            return last._replace(scale=None).apply(tf.reshape(x, [-1, height, width, channels]))
-        return tail(None).apply(tf.reshape(x, [-1, height, width, channels]))
-
-    def _reads_once(self):
-        """Whether x is read by nothing but the scores and the update."""
-        o = self.options
-        is_plain = not (o.iterative or o.duplex) and (o.kmeans_iters == 1 or not o.kmeans)
-        return is_plain and not o.img_gate and o.norm != "instance"
-
-    def _has_image_steps(self, r):
-        return self.options.img2img == r or bool(self.options.local_attention)
-
-    def _attend(self, x, latents, r, dropout):
-        """Image x [N, F, C] attends to latents [N, K, D]; returns an Attention."""
-        o = self.options
-        with tf.variable_scope("AttLayer_l2n"):
-            return attention_layer(
+            is_done = tail.is_leaky and not weights["image"] and "n2l" not in weights
+            attended = image_from_latents(
                 x,
                 self._latents_of(latents),
-                x.shape.as_list()[2],
-                o.num_heads,
-                x_pos=self.grids[r],
-                y_pos=self.ltnt_pos,
-                x_gate=o.img_gate,
-                y_gate=o.ltnt_gate,
-                mask=self.mask,
-                dropout=dropout.at("l2n"),
-                integration=o.integration,
-                norm=o.norm,
-                assign=attention_kind(
-                    o.kmeans, o.iterative, o.duplex, o.kmeans_iters, self._assignments, o.quirk
-                ),
+                weights["l2n"],
+                self.mask,
+                dropout.at("l2n"),
+                self._assignments,
+                tail if is_done else NO_TAIL._replace(scale=tail.scale),
             )
+            self._probs.append((height, attended.probs))
+            if self.kind == "iterative":
+                self._assignments = assignments(attended.probs())
+            self._update_latents(attended, latents, weights, dropout)
+            x, tail = attended.x, tail._replace(scale=None)
+        elif tail.scale is not None:
+            x, tail = x * tf.expand_dims(tail.scale, 1), tail._replace(scale=None)
+        x = image_steps(x, weights["image"], self.options.local_attention, dropout)
+        x = clip(x, tail.clamp) if is_done else tail.apply(x)
+        return tf.reshape(x, [-1, height, width, channels])
 
     def _latents_of(self, latents):
         """The latents that this layer attends to."""
         if self._handed_on is None:
             return latents
-        if self.options.duplex:
+        if self.kind == "duplex":
             # Style mixing may have changed the latents in between; add the change.
             return self._handed_on + (latents - self._given)
         return self._handed_on
 
-    def _keep_probs(self, attention, scale, height):
-        """Probabilities as map, for those who ask for it, and as assignments."""
-        if self.options.kmeans and self.options.iterative:
-            self._assignments = assignments(attention.probs(scale))
-
-        def image():
-            probs = attention.probs(scale)
-            _, positions, heads, num = probs.shape.as_list()
-            maps = tf.transpose(probs, [0, 3, 2, 1])
-            return tf.reshape(maps, [-1, num, heads, height, positions // height])
-
-        self.maps.append(image)
-
-    def _update_latents(self, x, y, latents, r, dropout):
-        """Latents look at each other and at the image; the next layer goes on from there.
+    def _update_latents(self, attended, latents, weights, dropout):
+        """Latents attend to each other and to the image; the next layer goes on from there.
 
         Each step is Y := LayerNorm(Y + a(Y, X)) (Sec. 3.1.2). Without the normalisation, as in the
         published code, latents grow from layer to layer.
         """
-        o, dim = self.options, y.shape.as_list()[-1]
-        new = y if o.duplex else None
-        if o.ltnt2ltnt:
-            mask = None if o.quirk.mask_ignored_between_latents else self.mask
-            new = latent_block(
-                y,
-                lambda t: latents_from_latents(
-                    t, dim, o.num_heads, self.ltnt_pos, o.ltnt_gate, dropout, mask
-                ),
-                ("Densel2l_0", "Densel2l_1"),
-            )
-            new = new if o.quirk.growing_latents else layer_norm(new)
-        if o.img2ltnt:
-            start = y if o.quirk.restarted_latents or new is None else new
-            new = latent_block(
-                start,
-                lambda t: self._from_image(t, x, r, dim, dropout),
-                ("Densen2l_0", "Densen2l_1"),
-            )
-            new = new if o.quirk.growing_latents else layer_norm(new)
+        quirks, y = self.options.quirk, attended.y
+        new = y if self.kind == "duplex" else None
+        if "l2l" in weights:
+            w, block = weights["l2l"]
+            mask = None if quirks.mask_ignored_between_latents else self.mask
+            new = latent_block(y, latents_from_latents(y, w, mask, dropout.at("l2l")), block)
+            new = new if quirks.growing_latents else layer_norm(new)
+        if "n2l" in weights:
+            w, block = weights["n2l"]
+            y = y if quirks.restarted_latents or new is None else new
+            new = latent_block(y, latents_from_image(y, attended.x, w, dropout.at("n2l")), block)
+            new = new if quirks.growing_latents else layer_norm(new)
         self._handed_on, self._given = new, latents
-
-    def _from_image(self, y, x, r, dim, dropout):
-        o = self.options
-        with tf.variable_scope("AttLayer_n2l"):
-            return latents_from_image(
-                y,
-                x,
-                dim,
-                o.num_heads,
-                y_pos=self.ltnt_pos,
-                x_pos=self.grids[r],
-                y_gate=o.ltnt_gate,
-                x_gate=o.img_gate,
-                dropout=dropout.at("n2l"),
-            )

@@ -11,7 +11,8 @@ from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.random import random_source
-from training.model.attention import INTEGRATIONS, Dropout
+from training.model.attention import INTEGRATIONS
+from training.model.dropout import Dropout
 from training.model.kgan import MERGE_TYPES, Merging
 from training.model.layers import (
     Tail,
@@ -63,7 +64,7 @@ class SynthesisOptions(BaseSynthesisOptions, AttentionOptions):
     norm: str | None = option(None, (None, "instance", "layer", "batch"))
     # how attention changes the image: by a bias ("add"), a gain ("mul"), or by "both"
     integration: str = option("add", INTEGRATIONS)
-    kmeans: bool = False  # attend by trained centroids, see centroids.py
+    kmeans: bool = False  # attend by trained centroids, see attention.py
     kmeans_iters: int = option(1, bound=COUNT)  # number of k-means iterations in a layer
     iterative: bool = False  # begin with the assignments of the layer before
     duplex: bool = False  # attend by centroids that the latents find in the image (Sec. 3.1.2)
@@ -160,7 +161,7 @@ class SynthesisGraph:
 
     def maps(self):
         """Attention maps of the layers so far: list of [N, K, M, h, w]."""
-        return [make() for make in self.attention.maps] if self.opt.transformer else []
+        return self.attention.maps() if self.opt.transformer else []
 
     def _num_pictures(self, r):
         """Pictures per sample at resolution 2^r: k until they merge."""
@@ -252,14 +253,14 @@ class SynthesisGraph:
                 opt.style,
                 opt.quirk.unscaled_norm,
             )
-            if self.attention is not None and self.attention.covers(r):
-                components = self.latents[index][:, :-1] if opt.transformer else None
-                return self.attention(
-                    x, components, r, name, scale, lambda s: self._tail(s, r, i, name, gain)
-                )
-            if self.attention is not None:
-                self.attention.skip_layer()
-            return self._tail(scale, r, i, name, gain).apply(x)
+            if self.attention is None or not self.attention.covers(r):
+                if self.attention is not None:
+                    self.attention.skip_layer()
+                return self._tail(scale, r, i, name, gain).apply(x)
+            components = self.latents[index][:, :-1] if opt.transformer else None
+            weights = self.attention.weights(x, components, r)
+            tail = self._tail(scale, r, i, name, gain)
+            return self.attention(x, components, weights, tail, name)
 
     def _block(self, x, r):
         """Double the resolution: [N, H, W, I] => [N, 2H, 2W, O]."""
