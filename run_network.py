@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from config.options import RunOptions
+from config.options import RunOptions, VisOptions
 from config.resolve import (
     add_facts,
     build_parser,
@@ -30,7 +30,7 @@ from dnnlib.submission.run_dir import (
 from dnnlib.submission.submit import describe_run
 from metrics import registry
 from training.dataset import Dataset
-from vis.kinds import VisOptions, check_animation, chosen_kinds, save_visuals
+from vis.kinds import check_animation, chosen_kinds, save_visuals
 
 VIS_BATCH_SIZE = 8  # pictures at a time, unless --batch-gpu says otherwise
 

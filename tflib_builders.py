@@ -1,3 +1,4 @@
-"""The module that dnnlib imports to find the networks of this project."""
+"""The module that dnnlib imports to find the networks of this project, and config its flags'."""
 
-import training.networks  # noqa: F401 - registers the builders, and the names of published ones
+import training.loss
+import training.networks  # noqa: F401 - both register what they have

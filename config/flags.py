@@ -1,37 +1,36 @@
 """The table of command-line flags, as data. ``config/resolve.py`` reads it.
 
-A flag is one row here and one parameter of the function or options class that uses it; the default
-lives in that signature only. Flag names are those of the published command line.
+A flag is one row here and one parameter of the consumer that uses it: the function or options class
+that ``config/consumers.py`` finds by the first part of the destination, such as ``synthesis`` in
+``synthesis.kmeans``. The default lives in that signature only. Flag names are those of the
+published command line.
 """
 
 # ruff: noqa: E501 - one row per flag, aligned, is easier to read than wrapped rows
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from config import consumers, presets
+from config.flag_types import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    boolean,
+    count,
+    key_of,
+    number,
+    one_of,
+    registered,
+)
 from dnnlib.cli import ratio
 
-# Consumer => where its signature is found. Imported only when the defaults are needed.
-CONSUMERS = {
-    "run": "config.options:RunOptions",
-    "data": "config.options:DataOptions",
-    "loop": "config.options:LoopOptions",
-    "vis": "vis.kinds:VisOptions",
-    "eval": "metrics.options:EvalOptions",
-    "G": "training.networks:generator",
-    "mapping": "training.networks:mapping",
-    "synthesis": "training.networks:synthesis",
-    "D": "training.networks:discriminator",
-    "G_loss": "training.loss:generator_loss",
-    "G_reg": "training.loss:path_length_penalty",
-    "D_loss": "training.loss:discriminator_loss",
-    "D_reg": "training.loss:discriminator_penalty",
-    "G_opt": "config.options:OptimizerOptions",
-    "D_opt": "config.options:OptimizerOptions",
-}
+# What may happen to a flag when a run is continued or reloaded.
+FIXED = "fixed"  # it decides what is trained: the run keeps it
+FREE = "free"  # it may change from one session to the next
+MODE = "mode"  # it says what to do with a run, and is no part of what the run is
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Flag:
     """One command-line flag and the parameters it sets."""
 
     name: str  # as typed, without dashes
+    role: str  # FIXED, FREE or MODE
     to: str  # space-separated destinations, "consumer.parameter"
     type: Callable[[str], Any]
     help: str
@@ -50,63 +50,25 @@ class Flag:
         """Whether the flag may stand without a value."""
         return self.type is boolean
 
+    @property
+    def is_registered(self):
+        """Whether the consumer lists the possible values."""
+        return getattr(self.type, "is_registered", False)
+
     def destinations(self):
         """[(consumer, parameter), ...]."""
         return [tuple(destination.split(".")) for destination in self.to.split()]
 
+    def default(self):
+        """The default, from the signature of the consumer."""
+        return consumers.default_of(*self.destinations()[0])
 
-# Types: text => value, or ArgumentTypeError with the rule.
+    def choices(self):
+        """Possible values, if they are names from a list; else None."""
+        if self.is_registered:
+            return consumers.choices_of(*self.destinations()[0])
+        return getattr(self.type, "choices", None)
 
-
-def boolean(text):
-    """True or False, in the usual spellings."""
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"must be True or False, got {text!r}")
-    return words[text.lower()]
-
-
-def number(kind, low=None, high=None, above=None):
-    """Type of numbers in [low, high], or greater than ``above``."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            name = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"must be {name}, got {text!r}") from None
-        rules = [
-            (low is not None and not value >= low, f"at least {low}"),
-            (high is not None and not value <= high, f"at most {high}"),
-            (above is not None and not value > above, f"greater than {above}"),
-            (not float("-inf") < value < float("inf"), "finite"),
-        ]
-        for is_broken, rule in rules:
-            if is_broken:
-                raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
-        return value
-
-    parse.metavar = "N" if kind is int else "X"
-    return parse
-
-
-def count(low=1, high=None):
-    """Type of whole numbers in [low, high]."""
-    return number(int, low, high)
-
-
-def one_of(*choices, **other_spellings):
-    """Type of names from a list."""
-
-    def parse(text):
-        return other_spellings.get(text, text)
-
-    parse.choices = choices  # argparse checks them, with our hints
-    return parse
-
-
-PROBABILITY = number(float, 0, 1)
-POSITIVE = number(float, above=0)
 
 # Flags that switch on attention which reads an image, in G, in D, or in either; for ``needs``.
 G_ATTENTION = "transformer g-img2img g-local-attention"
@@ -116,180 +78,151 @@ ATTENTION = "transformer d-transformer g-img2img d-img2img g-local-attention d-l
 # fmt: off
 GROUPS = {
     "What to do": (
-        Flag("train",              "run.train",                            boolean,   "train a model"),
-        Flag("vis",                "run.vis",                              boolean,   "look at the experiment's newest snapshot: samples, attention, interpolations and more in its folder visuals"),
-        Flag("eval",               "run.eval",                             boolean,   "measure the experiment's newest snapshot by --metrics; or another, or a folder of pictures"),
-        Flag("pretrained-pkl",     "run.pretrained_pkl",                   str,       "begin the training with the values in this snapshot; or look at it, or measure it: a path, URL, gdrive: or hf: name", needs="train vis eval"),
-        Flag("expname",            "run.expname",                          str,       "name of the experiment; runs are kept in RESULT_DIR/NAME-000 and so on"),
-        Flag("result-dir",         "run.result_dir",                       str,       "folder of all runs"),
-        Flag("restart",            "run.restart",                          boolean,   "begin a new run even if an unfinished one could be continued"),
-        Flag("reload",             "run.reload",                           boolean,   "take the options of the experiment's latest run; flags given here beat them"),
-        Flag("gpus",               "run.gpus",                             str,       "GPUs to use, e.g. 0,1,2,5; none for the CPU, cpu:2 for two logical CPU devices; all visible GPUs if not given"),
-        Flag("custom-ops",         "run.custom_ops",                       one_of("auto", "ref", "native"), "operations compiled on this machine where that is possible (auto), never (ref), or else an error (native)"),
-        Flag("xla",                "run.xla",                              boolean,   "let XLA compile what it can, which is slower on CPUs; native operations stay outside, so with --custom-ops ref it compiles more"),
-        Flag("doctor",             "run.doctor",                           boolean,   "check Python, TensorFlow, compilers, and each device's operations against NumPy, and stop"),
-        Flag("dry-run",            "run.dry_run",                          boolean,   "print the resolved configuration and stop"),
+        Flag("train",              MODE,  "run.train",                      boolean,      "train a model"),
+        Flag("vis",                MODE,  "run.vis",                        boolean,      "draw samples, attention maps, interpolations and more of the experiment's newest snapshot, in its folder visuals"),
+        Flag("eval",               MODE,  "run.eval",                       boolean,      "measure the experiment's newest snapshot, or what --pretrained-pkl or --eval-folder names, by --metrics"),
+        Flag("pretrained-pkl",     MODE,  "run.pretrained_pkl",             str,          "snapshot to begin training with, to draw or to measure: a path, URL, gdrive: or hf: name (default: the experiment's newest)", needs="train vis eval"),
+        Flag("expname",            MODE,  "run.expname",                    str,          "name of the experiment; its runs are RESULT_DIR/NAME-000, RESULT_DIR/NAME-001 and so on"),
+        Flag("result-dir",         MODE,  "run.result_dir",                 str,          "folder of all runs"),
+        Flag("restart",            MODE,  "run.restart",                    boolean,      "begin a new run even if an unfinished one could be resumed"),
+        Flag("reload",             MODE,  "run.reload",                     boolean,      "take the flags of the experiment's latest run, except those that are given here"),
+        Flag("gpus",               MODE,  "run.gpus",                       str,          "GPUs to use, such as 0,1,2,5; none for the CPU, cpu:2 for two logical CPU devices (default: all visible GPUs)"),
+        Flag("custom-ops",         FREE,  "run.custom_ops",                 one_of("auto", "ref", "native"), "use natively compiled operations where they can be built (auto), never (ref), or fail without them (native)"),
+        Flag("xla",                FREE,  "run.xla",                        boolean,      "compile with XLA, which cannot compile native operations and is slower on CPUs"),
+        Flag("doctor",             MODE,  "run.doctor",                     boolean,      "check Python, TensorFlow, compilers, and the operations of each device against NumPy, and stop"),
+        Flag("dry-run",            MODE,  "run.dry_run",                    boolean,      "print the resolved configuration and stop"),
     ),
     "Presets": (
-        Flag("gansformer-default", "run.gansformer_default",               boolean,   "the published GANsformer for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
-        Flag("baseline",           "run.baseline",                         one_of("GAN", "StyleGAN2", "SAGAN", "kGAN"), "a model of the paper's comparison"),
-        Flag("recipe",             "run.recipe",                           one_of("small"), "values that beat a preset's: small, for images up to 64x64, is relativistic losses with R1 and R2, and duplex attention"),
+        Flag("gansformer-default", FREE,  "run.gansformer_default",         boolean,      "use the published GANsformer settings for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
+        Flag("baseline",           FREE,  "run.baseline",                   key_of(presets.BASELINES), "train a baseline of the paper's comparison instead of a GANsformer"),
+        Flag("recipe",             FREE,  "run.recipe",                     key_of(presets.RECIPES), "settings that override a preset's; small, for images up to 64x64, is relativistic losses with R1 and R2, and duplex attention"),
     ),
     "Data": (
-        Flag("dataset",            "data.dataset",                         str,       "name of a dataset that prepare_data.py made; also chooses preset values"),
-        Flag("data-dir",           "data.data_dir",                        str,       "folder of all datasets"),
-        Flag("resolution",         "data.resolution",                      count(4),  "side of the images, a power of two; the dataset's own if not given"),
-        Flag("train-images-num",   "data.train_images_num",                count(),   "train on so many images only; on all if not given"),
-        Flag("mirror-augment",     "data.mirror_augment",                  boolean,   "flip every other image horizontally"),
-        Flag("ratio",              "data.ratio",                           ratio,     "height / width of saved pictures, such as 3/4; the black bars around them are cut off (default: the dataset's)"),
+        Flag("dataset",            FIXED, "data.dataset",                   str,          "name of a dataset made by prepare_data.py; it also selects the preset's values"),
+        Flag("data-dir",           FREE,  "data.data_dir",                  str,          "folder of all datasets"),
+        Flag("resolution",         FIXED, "data.resolution",                count(4),     "height and width of the images, a power of two (default: the dataset's)"),
+        Flag("train-images-num",   FIXED, "data.train_images_num",          count(),      "number of training images (default: all)"),
+        Flag("mirror-augment",     FIXED, "data.mirror_augment",            boolean,      "flip half of the training images horizontally"),
+        Flag("ratio",              FREE,  "data.ratio",                     ratio,        "height / width of saved pictures, such as 3/4; the black bars around them are cut off (default: the dataset's)"),
     ),
     "Training": (
-        Flag("total-kimg",         "loop.total_kimg",                      number(float, 0), "length, in thousands of real images"),
-        Flag("batch-size",         "loop.batch_size",                      count(),   "images in a step, over all GPUs"),
-        Flag("batch-gpu",          "loop.batch_gpu",                       count(),   "images at once on a GPU, gradients are accumulated; chosen by the resolution if not given"),
-        Flag("seed",               "loop.seed",                            count(0),  "seed of everything random"),
-        Flag("precision",          "loop.precision",                       one_of("float32", "tf32", "bfloat16"), "of training: tf32 rounds factors of products on GPUs, bfloat16 convolutions; variables are float32"),
-        Flag("g-loss",             "G_loss.name",                          one_of("logistic_ns", "logistic", "hinge", "wgan", "relativistic"), "loss of the generator; relativistic goes with the discriminator's"),
-        Flag("d-loss",             "D_loss.name",                          one_of("logistic", "hinge", "wgan", "relativistic"), "loss of the discriminator; relativistic compares each real image with a fake one"),
-        Flag("d-reg",              "D_reg.name",                           one_of("r1", "r2", "r1r2", "gp", "none", non="none"), "regularizer of the discriminator"),
-        Flag("gamma",              "D_reg.gamma",                          number(float, 0), "weight of the discriminator's regularizer"),
-        Flag("d-reg-interval",     "loop.d_reg_interval",                  count(),   "steps from one regularization of the discriminator to the next"),
-        Flag("g-reg",              "loop.g_reg",                           one_of("none", "path_length"), "regularizer of the generator"),
-        Flag("g-reg-weight",       "G_reg.weight",                         number(float, 0), "weight of the generator's regularizer", needs="g-reg"),
-        Flag("g-reg-interval",     "loop.g_reg_interval",                  count(),   "steps from one regularization of the generator to the next", needs="g-reg"),
-        Flag("g-lr",               "G_opt.learning_rate",                  POSITIVE,  "learning rate of the generator"),
-        Flag("d-lr",               "D_opt.learning_rate",                  POSITIVE,  "learning rate of the discriminator"),
-        Flag("clip",               "G_opt.clip D_opt.clip",                POSITIVE,  "bound for the norm of the gradient; none if not given"),
-        Flag("ema-kimg",           "loop.ema_kimg",                        number(float, 0), "half-life of the generator's moving average, in thousands of images"),
-        Flag("style-mixing",       "G.style_mixing",                       PROBABILITY, "probability of mixing two latents along the layers"),
-        Flag("component-mixing",   "G.component_mixing",                   PROBABILITY, "probability of mixing two latents along the components"),
-        Flag("component-dropout",  "G.component_dropout",                  PROBABILITY, "probability of hiding a component while training"),
-        Flag("attention-dropout",  "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout of attention while training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
-        Flag("attention-form",     "synthesis.attention_form D.attention_form", one_of("folded", "literal"), "compute attention at linear cost, or as the paper writes it: the same function, to read and to alter", needs=ATTENTION),
+        Flag("total-kimg",         FREE,  "loop.total_kimg",                NOT_NEGATIVE, "length of training in thousands of real images"),
+        Flag("batch-size",         FIXED, "loop.batch_size",                count(),      "images per step, over all GPUs"),
+        Flag("batch-gpu",          FREE,  "loop.batch_gpu",                 count(),      "images per GPU in one pass; larger batches accumulate gradients (default: by resolution)"),
+        Flag("seed",               FIXED, "loop.seed",                      count(0),     "random seed of initial values, latents, noise and the order of images"),
+        Flag("precision",          FIXED, "loop.precision",                 one_of("float32", "tf32", "bfloat16"), "precision of training: tf32 rounds the inputs of products on GPUs, bfloat16 computes convolutions in 16 bits"),
+        Flag("g-loss",             FIXED, "G_loss.name",                    registered(), "loss of the generator"),
+        Flag("d-loss",             FIXED, "D_loss.name",                    registered(), "loss of the discriminator"),
+        Flag("d-reg",              FIXED, "D_reg.name",                     registered(non="none"), "regularizer of the discriminator"),
+        Flag("gamma",              FIXED, "D_reg.gamma",                    NOT_NEGATIVE, "weight of the discriminator's regularizer"),
+        Flag("d-reg-interval",     FIXED, "loop.d_reg_interval",            count(),      "steps between regularizations of the discriminator"),
+        Flag("g-reg",              FIXED, "G_reg.name",                     registered(), "regularizer of the generator"),
+        Flag("g-reg-weight",       FIXED, "G_reg.weight",                   NOT_NEGATIVE, "weight of the generator's regularizer", needs="g-reg"),
+        Flag("g-reg-interval",     FIXED, "loop.g_reg_interval",            count(),      "steps between regularizations of the generator", needs="g-reg"),
+        Flag("g-lr",               FIXED, "G_opt.learning_rate",            POSITIVE,     "learning rate of the generator"),
+        Flag("d-lr",               FIXED, "D_opt.learning_rate",            POSITIVE,     "learning rate of the discriminator"),
+        Flag("clip",               FIXED, "G_opt.clip D_opt.clip",          POSITIVE,     "upper bound of the gradient's global norm (default: none)"),
+        Flag("ema-kimg",           FIXED, "loop.ema_kimg",                  NOT_NEGATIVE, "half-life of the generator's moving average in thousands of images"),
+        Flag("style-mixing",       FIXED, "G.style_mixing",                 PROBABILITY,  "probability of mixing two latents across layers"),
+        Flag("component-mixing",   FIXED, "G.component_mixing",             PROBABILITY,  "probability of mixing two latents across components"),
+        Flag("component-dropout",  FIXED, "G.component_dropout",            PROBABILITY,  "probability of hiding a component in training"),
+        Flag("attention-dropout",  FIXED, "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout rate of attention in training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
+        Flag("attention-form",     FREE,  "synthesis.attention_form D.attention_form", registered(), "compute attention at linear cost (folded), or as the paper writes it (literal): the same function, to read and to alter", needs=ATTENTION),
     ),
     "Output": (
-        Flag("tick",               "loop.tick_kimg",                       POSITIVE,  "thousands of images from one status line to the next"),
-        Flag("snapshot-ticks",     "loop.snapshot_ticks",                  count(),   "ticks from one snapshot, with sample images, to the next"),
-        Flag("last-snapshots",     "loop.last_snapshots",                  count(-1), "snapshots to keep; -1 for all"),
-        Flag("keep-samples",       "loop.keep_samples",                    boolean,   "keep the sample images of earlier snapshots"),
-        Flag("summarize",          "loop.summarize",                       boolean,   "write TensorBoard events"),
-        Flag("truncation-psi",     "G.truncation_psi",                     number(float), "truncation of sample images"),
-        Flag("average-by-component", "G.average_by_component",            boolean,   "truncate each latent towards an average of its own, not towards one for all", needs="transformer"),
+        Flag("tick",               FREE,  "loop.tick_kimg",                 POSITIVE,     "thousands of images between status lines"),
+        Flag("snapshot-ticks",     FREE,  "loop.snapshot_ticks",            count(),      "ticks between snapshots, which come with sample images"),
+        Flag("last-snapshots",     FREE,  "loop.last_snapshots",            count(-1),    "number of snapshots to keep, -1 for all"),
+        Flag("keep-samples",       FREE,  "loop.keep_samples",              boolean,      "keep the sample images of earlier snapshots"),
+        Flag("summarize",          FREE,  "loop.summarize",                 boolean,      "write TensorBoard events"),
+        Flag("truncation-psi",     FREE,  "G.truncation_psi",               number(float), "truncation of sample images, 1 for none"),
+        Flag("average-by-component", FIXED, "G.average_by_component",       boolean,      "truncate each latent towards its own average instead of the average of all", needs="transformer"),
     ),
-    "Looking": (
-        Flag("vis-images",         "vis.images",                           boolean,   "samples (of these kinds, all useful ones are made if none is named)", needs="vis"),
-        Flag("vis-latents",        "vis.latents",                          boolean,   "z and w of each sample, as .npy", needs="vis"),
-        Flag("vis-maps",           "vis.maps",                             boolean,   "attention of the last layer, alone and over the image", needs="vis"),
-        Flag("vis-layer-maps",     "vis.layer_maps",                       boolean,   "attention of each layer and head", needs="vis"),
-        Flag("vis-interpolations", "vis.interpolations",                   boolean,   "walks from sample to sample in z and in w, with animations", needs="vis"),
-        Flag("vis-noise-var",      "vis.noise_var",                        boolean,   "how much the noise changes each pixel", needs="vis"),
-        Flag("vis-style-mix",      "vis.style_mix",                        boolean,   "samples with layers, or components, of two", needs="vis"),
-        Flag("vis-edits",          "vis.edits",                            boolean,   "samples with one component replaced", needs="vis"),
-        Flag("vis-sweeps",         "vis.sweeps",                           boolean,   "animations of truncation, of each component, and of the training", needs="vis"),
-        Flag("vis-grid",           "vis.grid",                             boolean,   "one sheet instead of a file for each sample", needs="vis"),
-        Flag("vis-num",            "vis.num",                              count(),   "samples", needs="vis"),
-        Flag("vis-rich-num",       "vis.rich_num",                         count(),   "samples of the costly kinds", needs="vis"),
-        Flag("vis-section-size",   "vis.section_size",                     count(),   "samples held in memory at once", needs="vis"),
-        Flag("blending-alpha",     "vis.blending_alpha",                   PROBABILITY, "weight of the image where attention is laid over it", needs="vis"),
-        Flag("vis-animation",      "vis.animation",                        one_of("gif", "webp", "apng", "mp4", png="apng"), "format of animations; mp4 needs ffmpeg", needs="vis"),
-        Flag("interpolation-density", "vis.interpolation_density",         count(),   "frames from one sample to the next", needs="vis"),
+    "Sampling and visualisation": (
+        Flag("vis-images",         FREE,  "vis.images",                     boolean,      "draw samples (without any of these flags, every kind of use for the model is drawn)", needs="vis"),
+        Flag("vis-latents",        FREE,  "vis.latents",                    boolean,      "save z and w of each sample as .npy", needs="vis"),
+        Flag("vis-maps",           FREE,  "vis.maps",                       boolean,      "draw the attention of the last layer, alone and over the image", needs="vis"),
+        Flag("vis-layer-maps",     FREE,  "vis.layer_maps",                 boolean,      "draw the attention of each layer and head", needs="vis"),
+        Flag("vis-interpolations", FREE,  "vis.interpolations",             boolean,      "draw interpolations between samples in z and in w, with animations", needs="vis"),
+        Flag("vis-noise-var",      FREE,  "vis.noise_var",                  boolean,      "draw how much the noise changes each pixel", needs="vis"),
+        Flag("vis-style-mix",      FREE,  "vis.style_mix",                  boolean,      "draw samples whose layers, or components, come from two latents", needs="vis"),
+        Flag("vis-edits",          FREE,  "vis.edits",                      boolean,      "draw samples with one component replaced", needs="vis"),
+        Flag("vis-sweeps",         FREE,  "vis.sweeps",                     boolean,      "animate truncation, each component, and the training", needs="vis"),
+        Flag("vis-grid",           FREE,  "vis.grid",                       boolean,      "save one sheet instead of a file for each sample", needs="vis"),
+        Flag("vis-num",            FREE,  "vis.num",                        count(),      "number of samples to draw", needs="vis"),
+        Flag("vis-rich-num",       FREE,  "vis.rich_num",                   count(),      "number of samples for layer maps, interpolations, noise and edits, which cost more", needs="vis"),
+        Flag("vis-section-size",   FREE,  "vis.section_size",               count(),      "number of samples held in memory at once", needs="vis"),
+        Flag("blending-alpha",     FREE,  "vis.blending_alpha",             PROBABILITY,  "weight of the image where attention is drawn over it", needs="vis"),
+        Flag("vis-animation",      FREE,  "vis.animation",                  one_of("gif", "webp", "apng", "mp4", png="apng"), "format of animations; mp4 needs ffmpeg", needs="vis"),
+        Flag("interpolation-density", FREE, "vis.interpolation_density",    count(),      "number of frames between two samples of an interpolation", needs="vis"),
     ),
     "Networks": (
-        Flag("latent-size",        "G.z_dim G.w_dim D.a_dim",              count(),   "size of the whole latent, shared evenly by the components"),
-        Flag("components-num",     "G.components_num D.components_num",    count(),   "number of latent components", needs="transformer kgan d-transformer"),
-        Flag("channel-base",       "synthesis.channel_base D.channel_base", count(),   "channels: at most 2 N / resolution of the layer"),
-        Flag("channel-max",        "synthesis.channel_max D.channel_max",  count(),   "channels: at most so many"),
-        Flag("g-arch",             "synthesis.architecture",               one_of("orig", "skip", "resnet"), "architecture of the generator"),
-        Flag("d-arch",             "D.architecture",                       one_of("orig", "skip", "resnet"), "architecture of the discriminator"),
-        Flag("tanh",               "synthesis.tanh",                       boolean,   "end the generator with a tanh"),
-        Flag("style",              "synthesis.style",                      boolean,   "modulate the convolutions by the global latent"),
-        Flag("latent-stem",        "synthesis.latent_stem",                boolean,   "begin the synthesis with the latent rather than a constant"),
-        Flag("local-noise",        "synthesis.local_noise",                boolean,   "add noise in every layer"),
-        Flag("mapping-layersnum",  "mapping.mapping_num_layers",           count(),   "layers of the mapping network"),
-        Flag("mapping-lrmul",      "mapping.mapping_lrmul",                POSITIVE,  "learning-rate multiplier of the mapping network"),
-        Flag("mapping-dim",        "mapping.mapping_dim",                  count(),   "width of the mapping network; a component's size if not given"),
-        Flag("mapping-resnet",     "mapping.mapping_resnet",               boolean,   "residual connections in the mapping network"),
-        Flag("mapping-shared-dim", "mapping.mapping_shared_dim",           count(),   "width of one mapping of all components together; a mapping of each if not given"),
-        Flag("mapping-ltnt2ltnt",  "mapping.mapping_ltnt2ltnt",            boolean,   "self-attention between components in the mapping network"),
+        Flag("latent-size",        FIXED, "G.z_dim G.w_dim D.a_dim",        count(),      "width of the whole latent, shared evenly by the components"),
+        Flag("components-num",     FIXED, "G.components_num D.components_num", count(),   "number of latent components", needs="transformer kgan d-transformer"),
+        Flag("channel-base",       FIXED, "synthesis.channel_base D.channel_base", count(), "layers of resolution r have 2 * channel-base / r channels, up to --channel-max"),
+        Flag("channel-max",        FIXED, "synthesis.channel_max D.channel_max", count(), "upper bound of the channels of a layer"),
+        Flag("g-network",          FIXED, "networks.generator",             str,          "registered builder of the generator, of this project or of your own"),
+        Flag("d-network",          FIXED, "networks.discriminator",         str,          "registered builder of the discriminator"),
+        Flag("g-arch",             FIXED, "synthesis.architecture",         registered(), "architecture of the generator"),
+        Flag("d-arch",             FIXED, "D.architecture",                 registered(), "architecture of the discriminator"),
+        Flag("tanh",               FIXED, "synthesis.tanh",                 boolean,      "apply tanh to the generator's images"),
+        Flag("style",              FIXED, "synthesis.style",                boolean,      "modulate the convolutions by the global latent"),
+        Flag("latent-stem",        FIXED, "synthesis.latent_stem",          boolean,      "make the first 4x4 map from the latent instead of a constant"),
+        Flag("local-noise",        FIXED, "synthesis.local_noise",          boolean,      "add noise in every layer of the generator"),
+        Flag("mapping-layersnum",  FIXED, "mapping.mapping_num_layers",     count(),      "number of layers of the mapping network"),
+        Flag("mapping-lrmul",      FIXED, "mapping.mapping_lrmul",          POSITIVE,     "learning rate multiplier of the mapping network"),
+        Flag("mapping-dim",        FIXED, "mapping.mapping_dim",            count(),      "width of the mapping network's layers (default: a component's width)"),
+        Flag("mapping-resnet",     FIXED, "mapping.mapping_resnet",         boolean,      "use residual connections in the mapping network"),
+        Flag("mapping-shared-dim", FIXED, "mapping.mapping_shared_dim",     count(),      "width of one mapping of all components together (default: each is mapped on its own)"),
+        Flag("mapping-ltnt2ltnt",  FIXED, "mapping.mapping_ltnt2ltnt",      boolean,      "use self-attention between components in the mapping network"),
     ),
     "Attention": (
-        Flag("transformer",        "G.transformer",                        boolean,   "attention between latents and image in the generator"),
-        Flag("num-heads",          "G.num_heads D.num_heads",              count(),   "attention heads", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
-        Flag("normalize",          "synthesis.norm",                       one_of("batch", "instance", "layer"), "normalization of the image before attention acts on it; batch means layer, as published", needs="transformer"),
-        Flag("integration",        "synthesis.integration",                one_of("add", "mul", "both"), "how attention acts on the image: bias, gain, or both", needs="transformer"),
-        Flag("kmeans",             "synthesis.kmeans",                     boolean,   "assign image positions to latents by centroids (duplex)", needs="transformer"),
-        Flag("kmeans-iters",       "synthesis.kmeans_iters",               count(),   "k-means iterations in a layer", needs="kmeans duplex"),
-        Flag("duplex",             "synthesis.duplex",                     boolean,   "let the latents find the centroids in the image, the paper's duplex attention", needs="transformer"),
-        Flag("iterative",          "synthesis.iterative",                  boolean,   "carry centroids from layer to layer", needs="kmeans"),
-        Flag("g-start-res",        "synthesis.start_res",                  count(0),  "attention in the generator from this log2 resolution on", needs=G_ATTENTION),
-        Flag("g-end-res",          "synthesis.end_res",                    count(0),  "attention in the generator below this log2 resolution", needs=G_ATTENTION),
-        Flag("g-ltnt2ltnt",        "synthesis.ltnt2ltnt",                  boolean,   "attention between latents in the synthesis", needs="transformer"),
-        Flag("g-img2ltnt",         "synthesis.img2ltnt",                   boolean,   "attention from latents to the image in the synthesis", needs="transformer"),
-        Flag("g-img2img",          "synthesis.img2img",                    count(0),  "attention between image positions at this log2 resolution of the generator; 0 for none"),
-        Flag("g-local-attention",  "synthesis.local_attention",            count(0),  "attention between image positions within windows of this side in the generator; 0 for none"),
-        Flag("ltnt-gate",          "G.ltnt_gate D.ltnt_gate",              boolean,   "gate what latents send", needs="transformer d-transformer mapping-ltnt2ltnt"),
-        Flag("img-gate",           "synthesis.img_gate D.img_gate",        boolean,   "gate what image positions receive", needs=ATTENTION),
-        Flag("d-transformer",      "D.transformer",                        boolean,   "attention between image and aggregators in the discriminator"),
-        Flag("d-start-res",        "D.start_res",                          count(0),  "attention in the discriminator from this log2 resolution on", needs=D_ATTENTION),
-        Flag("d-end-res",          "D.end_res",                            count(0),  "attention in the discriminator below this log2 resolution", needs=D_ATTENTION),
-        Flag("d-ltnt2ltnt",        "D.ltnt2ltnt",                          boolean,   "attention between aggregators", needs="d-transformer"),
-        Flag("d-ltnt2img",         "D.ltnt2img",                           boolean,   "attention from image to aggregators", needs="d-transformer"),
-        Flag("d-img2img",          "D.img2img",                            count(0),  "attention between image positions at this log2 resolution of the discriminator; 0 for none"),
-        Flag("d-local-attention",  "D.local_attention",                    count(0),  "attention between image positions within windows of this side in the discriminator; 0 for none"),
-        Flag("use-pos",            "G.use_pos D.use_pos",                  boolean,   "position embeddings of the latents", needs="transformer d-transformer mapping-ltnt2ltnt"),
-        Flag("pos-dim",            "synthesis.pos_dim D.pos_dim",          count(),   "width of position embeddings; a component's size if not given", needs=ATTENTION),
-        Flag("pos-type",           "synthesis.pos_type D.pos_type",        one_of("sinus", "linear", "trainable", "trainable2d"), "kind of the image's position embeddings", needs=ATTENTION),
-        Flag("pos-init",           "synthesis.pos_init D.pos_init",        one_of("uniform", "normal"), "initial values of trained position embeddings", needs=ATTENTION),
-        Flag("pos-directions-num", "synthesis.pos_directions_num D.pos_directions_num", count(),   "directions of position embeddings", needs=ATTENTION),
+        Flag("transformer",        FIXED, "G.transformer",                  boolean,      "use attention from image positions to latents in the generator"),
+        Flag("num-heads",          FIXED, "G.num_heads D.num_heads",        count(),      "number of attention heads", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
+        Flag("normalize",          FIXED, "synthesis.norm",                 registered(), "normalization of the image before attention modulates it; batch means layer, as published (default: none)", needs="transformer"),
+        Flag("integration",        FIXED, "synthesis.integration",          registered(), "how attention modulates the image: by a bias (add), a gain (mul) or both", needs="transformer"),
+        Flag("kmeans",             FIXED, "synthesis.kmeans",               boolean,      "assign image positions to latents by k-means centroids", needs="transformer"),
+        Flag("kmeans-iters",       FIXED, "synthesis.kmeans_iters",         count(),      "number of k-means iterations per layer", needs="kmeans duplex"),
+        Flag("duplex",             FIXED, "synthesis.duplex",               boolean,      "use the paper's duplex attention, in which centroids are attended from the image", needs="transformer"),
+        Flag("iterative",          FIXED, "synthesis.iterative",            boolean,      "carry centroids from layer to layer", needs="kmeans"),
+        Flag("g-start-res",        FIXED, "synthesis.start_res",            count(0),     "lowest log2 resolution with attention in the generator", needs=G_ATTENTION),
+        Flag("g-end-res",          FIXED, "synthesis.end_res",              count(0),     "lowest log2 resolution without attention after --g-start-res in the generator", needs=G_ATTENTION),
+        Flag("g-ltnt2ltnt",        FIXED, "synthesis.ltnt2ltnt",            boolean,      "use self-attention between latents in the synthesis network", needs="transformer"),
+        Flag("g-img2ltnt",         FIXED, "synthesis.img2ltnt",             boolean,      "use attention from latents to image positions in the synthesis network", needs="transformer"),
+        Flag("g-img2img",          FIXED, "synthesis.img2img",              count(0),     "log2 resolution of self-attention between image positions in the generator, 0 for none"),
+        Flag("g-local-attention",  FIXED, "synthesis.local_attention",      count(0),     "window size of self-attention between image positions in the generator, 0 for none"),
+        Flag("ltnt-gate",          FIXED, "G.ltnt_gate D.ltnt_gate",        boolean,      "gate what latents send", needs="transformer d-transformer mapping-ltnt2ltnt"),
+        Flag("img-gate",           FIXED, "synthesis.img_gate D.img_gate",  boolean,      "gate what image positions receive", needs=ATTENTION),
+        Flag("d-transformer",      FIXED, "D.transformer",                  boolean,      "use attention between aggregators and image positions in the discriminator"),
+        Flag("d-start-res",        FIXED, "D.start_res",                    count(0),     "lowest log2 resolution with attention in the discriminator", needs=D_ATTENTION),
+        Flag("d-end-res",          FIXED, "D.end_res",                      count(0),     "lowest log2 resolution without attention after --d-start-res in the discriminator", needs=D_ATTENTION),
+        Flag("d-ltnt2ltnt",        FIXED, "D.ltnt2ltnt",                    boolean,      "use self-attention between aggregators in the discriminator", needs="d-transformer"),
+        Flag("d-ltnt2img",         FIXED, "D.ltnt2img",                     boolean,      "use attention from image positions to aggregators in the discriminator", needs="d-transformer"),
+        Flag("d-img2img",          FIXED, "D.img2img",                      count(0),     "log2 resolution of self-attention between image positions in the discriminator, 0 for none"),
+        Flag("d-local-attention",  FIXED, "D.local_attention",              count(0),     "window size of self-attention between image positions in the discriminator, 0 for none"),
+        Flag("use-pos",            FIXED, "G.use_pos D.use_pos",            boolean,      "use position embeddings of the latents", needs="transformer d-transformer mapping-ltnt2ltnt"),
+        Flag("pos-dim",            FIXED, "synthesis.pos_dim D.pos_dim",    count(),      "width of position embeddings (default: a component's width)", needs=ATTENTION),
+        Flag("pos-type",           FIXED, "synthesis.pos_type D.pos_type",  registered(), "kind of the image's position embeddings", needs=ATTENTION),
+        Flag("pos-init",           FIXED, "synthesis.pos_init D.pos_init",  registered(), "initial values of trained position embeddings", needs=ATTENTION),
+        Flag("pos-directions-num", FIXED, "synthesis.pos_directions_num D.pos_directions_num", count(), "number of directions of position embeddings", needs=ATTENTION),
     ),
-    "Measuring": (
-        Flag("metrics",            "eval.metrics",                         str,       "what to measure, e.g. fid,kid,is,pr,dc,ppl,ls: of every snapshot while training, or with --eval (where fid is the default)"),
-        Flag("eval-images-num",    "eval.images_num",                      count(2),  "images to measure; as many as each protocol prescribes if not given"),
-        Flag("eval-all",           "eval.all",                             boolean,   "measure all snapshots of the run and plot the curve", needs="eval"),
-        Flag("eval-folder",        "eval.folder",                          str,       "measure the pictures in this folder instead of a generator", needs="eval"),
-        Flag("eval-reference",     "eval.reference",                       str,       "compare with the pictures in this folder instead of the dataset", needs="eval"),
-        Flag("features",           "eval.features",                        one_of("inception", "random", "efficientnet"), "network whose features are compared: Inception's, those of a fixed random network, or EfficientNet-lite0's, which need no download and give figures of their own"),
-        Flag("inception",          "eval.inception",                       str,       "file of the Inception graph of 2015 (.tgz or .pb); downloaded once if not given"),
-        Flag("trust-snapshot",     "eval.trust_snapshot",                  str,       "NVIDIA's feature networks for pr, ppl and ls: files or folders, comma-separated; runs the code inside"),
+    "Evaluation": (
+        Flag("metrics",            FREE,  "eval.metrics",                   str,          "comma-separated measures, such as fid,kid,is,pr,dc,ppl,ls: of every snapshot in training, or with --eval (default there: fid)"),
+        Flag("eval-images-num",    FREE,  "eval.images_num",                count(2),     "number of images to measure (default: as each protocol prescribes)"),
+        Flag("eval-all",           MODE,  "eval.all",                       boolean,      "measure all snapshots of the run and plot the curve", needs="eval"),
+        Flag("eval-folder",        MODE,  "eval.folder",                    str,          "folder of pictures to measure instead of a generator's samples", needs="eval"),
+        Flag("eval-reference",     MODE,  "eval.reference",                 str,          "folder of pictures to compare with instead of the dataset", needs="eval"),
+        Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own"),
+        Flag("inception",          FREE,  "eval.inception",                 str,          "file of the 2015 Inception graph, .tgz or .pb (default: downloaded once)"),
+        Flag("trust-snapshot",     FREE,  "eval.trust_snapshot",            str,          "comma-separated files or folders of NVIDIA's feature networks for pr, ppl and ls; the code inside is executed"),
     ),
     "k-GAN": (
-        Flag("kgan",               "G.merge",                              boolean,   "one image for each latent, composed"),
-        Flag("merge-layer",        "synthesis.merge_layer",                count(-1), "log2 resolution where the images are merged; -1 for the last", needs="kgan"),
-        Flag("merge-type",         "synthesis.merge_type",                 one_of("sum", "softmax", "max", "leaves"), "how they are merged", needs="kgan"),
-        Flag("merge-same",         "synthesis.merge_same",                 boolean,   "one weight for a whole image rather than for each pixel", needs="kgan"),
+        Flag("kgan",               FIXED, "G.merge",                        boolean,      "generate one image per latent and merge them"),
+        Flag("merge-layer",        FIXED, "synthesis.merge_layer",          count(-1),    "log2 resolution at which the images are merged, -1 for the last", needs="kgan"),
+        Flag("merge-type",         FIXED, "synthesis.merge_type",           registered(), "how the images are merged", needs="kgan"),
+        Flag("merge-same",         FIXED, "synthesis.merge_same",           boolean,      "merge with one weight per image instead of one per pixel", needs="kgan"),
     ),
 }
 # fmt: on
-
-# Flags that may differ when a run is continued: they do not change what is trained.
-FREE = (
-    "train",
-    "expname",
-    "result-dir",
-    "restart",
-    "reload",
-    "gpus",
-    "custom-ops",
-    "xla",
-    "doctor",
-    "dry-run",
-    "gansformer-default",
-    "baseline",
-    "data-dir",
-    "ratio",
-    "total-kimg",
-    "batch-gpu",
-    "tick",
-    "snapshot-ticks",
-    "last-snapshots",
-    "keep-samples",
-    "summarize",
-    "truncation-psi",
-    "vis",
-    "eval",
-    "pretrained-pkl",  # but see config.contradictions
-    *(flag.name for flag in GROUPS["Measuring"]),
-    *(flag.name for flag in GROUPS["Looking"]),
-)
 
 FLAGS = {flag.name: flag for group in GROUPS.values() for flag in group}

@@ -1,4 +1,4 @@
-"""Options of a run and of the training loop. The defaults of their flags live here."""
+"""Options that are not a function's parameters. The defaults of their flags live here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ class LoopOptions:
     seed: int = 0
     precision: str = "float32"  # of products
     ema_kimg: float = 10.0  # half-life of the moving average of G
-    g_reg: str = "none"  # or "path_length"
     g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)
     d_reg_interval: int = 16
     tick_kimg: float = 8.0
@@ -57,6 +56,14 @@ class LoopOptions:
     last_snapshots: int = 10  # -1 = all
     keep_samples: bool = True
     summarize: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkNames:
+    """Which registered builders make the networks; each takes the options of the default."""
+
+    generator: str = "generator"
+    discriminator: str = "discriminator"
 
 
 @dataclass(frozen=True)
@@ -68,3 +75,52 @@ class OptimizerOptions:
     beta2: float = 0.99
     epsilon: float = 1e-8
     clip: float | None = None  # bound of the global norm of the gradient
+
+
+@dataclass(frozen=True)
+class VisOptions:
+    """What to show, and how. If no kind is asked for, all useful ones are made."""
+
+    images: bool = False
+    latents: bool = False
+    maps: bool = False
+    layer_maps: bool = False
+    interpolations: bool = False
+    noise_var: bool = False
+    style_mix: bool = False
+    edits: bool = False
+    sweeps: bool = False
+    grid: bool = False  # one sheet instead of a file per sample
+    num: int = 100  # samples
+    rich_num: int = 5  # samples of the costly kinds
+    section_size: int = 100  # samples held in memory at once
+    blending_alpha: float = 0.3  # weight of the image in a blend
+    interpolation_density: int = 8  # frames between two ends
+    animation: str = "gif"  # or "webp", "apng", "mp4"
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What to measure, by which features, on which images."""
+
+    metrics: str | None = None  # names, comma-separated; None = fid with --eval, else nothing
+    images_num: int | None = None  # None = as many as each protocol has
+    all: bool = False  # all snapshots of the run, not the last one only
+    folder: str | None = None  # pictures to measure in place of a generator
+    reference: str | None = None  # pictures to compare with in place of the dataset
+    features: str = "inception"  # or another network of metrics/features.py
+    inception: str | None = None  # file of the Inception graph; None = download it once
+    trust_snapshot: str = ""  # feature networks whose code may run, comma-separated
+
+
+# Name in the flag table, and in the configuration => class.
+OPTIONS = {
+    "run": RunOptions,
+    "data": DataOptions,
+    "loop": LoopOptions,
+    "networks": NetworkNames,
+    "vis": VisOptions,
+    "eval": EvalOptions,
+    "G_opt": OptimizerOptions,
+    "D_opt": OptimizerOptions,
+}

@@ -3,40 +3,25 @@
 Precedence: default in the consumer's signature < options of the run to --reload < preset < flag
 that was given, in whatever spelling. :func:`parse` needs no TensorFlow; :func:`resolve` imports the
 consumers, for their defaults.
+
+What becomes of the configuration: ``training_loop(run_dir, config, ...)`` hands each consumer its
+own part, ``config["D_loss"]`` for instance; those of G and D are options of the networks, and the
+network hands the parts "mapping" and "synthesis" of ``config["G"]`` on. So a flag is followed in
+flags.py, here, and in the consumer.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 import os
 from typing import Any
 
 from config import presets
-from config.flags import CONSUMERS, FLAGS, FREE, GROUPS
+from config.flags import FIXED, FLAGS, GROUPS, MODE
 from config.options import DataOptions, RunOptions
 from dnnlib.cli import Parser
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.submission.run_dir import latest_run, load_config
-
-# Flags that say what to do with a run rather than what the run is.
-MODES = (
-    "train",
-    "vis",
-    "eval",
-    "eval-all",
-    "eval-folder",
-    "eval-reference",
-    "pretrained-pkl",
-    "restart",
-    "reload",
-    "doctor",
-    "dry-run",
-    "expname",
-    "result-dir",
-    "gpus",
-)
 
 NESTED = {"mapping": "G", "synthesis": "G"}  # consumers whose options are an option of another
 
@@ -61,19 +46,20 @@ def build_parser(with_defaults=False):
             names = [f"--{name}" for name in [flag.name, *flag.aliases.split()]]
             # SUPPRESS: an entry exists only if the user typed the flag, in whatever spelling.
             kwargs = dict(type=flag.type, default=argparse.SUPPRESS, dest=flag.name)
-            kwargs["choices"] = getattr(flag.type, "choices", None)
+            if with_defaults or not flag.is_registered:
+                kwargs["choices"] = flag.choices()
             if flag.is_boolean:
                 kwargs.update(nargs="?", const=True)
             text = flag.help.replace("%", "%%")
             if with_defaults:
-                text += _default_text(default_of(flag))
-            group.add_argument(*names, help=text, metavar=_metavar(flag), **kwargs)
+                text += _default_text(flag.default())
+            metavar = _metavar(flag, kwargs.get("choices"))
+            group.add_argument(*names, help=text, metavar=metavar, **kwargs)
     return parser
 
 
-def _metavar(flag):
+def _metavar(flag, choices):
     """What stands for the value in the help."""
-    choices = getattr(flag.type, "choices", None)
     if choices:
         return "{" + ",".join(choices) + "}"
     return "BOOL" if flag.is_boolean else getattr(flag.type, "metavar", "NAME")
@@ -91,20 +77,6 @@ def parse(argv=None):
       UserError: an unknown flag (names the closest one) or an impossible value.
     """
     return vars(build_parser().parse_args(argv))
-
-
-def consumer(name):
-    """The function or class that takes the options of this name."""
-    module, _, attribute = CONSUMERS[name].partition(":")
-    if module != "config.options":
-        importlib.import_module("dnnlib.tflib")  # quietens TensorFlow, which the others import
-    return getattr(importlib.import_module(module), attribute)
-
-
-def default_of(flag):
-    """The default lives once: in the signature of the function that uses the value."""
-    name, parameter = flag.destinations()[0]
-    return inspect.signature(consumer(name)).parameters[parameter].default
 
 
 def preset_values(given):
@@ -140,16 +112,16 @@ def resolve(given, reloaded=None):
     Raises:
       UserError: flags that contradict each other.
     """
-    values = {flag.name: default_of(flag) for flag in FLAGS.values()}
+    values = {flag.name: flag.default() for flag in FLAGS.values()}
     values["ratio"] = presets.RATIOS.get(given.get("dataset"))
     values.update(reloaded or {})
     values.update(preset_values({"dataset": values["dataset"], **given}))
     values.update(given)
     check(values, given)
-    config: dict[str, Any] = {name: {} for name in CONSUMERS}
+    config: dict[str, Any] = {}
     for flag in FLAGS.values():
         for name, parameter in flag.destinations():
-            config[name][parameter] = values[flag.name]
+            config.setdefault(name, {})[parameter] = values[flag.name]
     size = values["latent-size"] // values["components-num"]
     config["G"].update(z_dim=size, w_dim=size)
     config["D"].update(a_dim=size)
@@ -244,6 +216,10 @@ def check(values, given=()):
     Raises:
       UserError: names flag, value, rule and a way out.
     """
+    for name in given:
+        choices = FLAGS[name].choices() if name in FLAGS and FLAGS[name].is_registered else None
+        if choices and values[name] not in choices:
+            raise UserError(f"--{name}: {must_be_one_of(values[name], choices)}")
     size, num = values["latent-size"], values["components-num"]
     if size % num:
         low = size // num * num
@@ -302,7 +278,12 @@ def reloaded_flags(given):
 def flags_of_run(run_dir):
     """The flags of a run, {name: value}, but for those that say what to do with it."""
     flags = load_config(run_dir)["flags"]
-    return {name: value for name, value in flags.items() if name not in MODES}
+    return {name: value for name, value in flags.items() if not is_mode(name)}
+
+
+def is_mode(name):
+    """Whether a flag says what to do with a run rather than what the run is."""
+    return name in FLAGS and FLAGS[name].role == MODE
 
 
 def contradictions(old, new):
@@ -315,7 +296,7 @@ def contradictions(old, new):
     Returns:
       List of (name, earlier value, value now).
     """
-    fixed = [name for name in FLAGS if name not in FREE and name in old]
+    fixed = [name for name, flag in FLAGS.items() if flag.role == FIXED and name in old]
     if new.get("pretrained-pkl") is not None and "pretrained-pkl" in old:
         fixed.append("pretrained-pkl")  # what a run was begun with need not be said again
     return [(name, old[name], new[name]) for name in fixed if old[name] != new[name]]

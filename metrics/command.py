@@ -7,7 +7,7 @@ import hashlib
 import os
 import pathlib
 
-from config.options import DataOptions, LoopOptions, RunOptions
+from config.options import DataOptions, EvalOptions, LoopOptions, RunOptions
 from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import find_snapshots, open_log, snapshot_kimg
@@ -18,7 +18,6 @@ from metrics.evaluate import Evaluator
 from metrics.features import Features
 from metrics.generated import GeneratedImages
 from metrics.image_sources import DatasetImages, FolderImages
-from metrics.options import EvalOptions
 from training.dataset import Dataset
 
 MAX_BATCH = 64  # images at a time; more is no faster

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import dnnlib
 from dnnlib import tflib
 from training import loss
+from training.batch import Batch
 
 STYLEGAN2 = "stylegan2__config_f_r32"
 GANSFORMER = "head__01_gansformer_clevr_r32"
@@ -115,11 +116,11 @@ def test_train_its_networks_with_our_losses(open_pickle):
     (G, D, _Gs), data = open_pickle(STYLEGAN2)
     rng = tflib.StepRandom(0, tf.constant(0, tf.int64), 4)
     reals = tf.constant(data["D_images_in"][:4])
-    batch = loss.Batch(G, D, rng, tf.zeros([4, 0]), reals)
+    batch = Batch(G, D, rng, tf.zeros([4, 0]), reals)
     losses = [
-        loss.generator_loss(batch)[0],
+        loss.generator_loss(batch),
         loss.path_lengths(batch),
-        loss.discriminator_loss(batch)[0],
+        loss.discriminator_loss(batch),
         loss.discriminator_penalty(batch),
     ]
     for value, net in zip(losses, (G, G, D, D)):

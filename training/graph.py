@@ -18,7 +18,20 @@ from config.options import LoopOptions, OptimizerOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.builders import find_builder
-from training import loss as losses
+from training import loss
+from training.batch import Batch, Step, mean_of
+
+# Phase => the function of a batch that it minimizes.
+FUNCTIONS = {
+    "G": loss.generator_loss,
+    "G_reg": loss.generator_penalty,
+    "D": loss.discriminator_loss,
+    "D_reg": loss.discriminator_penalty,
+}
+REGULARIZERS = {
+    "G": loss.GENERATOR_REGULARIZERS,
+    "D": loss.DISCRIMINATOR_REGULARIZERS,
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,6 @@ class Phase:
 
     name: str
     interval: int  # iterations
-    needs_reals: bool
     optimizer: Any
     watched: dict  # name => [] tensor
     update: Any  # tf.Operation
@@ -93,8 +105,9 @@ def build_networks(config):
     facts = config["facts"]
     shape = {key: facts[key] for key in ("num_channels", "resolution")}
     shape["c_dim"] = facts["label_size"]
-    G = tflib.Network("G", "generator", **shape, **config["G"])
-    return G, tflib.Network("D", "discriminator", **shape, **config["D"])
+    names = config["networks"]
+    G = tflib.Network("G", names["generator"], **shape, **config["G"])
+    return G, tflib.Network("D", names["discriminator"], **shape, **config["D"])
 
 
 class TrainingGraph:
@@ -120,15 +133,11 @@ class TrainingGraph:
         with tf.device("/cpu:0"):
             self._nimg = tf.placeholder(tf.int64, [], "nimg")
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
-            self._path_average = tf.get_variable(
-                "path_average", [], initializer=tf.initializers.zeros(), trainable=False
-            )
+        self._means = {}  # running means of regularizers
         self._build_replicas(devices)
         self.G, self.D = self.replicas[0].G, self.replicas[0].D
         self.phases = self._build_phases()
-        updates_of_d = [phase.update for phase in self.phases if phase.name == "D"]
-        with tf.control_dependencies(updates_of_d):
-            self._finish = self._build_finish()
+        self._finish = self._build_finish()
         self._initialize()
 
     # Building
@@ -158,43 +167,47 @@ class TrainingGraph:
         if self.split.num_rounds > 1:
             # Rounds move the running average of w as one batch would: after round q of Q the
             # average before the step has weight beta, and each round's mean (1 - beta) / Q.
-            beta = inspect.signature(find_builder("generator")).parameters["w_avg_beta"].default
+            builder = find_builder(self._config["networks"]["generator"])
+            beta = inspect.signature(builder).parameters["w_avg_beta"].default
             done = beta + (1 - beta) * tf.cast(self._round, tf.float32) / self.split.num_rounds
             options["w_avg_beta"] = done / (done + (1 - beta) / self.split.num_rounds)
         return options
 
-    def _batches(self, phase, shrink=1):
+    def _batches(self, phase, shrink):
         """The Batch of a phase on every replica, in a list; with 1/shrink of the samples."""
         split = self.split
         num = max(1, split.batch_gpu // shrink)
         stride = split.num_replicas * split.num_rounds
-        batches = []
+        step, seed = Step(self._nimg, split.num_rounds), self._options.seed
         for index, replica in enumerate(self.replicas):
             first = index if split.num_rounds == 1 else self._round * split.num_replicas + index
-            seed = self._options.seed
             rng = tflib.StepRandom(seed, self._nimg, num * stride, first, stride, f"{phase}/")
             with tf.device(replica.device):
-                reals = tf.cast(replica.reals, tf.float32) * (2 / 255) - 1
-            labels = replica.labels[:num]
-            batch = losses.Batch(
-                replica.G, replica.D, rng, labels, reals, self._generator_options()
+                reals = tf.cast(replica.reals[:num], tf.float32) * (2 / 255) - 1
+            Batch(
+                replica.G,
+                replica.D,
+                rng,
+                replica.labels[:num],
+                reals,
+                self._generator_options(),
+                device=replica.device,
+                step=step,
             )
-            batches.append(batch)
-        return batches
+        return step.batches
 
     def _build_phases(self):
         """Losses and updates of an iteration, in their order."""
-        config, options = self._config, self._options
-        has_g_reg = options.g_reg != "none"
-        has_d_reg = config["D_reg"]["name"] != "none"
-        g_opt, g_reg_opt = self._optimizers("G", options.g_reg_interval if has_g_reg else None)
-        d_opt, d_reg_opt = self._optimizers("D", options.d_reg_interval if has_d_reg else None)
-        phases = [self._loss_phase("G", g_opt, losses.generator_loss)]
-        if has_g_reg:
-            phases.append(self._path_length_phase(g_reg_opt))
-        phases.append(self._loss_phase("D", d_opt, losses.discriminator_loss))
-        if has_d_reg:
-            phases.append(self._penalty_phase(d_reg_opt))
+        options = self._options
+        phases = []
+        for side, interval in (("G", options.g_reg_interval), ("D", options.d_reg_interval)):
+            regularizer = self._config[f"{side}_reg"]["name"]
+            has_reg = regularizer != "none"
+            loss_opt, reg_opt = self._optimizers(side, interval if has_reg else None)
+            phases.append(self._build_phase(side, f"loss/{side}", loss_opt))
+            if has_reg:
+                reg = (f"{side}_reg", f"reg/{regularizer}", reg_opt, interval)
+                phases.append(self._build_phase(*reg, REGULARIZERS[side][regularizer].shrink))
         return phases
 
     def _optimizers(self, name, interval):
@@ -216,60 +229,38 @@ class TrainingGraph:
         loss_opt = tflib.Optimizer(f"Loss{name}", **kwargs)
         return loss_opt, tflib.Optimizer(f"Reg{name}", share=loss_opt, **kwargs)
 
-    def _loss_phase(self, name, optimizer, loss_fn):
-        """The phase of an adversarial loss."""
-        parts = []
-        for index, batch in enumerate(self._batches(name)):
-            with tf.device(self.replicas[index].device):
-                loss, stats = loss_fn(batch, **self._config[f"{name}_loss"])
-                trainables = (batch.G if name == "G" else batch.D).trainables
-                optimizer.register_gradients(loss, trainables, index)
-                parts.append({f"loss/{name}": loss, **stats})
-        loss_name = self._config["G_loss"].get("name", "logistic_ns")
-        needs_reals = name == "D" or losses.generator_loss_needs_reals(loss_name)
-        return _phase(name, 1, needs_reals, optimizer, parts)
+    def _build_phase(self, name, label, optimizer, interval=1, shrink=1):
+        """One phase.
 
-    def _penalty_phase(self, optimizer):
-        """The phase of the discriminator's gradient penalty."""
-        interval, parts = self._options.d_reg_interval, []
-        for index, batch in enumerate(self._batches("D_reg")):
-            with tf.device(self.replicas[index].device):
-                penalty = losses.discriminator_penalty(batch, **self._config["D_reg"])
-                optimizer.register_gradients(penalty * interval, batch.D.trainables, index)
-                parts.append({f"reg/{self._config['D_reg']['name']}": penalty})
-        return _phase("D_reg", interval, True, optimizer, parts)
-
-    def _path_length_phase(self, optimizer):
-        """The phase of the generator's path length regularizer, on half of the batch."""
-        interval, lengths = self._options.g_reg_interval, []
-        batches = self._batches("G_reg", shrink=2)
-        for replica, batch in zip(self.replicas, batches):
-            with tf.device(replica.device):
-                lengths.append(losses.path_lengths(batch))
-        before = self._path_average.read_value()
-        penalties = []
-        for replica, own in zip(self.replicas, lengths):
-            with tf.device(replica.device):
-                # Rounds share the step's move of the running mean.
-                penalty, after = losses.path_length_penalty(
-                    own,
-                    _mean(lengths),
-                    before,
-                    0.01 / self.split.num_rounds,
-                    **self._config["G_reg"],
-                )
-                penalties.append(penalty)
+        Args:
+          name: key of FUNCTIONS.
+          label: what its loss is called in statistics.
+          optimizer: tflib.Optimizer.
+          interval: iterations.
+          shrink: take 1/shrink of the batch.
+        """
+        batches, values = self._batches(name, shrink), []
+        for batch in batches:
+            with tf.device(batch.device):
+                options = self._config[name if name.endswith("_reg") else f"{name}_loss"]
+                values.append(FUNCTIONS[name](batch, **options))
+        means = batches[0].step.means
         for index, batch in enumerate(batches):
-            with tf.device(self.replicas[index].device):
-                # Through the common running mean every replica's gradient needs all penalties;
-                # the optimizer averages over replicas, hence their sum.
-                total = _mean(penalties) * len(penalties)
-                optimizer.register_gradients(total * interval, batch.G.trainables, index)
-        parts = [{"reg/path_length": p, "path_length": own} for p, own in zip(penalties, lengths)]
-        phase = _phase("G_reg", interval, False, optimizer, parts)
-        with tf.control_dependencies([phase.update]):
-            phase.update = self._path_average.assign(after).op
-        return phase
+            with tf.device(batch.device):
+                # Through a common running mean every replica's gradient needs all values; the
+                # optimizer averages over replicas, hence their sum.
+                value = mean_of(values) * len(values) if means else values[index]
+                trainables = (batch.G if name[0] == "G" else batch.D).trainables
+                optimizer.register_gradients(value * interval, trainables, index)
+        with tf.device("/cpu:0"):
+            parts = [{label: value, **batch.watched} for value, batch in zip(values, batches)]
+            watched = {key: mean_of([part[key] for part in parts]) for key in parts[0]}
+        update = optimizer.apply_updates()
+        if means:
+            self._means.update({key: variable for key, (variable, _) in means.items()})
+            with tf.control_dependencies([update]):
+                update = tf.group(*[variable.assign(after) for variable, after in means.values()])
+        return Phase(name, interval, optimizer, watched, update)
 
     def _build_finish(self):
         """The end of an iteration: agree on dlatent_avg, move Gs."""
@@ -309,18 +300,18 @@ class TrainingGraph:
             feed = {self._nimg: nimg, self._round: turn}
             for index, replica in enumerate(self.replicas):
                 first = turn * self.split.num_replicas + index
-                if phase.needs_reals:
-                    feed[replica.reals] = images[first::stride]
+                feed[replica.reals] = images[first::stride]
                 if labels.shape[1]:
                     feed[replica.labels] = labels[first::stride]
-            is_last = turn == self.split.num_rounds - 1
-            end = self._finish if phase.name == "D" and is_last else phase.update
-            values, norm, _, _ = tflib.run(
-                [phase.watched, phase.optimizer.grad_norm, phase.update, end], feed
-            )
+            fetches = [phase.watched, phase.optimizer.grad_norm, phase.update]
+            values, norm, _ = tflib.run(fetches, feed)
             for name, value in values.items():
                 sums[name] += float(value) / self.split.num_rounds
         return {**sums, f"grad_norm/{phase.name}": float(norm)}
+
+    def finish_iteration(self):
+        """Move the generator's moving average; call once after the phases of an iteration."""
+        tflib.run(self._finish)
 
     # State
 
@@ -331,8 +322,7 @@ class TrainingGraph:
         for phase in self.phases:
             for name, variable in phase.optimizer.state_vars().items():
                 state[f"{phase.optimizer.name}/{name}"] = variable
-        state["path_average"] = self._path_average
-        return state
+        return {**state, **self._means}
 
     def sync_replicas(self):
         """Give all replicas the state of the first one; call after a restore."""
@@ -341,15 +331,3 @@ class TrainingGraph:
             replica.D.copy_vars_from(self.D)
         for phase in self.phases:
             tflib.run(phase.optimizer.sync_replicas())
-
-
-def _mean(tensors):
-    """[] mean of the elements of tensors of one shape."""
-    return tf.add_n([tf.reduce_mean(tensor) for tensor in tensors]) / len(tensors)
-
-
-def _phase(name, interval, needs_reals, optimizer, parts):
-    """A Phase whose watched values are means over the replicas' parts, dicts of tensors."""
-    with tf.device("/cpu:0"):
-        watched = {key: _mean([part[key] for part in parts]) for key in parts[0]}
-    return Phase(name, interval, needs_reals, optimizer, watched, optimizer.apply_updates())

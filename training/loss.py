@@ -1,8 +1,7 @@
 """Adversarial losses and regularizers; every one returns one value per sample.
 
-f = D(G(z)) are the scores of fakes, t = D(x) those of reals. All randomness comes from the batch's
-``rng`` (:class:`dnnlib.tflib.StepRandom`), so a loss is a function of its inputs and of the step's
-number.
+f = D(G(z)) are the scores of fakes, t = D(x) those of reals. See
+:class:`training.batch.Batch` for what a loss is computed from.
 
 Papers: GAN (Goodfellow et al. 2014, arXiv:1406.2661), WGAN (Arjovsky et al. 2017,
 arXiv:1701.07875), WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), Geometric GAN (Lim & Ye 2017,
@@ -11,76 +10,36 @@ arXiv:1710.10196), StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), RpGAN (Joli
 2018, arXiv:1807.00734), R3GAN (Huang et al. 2024, arXiv:2501.05441).
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from __future__ import annotations
+
+import inspect
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from config.consumers import takes_flags
 from dnnlib.errors import must_be_one_of
 
-GENERATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1], None unless it is registered to need it)
-DISCRIMINATOR_LOSSES = {}  # name => fn(f [N, 1], t [N, 1]) => [N, 1]
-DISCRIMINATOR_REGULARIZERS = {}  # name => fn(batch) => [N], to be times gamma
+# Name => function. The flags --g-loss, --d-loss, --g-reg and --d-reg choose from these tables.
+GENERATOR_LOSSES = {}  # fn(f) or fn(f, t), all [N, 1]
+DISCRIMINATOR_LOSSES = {}  # fn(f, t)
+GENERATOR_REGULARIZERS = {"none": None}  # fn(batch) => [N], to be times the weight
+DISCRIMINATOR_REGULARIZERS = {"none": None}  # fn(batch) => [N], to be times gamma
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The networks of one replica, and what one step gives them.
-
-    Attributes:
-      G: generator.
-      D: discriminator.
-      rng: StepRandom of the step.
-      labels: [N, c_dim], of the reals; the fakes take the same ones.
-      reals: [N, C, H, W] in [-1, 1], or None where a loss does not look at reals.
-      G_options: keywords of G that replace its own.
-      D_options: keywords of D that replace its own.
-    """
-
-    G: Any
-    D: Any
-    rng: Any
-    labels: Any
-    reals: Any = None
-    G_options: dict = field(default_factory=dict)
-    D_options: dict = field(default_factory=dict)
-
-    def fakes(self, return_ws=False):
-        """Images of fresh latents, in training mode.
-
-        Args:
-          return_ws: return images and ws.
-
-        Returns:
-          [N, C, H, W], or a tuple of it and ws.
-        """
-        z = self.rng.normal("z", self.G.input_shapes[0][1:])
-        options = dict(self.G_options, is_training=True, rng=self.rng.child("G"))
-        if return_ws:
-            options["return_ws"] = True
-        outputs = self.G.get_output_for(z, self.labels, return_as_list=True, **options)
-        return (outputs[0], outputs[-1]) if return_ws else outputs[0]
-
-    def scores(self, images, site):
-        """D in training mode: [N, C, H, W] => [N, 1]; ``site`` names its randomness."""
-        options = dict(self.D_options, is_training=True, rng=self.rng.child(site))
-        return self.D.get_output_for(images, self.labels, **options)
-
-
-def register(table, name, needs_reals=False):
+def register(table, name, shrink=1):
     """Decorator: make a function selectable by ``name``.
 
     Args:
-      table: GENERATOR_LOSSES, DISCRIMINATOR_LOSSES or DISCRIMINATOR_REGULARIZERS.
-      name: what the flags call it.
-      needs_reals: a generator loss that compares with the scores of reals.
+      table: one of the four above.
+      name: what the flag calls it.
+      shrink: a regularizer looks at 1/shrink of the batch.
     """
 
     def decorate(fn):
         if name in table:
             raise ValueError(f"{name!r} is registered twice")
-        fn.needs_reals = needs_reals
+        fn.shrink = shrink
         table[name] = fn
         return fn
 
@@ -98,32 +57,32 @@ def look_up(table, name, what):
 
 
 @register(GENERATOR_LOSSES, "logistic_ns")
-def _g_logistic_ns(fake_scores, _):
+def _g_logistic_ns(fake_scores):
     """-log sigmoid(f), the non-saturating form (GAN, Sec. 3)."""
     return tf.nn.softplus(-fake_scores)
 
 
 @register(GENERATOR_LOSSES, "logistic")
-def _g_logistic(fake_scores, _):
+def _g_logistic(fake_scores):
     """log(1 - sigmoid(f)), the minimax form (GAN, Eq. 1). Saturates where D is sure."""
     return -tf.nn.softplus(fake_scores)
 
 
 @register(GENERATOR_LOSSES, "hinge")
-def _g_hinge(fake_scores, _):
+def _g_hinge(fake_scores):
     """-f (Geometric GAN). Not clipped: a clipped form has no gradient exactly where D is sure."""
     return -fake_scores
 
 
 @register(GENERATOR_LOSSES, "wgan")
-def _g_wgan(fake_scores, _):
+def _g_wgan(fake_scores):
     """-f (WGAN, Algorithm 1)."""
     return -fake_scores
 
 
-@register(GENERATOR_LOSSES, "relativistic", needs_reals=True)
+@register(GENERATOR_LOSSES, "relativistic")
 def _g_relativistic(fake_scores, real_scores):
-    """-log sigmoid(f - t): each fake is compared with one real (RpGAN; R3GAN, Eq. 2)."""
+    """-log sigmoid(f - t): each fake is compared with one real (R3GAN, Sec. 2)."""
     return tf.nn.softplus(real_scores - fake_scores)
 
 
@@ -147,15 +106,11 @@ def _d_wgan(fake_scores, real_scores):
 
 @register(DISCRIMINATOR_LOSSES, "relativistic")
 def _d_relativistic(fake_scores, real_scores):
-    """-log sigmoid(t - f): each real is compared with one fake (RpGAN; R3GAN, Eq. 2)."""
+    """-log sigmoid(t - f): each real is compared with one fake (R3GAN, Sec. 2)."""
     return tf.nn.softplus(fake_scores - real_scores)
 
 
-def generator_loss_needs_reals(name):
-    """Whether the generator loss of this name compares with the scores of reals."""
-    return look_up(GENERATOR_LOSSES, name, "generator loss").needs_reals
-
-
+@takes_flags("G_loss", {"name": GENERATOR_LOSSES})
 def generator_loss(batch, name="logistic_ns"):
     """Adversarial loss of G.
 
@@ -164,14 +119,16 @@ def generator_loss(batch, name="logistic_ns"):
       name: key of GENERATOR_LOSSES.
 
     Returns:
-      Tuple of the loss [N, 1] and a dict of tensors worth watching.
+      [N, 1] loss.
     """
     loss_fn = look_up(GENERATOR_LOSSES, name, "generator loss")
-    fake_scores = batch.scores(batch.fakes(), "D_fake")
-    real_scores = batch.scores(batch.reals, "D_real") if loss_fn.needs_reals else None
-    return loss_fn(fake_scores, real_scores), {}
+    scores = [batch.scores(batch.fakes(), "D_fake")]
+    if len(inspect.signature(loss_fn).parameters) > 1:
+        scores.append(batch.scores(batch.reals, "D_real"))
+    return loss_fn(*scores)
 
 
+@takes_flags("D_loss", {"name": DISCRIMINATOR_LOSSES})
 def discriminator_loss(batch, name="logistic"):
     """Adversarial loss of D, on reals and as many fresh fakes.
 
@@ -180,20 +137,20 @@ def discriminator_loss(batch, name="logistic"):
       name: key of DISCRIMINATOR_LOSSES.
 
     Returns:
-      Tuple of the loss [N, 1] and a dict of tensors worth watching.
+      [N, 1] loss.
     """
     loss_fn = look_up(DISCRIMINATOR_LOSSES, name, "discriminator loss")
-    fake_scores = batch.scores(batch.fakes(), "D_fake")
-    real_scores = batch.scores(batch.reals, "D_real")
-    stats = {"scores/fake": fake_scores, "scores/real": real_scores}
-    return loss_fn(fake_scores, real_scores), stats
+    fake_scores = batch.watch("scores/fake", batch.scores(batch.fakes(), "D_fake"))
+    real_scores = batch.watch("scores/real", batch.scores(batch.reals, "D_real"))
+    return loss_fn(fake_scores, real_scores)
 
 
 # Regularizers of D
 
 
+@takes_flags("D_reg", {"name": DISCRIMINATOR_REGULARIZERS})
 def discriminator_penalty(batch, name="r1", gamma=10.0):
-    """Gradient penalty of D.
+    """Regularizer of D.
 
     Args:
       batch: Batch.
@@ -203,7 +160,7 @@ def discriminator_penalty(batch, name="r1", gamma=10.0):
     Returns:
       [N] penalty.
     """
-    return gamma * look_up(DISCRIMINATOR_REGULARIZERS, name, "regularizer")(batch)
+    return gamma * look_up(DISCRIMINATOR_REGULARIZERS, name, "discriminator regularizer")(batch)
 
 
 @register(DISCRIMINATOR_REGULARIZERS, "r1")
@@ -220,7 +177,7 @@ def _r2(batch):
 
 @register(DISCRIMINATOR_REGULARIZERS, "r1r2")
 def _r1r2(batch):
-    """R1 and R2 together (R3GAN, Sec. 2.2): with a relativistic loss, what makes it converge."""
+    """R1 and R2: with both, the relativistic loss converges locally (R3GAN, Sec. 2)."""
     return _r1(batch) + _r2(batch)
 
 
@@ -242,7 +199,33 @@ def _squared_slope(batch, images):
     return tf.reduce_sum(tf.square(tf.gradients(total, [images])[0]), axis=[1, 2, 3])
 
 
-# Regularizer of G
+# Regularizers of G
+
+
+@takes_flags("G_reg", {"name": GENERATOR_REGULARIZERS})
+def generator_penalty(batch, name="none", weight=2.0):
+    """Regularizer of G.
+
+    Args:
+      batch: Batch.
+      name: key of GENERATOR_REGULARIZERS.
+      weight: of the penalty.
+
+    Returns:
+      [N] penalty.
+    """
+    return weight * look_up(GENERATOR_REGULARIZERS, name, "generator regularizer")(batch)
+
+
+@register(GENERATOR_REGULARIZERS, "path_length", shrink=2)
+def _path_length(batch):
+    """(length - its running mean)^2 (StyleGAN2, Eq. 4), on half of the batch.
+
+    Differs from the paper, as the published code does: gradients flow through the updated running
+    mean too.
+    """
+    average = batch.running_mean("path_average", path_lengths, decay=0.01)
+    return tf.square(batch.watch("path_length", batch.measure(path_lengths)) - average)
 
 
 def path_lengths(batch):
@@ -265,23 +248,3 @@ def path_lengths(batch):
     axes = list(range(1, squared.shape.ndims))
     # 1e-12: the root has an infinite slope at 0.
     return tf.sqrt(tf.reduce_mean(squared, axis=axes) + 1e-12)
-
-
-def path_length_penalty(lengths, mean_length, average, decay=0.01, weight=2.0):
-    """Penalize lengths that differ from their running mean (StyleGAN2, Eq. 4).
-
-    Differs from the paper, as the published code does: gradients flow through the updated running
-    mean too.
-
-    Args:
-      lengths: [N], those of one replica.
-      mean_length: [], mean of the lengths of all replicas.
-      average: [], the running mean before this step.
-      decay: share of the new mean in the running mean.
-      weight: of the penalty.
-
-    Returns:
-      Tuple of the penalty [N] and the running mean after this step [].
-    """
-    average = average + decay * (mean_length - average)
-    return weight * tf.square(lengths - average), average

@@ -244,8 +244,7 @@ def status_line(row):
         f"G {_short(row['loss/G']):<6s}",
         f"D {_short(row['loss/D']):<6s}",
     ]
-    penalties = ("reg/r1", "reg/r2", "reg/r1r2", "reg/gp")
-    parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k in penalties]
+    parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k.startswith("reg/")]
     parts.append(f"mem {row['memory_gb']:.1f} GB")
     line = " ".join(parts)
     while len(line) > LINE_WIDTH:

@@ -6,7 +6,6 @@ single latent has no components to edit. Samples are those of the seeds 0, 1, ..
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,28 +39,6 @@ PROGRESS_MS = 500  # milliseconds for each snapshot in the animation of the trai
 MIX_ROWS, MIX_COLUMNS = 2, 4  # as in the published tables
 MIX_COMPONENTS = 3  # the least number that a table divides
 WHOLE_SHEET = 24  # samples on the sheet of overlays
-
-
-@dataclass(frozen=True)
-class VisOptions:
-    """What to show, and how. If no kind is asked for, all useful ones are made."""
-
-    images: bool = False
-    latents: bool = False
-    maps: bool = False
-    layer_maps: bool = False
-    interpolations: bool = False
-    noise_var: bool = False
-    style_mix: bool = False
-    edits: bool = False
-    sweeps: bool = False
-    grid: bool = False  # one sheet instead of a file per sample
-    num: int = 100  # samples
-    rich_num: int = 5  # samples of the costly kinds
-    section_size: int = 100  # samples held in memory at once
-    blending_alpha: float = 0.3  # weight of the image in a blend
-    interpolation_density: int = 8  # frames between two ends
-    animation: str = "gif"  # or "webp", "apng", "mp4"
 
 
 def _ending(animation):

@@ -64,7 +64,7 @@ def register_importer(func):
     return func
 
 
-def _import_provider():
+def import_provider():
     """Let the application register what it has; it may have nothing."""
     try:
         importlib.import_module(PROVIDER)
@@ -88,7 +88,7 @@ def translate(name, options, is_strict=False):
       UserError: a network of an architecture that the application does not have.
       TypeError: an unknown option, with ``is_strict``.
     """
-    _import_provider()
+    import_provider()
     for translator in _translators:
         translated = translator(name, options, is_strict)
         if translated is not None:
@@ -109,7 +109,7 @@ def import_network(found, version=None):
     Raises:
       UserError: the network is damaged, or of an architecture that the application does not have.
     """
-    _import_provider()
+    import_provider()
     for importer in _importers:
         imported = importer(found, version)
         if imported is not None:
@@ -142,7 +142,7 @@ def known_builder(name):
       The registered function, or None.
     """
     if name not in _builders:
-        _import_provider()
+        import_provider()
     return _builders.get(name)
 
 

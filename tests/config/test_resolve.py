@@ -3,16 +3,14 @@ import json
 
 import pytest
 
-from config import flags, presets
+from config import consumers, flags, presets
+from config.consumers import find_consumer
 from config.resolve import (
-    MODES,
     NESTED,
     add_facts,
     build_parser,
-    consumer,
     contradictions,
     dataset_path,
-    default_of,
     parse,
     reloaded_flags,
     resolve,
@@ -21,6 +19,8 @@ from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import create_run, save_config
 from dnnlib.tflib import native, precision
 from training import loss
+
+SECTIONS = {section for flag in flags.FLAGS.values() for section, _ in flag.destinations()}
 
 
 def resolved(*argv, **kwargs):
@@ -34,26 +34,26 @@ def resolved(*argv, **kwargs):
 def test_every_flag_lands_on_a_real_parameter(flag):
     defaults = set()
     for section, parameter in flag.destinations():
-        parameters = inspect.signature(consumer(section)).parameters
+        parameters = inspect.signature(find_consumer(section)).parameters
         assert parameter in parameters, f"{section}.{parameter}"
         defaults.add(parameters[parameter].default)
     assert len(defaults) == 1, "one flag, two defaults"
     assert inspect.Parameter.empty not in defaults
 
 
-@pytest.mark.parametrize("name", flags.CONSUMERS)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_no_consumer_swallows_unknown_arguments(name):
-    parameters = inspect.signature(consumer(name)).parameters.values()
+    parameters = inspect.signature(find_consumer(name)).parameters.values()
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
 @pytest.mark.parametrize("flag", flags.FLAGS.values(), ids=lambda flag: flag.name)
 def test_a_value_reaches_all_its_destinations(flag):
     samples = {"latent-size": "768", "gpus": "none", "kgan": "False", "resolution": "16"}
-    choices = getattr(flag.type, "choices", None)
+    choices = flag.choices()
     text = samples.get(flag.name)
     if text is None:
-        default = default_of(flag)
+        default = flag.default()
         candidates = choices or (["True", "False"] if flag.is_boolean else ["3", "0.5", "7"])
         values = [(word, flag.type(word)) for word in candidates if _parses(flag, word)]
         text = next(word for word, value in values if value != default)
@@ -89,21 +89,39 @@ def _parses(flag, word):
 def test_names_in_the_table_are_consistent():
     for flag in flags.FLAGS.values():
         assert set(flag.needs.split()) <= set(flags.FLAGS), flag.name
-    assert set(flags.FREE) <= set(flags.FLAGS)
-    assert set(MODES) <= set(flags.FREE)
+        assert flag.role in (flags.FIXED, flags.FREE, flags.MODE), flag.name
 
 
-def test_choices_are_the_registered_losses():
-
+def test_choices_are_those_of_the_code():
     tables = {
         "g-loss": loss.GENERATOR_LOSSES,
-        "d-loss": loss.DISCRIMINATOR_LOSSES,
+        "d-reg": loss.DISCRIMINATOR_REGULARIZERS,
         "custom-ops": native.CHOICES,
         "precision": precision.CHOICES,
-        "d-reg": {**loss.DISCRIMINATOR_REGULARIZERS, "none": None},
+        "baseline": presets.BASELINES,
+        "recipe": presets.RECIPES,
+        "normalize": ("batch", "instance", "layer"),
     }
     for name, table in tables.items():
-        assert set(flags.FLAGS[name].type.choices) == set(table)
+        assert set(flags.FLAGS[name].choices()) == set(table)
+
+
+def test_a_consumer_that_registers_later_takes_its_options(monkeypatch):
+    monkeypatch.setattr(consumers, "_consumers", dict(consumers._consumers))
+    monkeypatch.setattr(consumers, "_choices", dict(consumers._choices))
+    table = {"one": None}
+
+    @consumers.takes_flags("later", {"name": table})
+    def later(name="one", gain=2.5):
+        return name, gain
+
+    flag = flags.Flag("later-gain", flags.FREE, "later.gain", float, "gain")
+    kind = flags.Flag("later", flags.FREE, "later.name", flags.registered(), "kind")
+    assert flag.default() == 2.5 and kind.choices() == ["one"]
+    table["two"] = None
+    assert kind.choices() == ["one", "two"]
+    with pytest.raises(ValueError, match="'later' is already registered by"):
+        consumers.takes_flags("later")(json.dumps)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_choices_are_the_registered_losses():
 def test_presets_use_known_flags_and_possible_values(values):
     for name, value in values.items():
         parsed = flags.FLAGS[name].type(str(value))
-        choices = getattr(flags.FLAGS[name].type, "choices", None)
+        choices = flags.FLAGS[name].choices()
         assert parsed == value and (choices is None or value in choices)
 
 
@@ -211,7 +229,7 @@ def test_small_scenes_are_trained_with_a_small_gamma_by_every_model():
     [
         (["--gama=7"], "--gama: no such flag; did you mean '--gamma'?"),
         (["--gansformer-defualt"], "did you mean '--gansformer-default'?"),
-        (["--g-arch=resnt"], "--g-arch: must be one of orig, skip, resnet, got 'resnt'; did you"),
+        (["--g-arch=resnt"], "--g-arch: must be one of skip, resnet, orig, got 'resnt'; did you"),
         (["--g-loss=hings"], "did you mean 'hinge'?"),
         (["--baseline=StyleGAN"], "did you mean 'StyleGAN2'?"),
         (["--gamma=-1"], "--gamma: must be at least 0, got -1"),

@@ -9,13 +9,12 @@ import pytest
 import tiny_painter
 from stand_ins import make_dataset, random_images
 
-from config.options import DataOptions, LoopOptions, RunOptions
+from config.options import DataOptions, EvalOptions, LoopOptions, RunOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import create_run
 from dnnlib.tflib.compat import tf
 from metrics import command, inception, kernel_inception_distance, report
-from metrics.options import EvalOptions
 from training.dataset import Dataset
 from vis.pictures import save_picture
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from config.flags import FLAGS
-from config.resolve import add_facts, default_of, parse, resolve
+from config.resolve import add_facts, parse, resolve
 from dnnlib import tflib
 from training.graph import TrainingGraph
 
@@ -129,6 +129,7 @@ def _step(flags, resolution=8, times=1):
             for phase in graph.phases:
                 labels = np.zeros([num, 0], np.float32)
                 seen.update(graph.run_phase(phase, 0, images.astype(np.uint8), labels))
+            graph.finish_iteration()
             results.append((seen, tflib.run(state)))
     return results
 
@@ -170,7 +171,7 @@ def test_no_option_is_forgotten():
         if any(consumer in TRAINED for consumer, _ in flag.destinations()):
             assert flag.name in tried or flag.name in ELSEWHERE, flag.name
             words = set(getattr(flag.type, "choices", None) or ())
-            default = default_of(flag)
+            default = flag.default()
             if flag.name == "merge-type":
                 default = "softmax"  # what the others are compared with
             assert words - {default} <= tried.get(flag.name, set()), flag.name

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from training import loss
+from training.batch import Batch, Step
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "data" / "conformance"
 SAMPLES = ("head__02_gansformer_ffhq_r32", "legacy__03_stylegan2_r32")
@@ -37,7 +38,7 @@ def recorded_batch(G, D, data):
     still = dict(noise_mode="const", style_mixing=0.0, attention_dropout=0.0)
     labels = tf.zeros([num, 0])
     reals = tf.constant(data["reals"])
-    return loss.Batch(G, D, rng, labels, reals, still, dict(attention_dropout=0.0))
+    return Batch(G, D, rng, labels, reals, still, dict(attention_dropout=0.0))
 
 
 @pytest.fixture(scope="module", params=SAMPLES)
@@ -72,13 +73,13 @@ def test_recorded_losses_and_gradients_of_g(sample):
     batch = recorded_batch(G, D, data)
     before = tflib.run(G.vars["dlatent_avg"])
     np.testing.assert_allclose(before, data["dlatent_avg_before"], rtol=1e-6)
-    value, stats = loss.generator_loss(batch, "logistic_ns")
-    assert value.shape.as_list() == [4, 1] and stats == {}
+    value = loss.generator_loss(batch, "logistic_ns")
+    assert value.shape.as_list() == [4, 1] and batch.watched == {}
     np.testing.assert_allclose(tflib.run(value), data["G_loss/logistic_ns"], rtol=1e-3)
     after = tflib.run(G.vars["dlatent_avg"])
     np.testing.assert_allclose(after, data["dlatent_avg_after_one_G_loss"], rtol=1e-4, atol=1e-6)
     for name in ("logistic", "wgan"):  # the recorded hinge is the clipped form, see ours
-        found = tflib.run(loss.generator_loss(batch, name)[0])
+        found = tflib.run(loss.generator_loss(batch, name))
         np.testing.assert_allclose(found, data[f"G_loss/{name}"], rtol=1e-3)
     assert_gradients(tf.reduce_mean(value), G, data, "G_loss/logistic_ns")
 
@@ -87,11 +88,11 @@ def test_recorded_losses_and_gradients_of_d(sample):
     G, D, data = sample
     batch = recorded_batch(G, D, data)
     for name in ("logistic", "hinge", "wgan"):
-        value, stats = loss.discriminator_loss(batch, name)
+        value = loss.discriminator_loss(batch, name)
         found = tflib.run(value)
         np.testing.assert_allclose(found, data[f"D_loss/{name}"], rtol=1e-3)
-    assert set(stats) == {"scores/fake", "scores/real"}
-    value = tf.reduce_mean(loss.discriminator_loss(batch, "logistic")[0])
+    assert set(batch.watched) == {"scores/fake", "scores/real"}
+    value = tf.reduce_mean(loss.discriminator_loss(batch, "logistic"))
     assert_gradients(value, D, data, "D_loss/logistic")
 
 
@@ -139,7 +140,7 @@ def linear_batch(num=6):
         gp_mix=rng.rand(num, 1, 1, 1).astype(np.float32),
         path_noise=rng.randn(num, 3, 4, 2).astype(np.float32),
     )
-    batch = loss.Batch(Linear(), Linear(w), sites, tf.zeros([num, 0]), tf.constant(reals))
+    batch = Batch(Linear(), Linear(w), sites, tf.zeros([num, 0]), tf.constant(reals))
     return batch, w, sites.arrays
 
 
@@ -159,28 +160,39 @@ def test_path_length_of_a_linear_generator(session):
     want = np.abs(np.sum(y * b, axis=(1, 2, 3))) * np.linalg.norm(a)  # one component, one layer
     lengths = loss.path_lengths(batch)
     np.testing.assert_allclose(session.run(lengths), want, rtol=1e-5)
-    mean = tf.reduce_mean(lengths)
-    penalty, after = session.run(loss.path_length_penalty(lengths, mean, tf.constant(0.5)))
+    penalty = loss.generator_penalty(batch, "path_length", weight=3.0)
+    variable, after = batch.step.means["path_average"]
+    session.run(variable.assign(0.5))
     average = 0.5 + 0.01 * (want.mean() - 0.5)
-    assert after == pytest.approx(average, rel=1e-5)
-    np.testing.assert_allclose(penalty, 2 * (want - average) ** 2, rtol=1e-4)
+    assert session.run(after) == pytest.approx(average, rel=1e-5)
+    np.testing.assert_allclose(session.run(penalty), 3 * (want - average) ** 2, rtol=1e-4)
+    np.testing.assert_allclose(session.run(batch.watched["path_length"]), want, rtol=1e-5)
 
 
 def test_gradients_flow_through_the_updated_running_mean(session):
-    lengths = tf.constant([1.0, 3.0])
-    mean = tf.reduce_mean(lengths)
-    penalty = tf.reduce_mean(loss.path_length_penalty(lengths, mean, 1.0, decay=0.5, weight=1.0)[0])
+    """Those of every device into every other's: the mean is a mean over devices."""
+    x, share = np.array([[1.0, 3.0], [7.0, 2.0]], np.float32), 0.5
+    lengths, step = tf.constant(x), Step()
+    batches = [Batch(None, None, None, None, reals=lengths[i], step=step) for i in range(2)]
+    means = [batch.running_mean("mean", lambda b: b.reals, decay=share) for batch in batches[:1]]
+    means += [batches[1].running_mean("mean", None, None)]
+    assert means[0] is means[1]
+    variable, after = step.means["mean"]
+    session.run(variable.assign(1.0))
+    assert session.run(after) == pytest.approx(1 + share * (x.mean() - 1))
+    penalty = tf.reduce_mean(tf.square(lengths - means[0]))
 
     def value(x):
-        return np.mean((x - (1 + 0.5 * (x.mean() - 1))) ** 2)
+        return np.mean((x - (1 + share * (x.mean() - 1))) ** 2)
 
-    x, step = np.array([1.0, 3.0]), 1e-4
-    want = [(value(x + d) - value(x - d)) / (2 * step) for d in step * np.eye(2)]
-    np.testing.assert_allclose(session.run(tf.gradients(penalty, lengths)[0]), want, rtol=1e-4)
+    moves = 1e-3 * np.eye(4).reshape(4, 2, 2)
+    want = [(value(x + move) - value(x - move)) / 2e-3 for move in moves]
+    found = session.run(tf.gradients(penalty, lengths)[0])
+    np.testing.assert_allclose(found.ravel(), want, rtol=1e-3)
 
 
 def test_relativistic_losses_compare_pairs(session):
-    """R3GAN, Eq. 2: f(D(G(z)) - D(x)) for D, f(D(x) - D(G(z))) for G, with f = softplus."""
+    """R3GAN, Sec. 2: f(D(G(z)) - D(x)) for D, f(D(x) - D(G(z))) for G, with f = softplus."""
     random = np.random.RandomState(0)
     f, t = random.randn(2, 5, 1) * 3
     for table, margin in ((loss.GENERATOR_LOSSES, f - t), (loss.DISCRIMINATOR_LOSSES, t - f)):
@@ -190,19 +202,17 @@ def test_relativistic_losses_compare_pairs(session):
 
 def test_relativistic_generator_looks_at_reals(session):
     batch, w, _ = linear_batch()
-    found = session.run(loss.generator_loss(batch, "relativistic")[0])
+    found = session.run(loss.generator_loss(batch, "relativistic"))
     fakes, reals = session.run([batch.fakes(), batch.reals])
     margin = np.sum((fakes - reals) * w, axis=(1, 2, 3))
     np.testing.assert_allclose(found[:, 0], np.log1p(np.exp(-margin)), rtol=1e-4, atol=1e-6)
-    assert loss.generator_loss_needs_reals("relativistic")
-    assert not loss.generator_loss_needs_reals("logistic_ns")
 
 
 @pytest.mark.parametrize("name", ["logistic_ns", "hinge", "wgan", "relativistic"])
 def test_generator_learns_even_when_d_is_sure(session, name):
     scores = tf.constant([[-20.0], [0.0], [20.0]])
-    value = loss.GENERATOR_LOSSES[name](scores, tf.zeros_like(scores))
-    grad = tf.gradients(value, scores)[0]
+    others = [tf.zeros_like(scores)] if name == "relativistic" else []
+    grad = tf.gradients(loss.GENERATOR_LOSSES[name](scores, *others), scores)[0]
     assert session.run(grad)[0, 0] < -0.5
 
 
@@ -220,7 +230,7 @@ def test_unknown_loss_suggests_the_closest_name(session):
         ValueError, match=r"generator loss must .* got 'hings'; did you mean 'hinge'\?"
     ):
         loss.generator_loss(batch, "hings")
-    with pytest.raises(ValueError, match=r"regularizer must be one of gp, r1, r1r2, r2, got 'r3'"):
+    with pytest.raises(ValueError, match=r"regularizer must be one of gp, none, r1, r1r2, r2, got"):
         loss.discriminator_penalty(batch, "r3")
 
 
@@ -275,7 +285,7 @@ def test_second_derivatives(session, kind, name):
     reals = tf.constant(rng.rand(num, 3, 8, 8).astype(np.float32) * 2 - 1)
     still = dict(noise_mode="const", style_mixing=0.0, attention_dropout=0.0, w_avg_beta=1.0)
     labels = tf.zeros([num, 0])
-    batch = loss.Batch(G, D, Recorded(**arrays), labels, reals, still, dict(attention_dropout=0.0))
+    batch = Batch(G, D, Recorded(**arrays), labels, reals, still, dict(attention_dropout=0.0))
     if name == "path_length":
         net, values = G, tf.square(loss.path_lengths(batch))
     else:

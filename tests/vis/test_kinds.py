@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 from tiny_painter import CLASSES, SIZE, D, K, L, painter_network, shared_session
 
+from config.options import VisOptions
 from dnnlib.errors import UserError
 from vis import kinds
 from vis.attention_maps import blend, hard_segmentation, resize_maps
-from vis.kinds import SWEEP_STEPS, VisOptions, check_animation, chosen_kinds, save_visuals
+from vis.kinds import SWEEP_STEPS, check_animation, chosen_kinds, save_visuals
 from vis.latent_sheets import frames_of
 from vis.latents import draw_z
 from vis.pictures import save_picture, to_pictures

@@ -14,7 +14,8 @@ import math
 import pathlib
 
 from config import presets
-from config.resolve import FLAGS, MODES, default_of, preset_values
+from config.flags import FLAGS
+from config.resolve import is_mode, preset_values
 from dnnlib import cli, util
 from dnnlib.errors import UserError
 from vis.report.pictures import MAX_NEWEST_BYTES, embed, history
@@ -227,9 +228,9 @@ def describe_flags(flags):
     preset = {"ratio": presets.RATIOS.get(flags.get("dataset")), **preset_values(flags)}
     rows = []
     for name, value in flags.items():
-        if name in MODES:
+        if is_mode(name):
             continue
-        default = default_of(known[name]) if name in known else None
+        default = known[name].default() if name in known else None
         if value == default:
             origin = "default"
         else:

@@ -1,0 +1,133 @@
+"""What a loss is computed from: the networks of one device and its part of the batch.
+
+All randomness comes from the batch's ``rng`` (:class:`dnnlib.tflib.StepRandom`), so a loss is a
+function of its inputs and of the step's number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+
+class Step:
+    """What the batches of all devices share in one phase of a step.
+
+    Args:
+      nimg: images shown before the step, number or [] tensor.
+      num_rounds: rounds over which gradients are accumulated.
+
+    Attributes:
+      batches: list of Batch, one for each device.
+      means: {name: (variable, its value after this round)} of the running means.
+    """
+
+    def __init__(self, nimg=0, num_rounds=1):
+        self.nimg, self.num_rounds = nimg, num_rounds
+        self.batches, self.means = [], {}
+        self._measured = {}
+
+    def measure(self, fn):
+        """``fn(batch)`` of every batch, in a list; computed once however often it is asked for."""
+        if fn not in self._measured:
+            results = []
+            for batch in self.batches:
+                with tf.device(batch.device):
+                    results.append(fn(batch))
+            self._measured[fn] = results
+        return self._measured[fn]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The networks of one replica, and what one step gives them.
+
+    Attributes:
+      G: generator.
+      D: discriminator.
+      rng: StepRandom of the step.
+      labels: [N, c_dim], of the reals; the fakes take the same ones.
+      reals: [N, C, H, W] in [-1, 1].
+      G_options: keywords of G that replace its own.
+      D_options: keywords of D that replace its own.
+      device: of the replica.
+      step: what it shares with the other replicas.
+      watched: {name: tensor}, see :meth:`watch`.
+    """
+
+    G: Any
+    D: Any
+    rng: Any
+    labels: Any
+    reals: Any = None
+    G_options: dict = field(default_factory=dict)
+    D_options: dict = field(default_factory=dict)
+    device: str | None = None
+    step: Step = field(default_factory=Step)
+    watched: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.step.batches.append(self)
+
+    def fakes(self, return_ws=False):
+        """Images of fresh latents, in training mode.
+
+        Args:
+          return_ws: return images and ws.
+
+        Returns:
+          [N, C, H, W], or a tuple of it and ws.
+        """
+        z = self.rng.normal("z", self.G.input_shapes[0][1:])
+        options = dict(self.G_options, is_training=True, rng=self.rng.child("G"))
+        if return_ws:
+            options["return_ws"] = True
+        outputs = self.G.get_output_for(z, self.labels, return_as_list=True, **options)
+        return (outputs[0], outputs[-1]) if return_ws else outputs[0]
+
+    def scores(self, images, site):
+        """D in training mode: [N, C, H, W] => [N, 1]; ``site`` names its randomness."""
+        options = dict(self.D_options, is_training=True, rng=self.rng.child(site))
+        return self.D.get_output_for(images, self.labels, **options)
+
+    def watch(self, name, tensor):
+        """Report the mean of a tensor, over all devices, under this name; returns the tensor."""
+        self.watched[name] = tensor
+        return tensor
+
+    def measure(self, fn):
+        """``fn(self)``, computed once however often it is asked for."""
+        return self.step.measure(fn)[self.step.batches.index(self)]
+
+    def running_mean(self, name, measure, decay):
+        """Running mean of a measure over devices and steps, this step included.
+
+        The state is a variable of this name, which checkpoints hold. The mean before this step is
+        a constant to gradients, the share of this step is not.
+
+        Args:
+          name: of the variable.
+          measure: function from a Batch to a tensor, called for every device.
+          decay: share of this step's mean.
+
+        Returns:
+          [].
+        """
+        step = self.step
+        if name not in step.means:
+            results = step.measure(measure)
+            with tf.device("/cpu:0"):
+                zeros = tf.initializers.zeros()
+                variable = tf.get_variable(name, [], initializer=zeros, trainable=False)
+                before = variable.read_value()
+            # Rounds share the step's move of the running mean.
+            after = before + decay / step.num_rounds * (mean_of(results) - before)
+            step.means[name] = (variable, after)
+        return step.means[name][1]
+
+
+def mean_of(tensors):
+    """[] mean of the elements of tensors of one shape."""
+    return tf.add_n([tf.reduce_mean(tensor) for tensor in tensors]) / len(tensors)
