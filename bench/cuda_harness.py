@@ -4,11 +4,22 @@ Needs neither TensorFlow nor a GPU: the tests call the same functions on a build
 """
 
 import ctypes
+import re
+from pathlib import Path
 
 import numpy as np
 
-ACTS = ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
-INTEGRATIONS = ["add", "mul", "both"]
+SOURCES = Path(__file__).resolve().parent.parent / "dnnlib" / "tflib" / "native" / "src"
+
+
+def _names(header, array):
+    """The names of an enumeration in a header, in its order."""
+    text = (SOURCES / header).read_text(encoding="utf-8")
+    return re.findall(r'"(\w+)"', re.search(rf"{array}\[\] = {{([^}}]*)}}", text).group(1))
+
+
+ACTS = _names("bias_act.h", "kActNames")
+INTEGRATIONS = _names("attend.h", "kIntegrationNames")
 BIAS_BLOCK, ATTEND_BLOCK = 64, 128  # kCudaBiasBlock, kCudaAttendBlock
 
 LONG, INT, FLOAT, POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
@@ -46,7 +57,7 @@ class Attend(ctypes.Structure):
 
     _fields_ = (
         [(name, LONG) for name in ("samples", "positions", "channels")]
-        + [(name, INT) for name in ("heads", "elements", "integration")]
+        + [(name, INT) for name in ("heads", "head_slots", "integration")]
         + [
             (name, ctypes.c_bool)
             for name in (

@@ -131,15 +131,20 @@ def _plus(x, other):
     return x if other is None else x + other
 
 
+def _by_head(x, heads):
+    """[N, P, S] => [N, P, heads, slots of a head]."""
+    return x.reshape(*x.shape[:2], heads, x.shape[2] // heads)
+
+
 def _softmax(scores, heads):
     """[N, P, S], over the slots of each head."""
-    by_head = scores.reshape(*scores.shape[:2], heads, -1)
+    by_head = _by_head(scores, heads)
     e = np.exp(by_head - by_head.max(3, keepdims=True))
     return (e / e.sum(3, keepdims=True)).reshape(scores.shape)
 
 
 def _softmax_grad(probs, dprobs, heads):
-    p, d = (t.reshape(*probs.shape[:2], heads, -1) for t in (probs, dprobs))
+    p, d = (_by_head(t, heads) for t in (probs, dprobs))
     return (p * (d - (p * d).sum(3, keepdims=True))).reshape(probs.shape)
 
 

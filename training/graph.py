@@ -294,15 +294,9 @@ class TrainingGraph:
         Returns:
           {name: float} of the watched values, means over the batch.
         """
-        stride = self.split.num_replicas * self.split.num_rounds
         sums = dict.fromkeys(phase.watched, 0.0)
         for turn in range(self.split.num_rounds):
-            feed = {self._nimg: nimg, self._round: turn}
-            for index, replica in enumerate(self.replicas):
-                first = turn * self.split.num_replicas + index
-                feed[replica.reals] = images[first::stride]
-                if labels.shape[1]:
-                    feed[replica.labels] = labels[first::stride]
+            feed = self._feed(nimg, images, labels, turn)
             fetches = [phase.watched, phase.optimizer.grad_norm, phase.update]
             values, norm, _ = tflib.run(fetches, feed)
             for name, value in values.items():
@@ -312,6 +306,34 @@ class TrainingGraph:
     def finish_iteration(self):
         """Move the generator's moving average; call once after the phases of an iteration."""
         tflib.run(self._finish)
+
+    def gradients(self, phase, nimg, images, labels, update=False):
+        """The first replica's gradients in a phase, or in its first round.
+
+        Args:
+          phase: one of :attr:`phases`.
+          nimg: images shown before this iteration.
+          images: [N, C, H, W] uint8, the global batch.
+          labels: [N, c_dim].
+          update: do what :meth:`run_phase` does in this round, with these gradients.
+
+        Returns:
+          {name of the variable in its network: array}.
+        """
+        feed = self._feed(nimg, images, labels, turn=0)
+        ops = [phase.update] if update else []
+        return tflib.run([phase.optimizer.gradients(), ops], feed)[0]
+
+    def _feed(self, nimg, images, labels, turn):
+        """Placeholders and values of one round."""
+        stride = self.split.num_replicas * self.split.num_rounds
+        feed = {self._nimg: nimg, self._round: turn}
+        for index, replica in enumerate(self.replicas):
+            first = turn * self.split.num_replicas + index
+            feed[replica.reals] = images[first::stride]
+            if labels.shape[1]:
+                feed[replica.labels] = labels[first::stride]
+        return feed
 
     # State
 

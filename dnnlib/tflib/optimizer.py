@@ -110,6 +110,7 @@ class Optimizer:
         self.clip = clip
         self.accumulate = accumulate
         self.grad_norm = None
+        self._names = []  # of the variables, the same for every replica
         self._replicas = {}  # replica => list of (gradient, variable)
         self._update_op = None
         self._owns_memory = share is None
@@ -138,7 +139,7 @@ class Optimizer:
             raise ValueError(f"{self.name}: replica {replica} is registered twice")
         if not isinstance(trainables, dict):
             trainables = {variable.op.name: variable for variable in trainables}
-        variables = list(trainables.values())
+        self._names, variables = list(trainables), list(trainables.values())
         with tf.name_scope(self.name + "_grad"):
             gradients = tf.gradients(tf.reduce_mean(loss), variables)
             if all(gradient is None for gradient in gradients):
@@ -150,6 +151,10 @@ class Optimizer:
                     self._replicas[replica].append((tf.convert_to_tensor(dense), variable))
         with self._state_scope():
             self._memory.create(trainables, replica)
+
+    def gradients(self, replica=0):
+        """The registered gradients of a replica: {name in ``trainables``: tensor}."""
+        return {name: pair[0] for name, pair in zip(self._names, self._replicas[replica])}
 
     def apply_updates(self, allow_no_op=False):
         """Build the update.

@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_refused(shape, filter_shape, scale_shape, form, wh
         tf.reshape(x, shape),
         tf.zeros(scale_shape),
         w,
-        form=calls.CONV_FORMS.index(form),
+        form=form,
         turned=False,
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match=what):

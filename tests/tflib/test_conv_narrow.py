@@ -71,15 +71,17 @@ def test_an_empty_map_has_gradients_of_zero(session):
 
 @pytest.mark.usefixtures("_native_convolution")
 @pytest.mark.parametrize(
-    "shape, filters, what",
+    "result, shapes, what",
     [
-        ([2, 4, 5, 16], [3, 27, 16], "does not fit"),
-        ([2, 4, 5, 16], [2, 26, 16], "does not fit"),
-        ([2, 4, 5, 24], [2, 27, 24], "multiple of 16"),
+        ("y", ([2, 4, 5, 16], [3, 27, 16]), "does not fit"),
+        ("y", ([2, 4, 5, 16], [2, 26, 16]), "does not fit"),
+        ("y", ([2, 4, 5, 24], [2, 27, 24]), "multiple of 16"),
+        ("x", ([2, 27, 16], [2, 4, 5, 2]), "does not fit"),
+        ("w", ([2, 4, 5, 16], [2, 5, 4, 3]), "does not fit"),
     ],
 )
-def test_what_does_not_fit_is_refused(shape, filters, what, session):
-    x, w = (tf.placeholder_with_default(tf.zeros(size), None) for size in (shape, filters))
-    y = native.library().gansformer_conv_narrow(x, w)
+def test_what_does_not_fit_is_refused(result, shapes, what, session):
+    tensors = [tf.placeholder_with_default(tf.zeros(shape), None) for shape in shapes]
+    y = native.library().gansformer_conv_narrow(*tensors, result=result)
     with pytest.raises(tf.errors.InvalidArgumentError, match=what):
         session.run(y)

@@ -85,10 +85,7 @@ BUILDER = """
 
 def test_two_processes_build_once(tmp_path, cache):
     """One compiles, the other waits for it and finds the library."""
-    sources = tmp_path / "src"
-    sources.mkdir()
-    (sources / "ops.cc").write_text('extern "C" int answer() { return 42; }')
-    (sources / "some_cpu.cc").write_text("int other() { return 1; }")
+    sources = _sources(tmp_path / "src", 1)
     calls = tmp_path / "calls"
     compiler = _script(
         tmp_path / "slow-g++",
@@ -111,6 +108,47 @@ def test_two_processes_build_once(tmp_path, cache):
     assert calls.read_text().split() == ["link"]
     assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".so"]  # nothing else left
     assert sum("Compiling" in output for output in outputs) == 1
+
+
+def _sources(folder, num):
+    """A few small sources, as of a library."""
+    folder.mkdir()
+    (folder / "ops.cc").write_text("int answer() { return 42; }")
+    for index in range(num):
+        (folder / f"some{index}_cpu.cc").write_text(f"int some{index}() {{ return 1; }}")
+    return folder
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(build, "SOURCES", _sources(tmp_path / "src", 2))
+    toolchain = build.find_toolchain()
+    path = build.library_path(toolchain)
+    leftover, other = path.with_name(path.stem + "-abc.build"), cache / "tf1-other.build"
+    for folder in (leftover, other):
+        folder.mkdir(parents=True)
+        (folder / "ops.cc.o").touch()
+    assert build.build(toolchain) == path
+    names = {path.name, path.with_suffix(".lock").name, other.name}
+    assert {entry.name for entry in cache.iterdir()} == names
+
+
+def test_after_an_error_no_further_compiler_starts(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(build, "SOURCES", _sources(tmp_path / "src", 20))
+    monkeypatch.setattr(build.os, "cpu_count", lambda: 1)
+    calls = tmp_path / "calls"
+    compiler = _script(
+        tmp_path / "counting-g++",
+        f"""
+        case "$*" in
+          *.cc*) echo call >> {calls}; exit 1 ;;
+        esac
+        """,
+    )
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(build.Unavailable, match="failed with status 1"):
+        build.build(build.find_toolchain())
+    assert len(calls.read_text().split()) < 10
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
 def _broken(tmp_path):
@@ -236,6 +274,7 @@ def test_clean_and_flags(cache, capsys):
     cache.mkdir(parents=True)
     for name in ("tf2.16-1.so", "tf2.16-1.lock", "other.txt"):
         (cache / name).touch()
+    (cache / "tf2.16-1-abc.build").mkdir()
     command.main(["--clean"])
     assert [path.name for path in cache.iterdir()] == ["other.txt"]
     assert "1 libraries removed" in capsys.readouterr().out

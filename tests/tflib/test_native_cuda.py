@@ -118,6 +118,31 @@ def test_attend(kernels, case):
         _compare(job, case[-1])
 
 
+def test_an_empty_batch_has_gradients_of_zero(kernels):
+    maker = cuda_cases.Maker(kernels)
+    jobs = [maker.bias_act(shape, "lrelu", "sbn")[1] for shape in ([0, 5, 8], [3, 0, 8])]
+    for shape, shared in (([0, 6, 8], "klv"), ([0, 6, 8], "klvp"), ([2, 0, 8], "v")):
+        jobs.append(maker.attend(shape, 4, extras="sLkbna", shared=shared)[1])
+    for job in jobs:
+        job.run()
+        found = [array.get() for array in job.found.values()]
+        assert sum(array.size for array in found)
+        assert not any(array.any() for array in found), job.name
+
+
+def test_half_conversion_is_ieee(kernels):
+    """Every finite float16 passes unchanged; floats round to the nearest, ties to even."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)].reshape([1, -1, 16])
+    for gain in (1.0, 1.0 / 3.0, 3.0):
+        params = harness.BiasAct(*every.shape, harness.ACTS.index("linear"), 0.0, gain, np.nan)
+        y = kernels.memory.put(np.zeros_like(every), 1)
+        kernels.bias_act(params, dict(x=kernels.memory.put(every, 1)), y)
+        with np.errstate(over="ignore"):
+            wanted = (every.astype(np.float32) * np.float32(gain)).astype(np.float16)
+        np.testing.assert_array_equal(y.get(), wanted)
+
+
 def test_limits_are_named(kernels):
     maker = cuda_cases.Maker(kernels)
     with pytest.raises(RuntimeError, match="too many slots"):

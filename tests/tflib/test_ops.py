@@ -241,7 +241,7 @@ def test_bias_act_extras_are_their_formula(custom_ops, session):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: fused_bias_act(x, act="relo"), "no activation 'relo'"),
+        (lambda x: fused_bias_act(x, act="relo"), "act='relo': must be one of linear, relu"),
         (lambda x: fused_bias_act(x, tf.zeros([3])), "does not fit axis 3"),
         (lambda x: fused_bias_act(x, axis=4), "not an axis"),
         (lambda x: fused_bias_act(x, clamp=-1), "negative"),

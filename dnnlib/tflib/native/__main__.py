@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Sequence
 
@@ -54,7 +55,9 @@ def clean() -> None:
     """Remove all libraries from the cache."""
     removed = 0
     for path in build.folder().glob("tf*"):
-        if path.suffix in (".so", ".lock"):
+        if path.suffix == ".build":
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix in (".so", ".lock"):
             path.unlink()
             removed += path.suffix == ".so"
     util.log(f"{build.folder()}: {removed} libraries removed")

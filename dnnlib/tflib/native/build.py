@@ -155,7 +155,10 @@ def _build_locked(toolchain: Toolchain, path: pathlib.Path) -> None:
         f"{with_cuda}, once; this may take a minute ..."
     )
     start = time.time()
-    with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as work:
+    prefix = f"{path.stem}-"
+    for leftover in path.parent.glob(f"{prefix}*.build"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".build", prefix, path.parent) as work:
         objects = _compile_all(toolchain, pathlib.Path(work))
         library = pathlib.Path(work) / path.name
         linker = [toolchain.cxx]
@@ -169,7 +172,7 @@ def _build_locked(toolchain: Toolchain, path: pathlib.Path) -> None:
 
 
 def _compile_all(toolchain: Toolchain, work: pathlib.Path) -> list[str]:
-    """Compile every source, several at once; returns the object files."""
+    """Compile every source, as many at once as there are cores; returns the object files."""
     standard = "-std=c++14" if TF_VERSION < (2, 0) else "-std=c++17"
     known = [flag for flag in CPU_FLAGS_IF_KNOWN if _accepts(toolchain.cxx, flag)]
     march = [] if toolchain.march == "none" else [f"-march={toolchain.march}"]
@@ -189,8 +192,12 @@ def _compile_all(toolchain: Toolchain, work: pathlib.Path) -> list[str]:
             pool.submit(_run, [*command, "-c", str(SOURCES / name), "-o", objects[name]], str(work))
             for name, command in commands.items()
         ]
-        for job in jobs:
-            job.result()
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            for job in jobs:  # after an error or Ctrl-C no other one begins
+                job.cancel()
     return list(objects.values())
 
 

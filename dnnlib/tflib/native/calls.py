@@ -2,23 +2,29 @@
 
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import TF_VERSION, tf
-from dnnlib.tflib.ops.activations import ACTIVATIONS
 
 # TensorFlow 1.15 has hardly any operation for bfloat16 besides these.
-DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
+CUDA_DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
 MAX_TAPS = 24  # kMaxTaps in src/upfirdn.h
 MAX_SLOTS, MAX_CHANNELS = 64, 1024  # kCudaMaxSlots, kCudaMaxChannels in src/kernels_cuda.h
-CONV_LANES = 16  # kConvLanes in src/conv3x3.h, kNarrowLanes in src/conv_narrow.h
-CONV_FORMS = ("same", "down", "up")  # in the order of src/conv3x3.h
+CONV_LANES = 16  # kConvLanes in src/winograd.h, kNarrowLanes in src/conv_narrow.h
 MAX_NARROW = 7  # output channels of a convolution to few channels
-# Of a map: for fewer, transforming the filter costs more than it saves.
+# Of a map, for each form of the 3x3 convolution: for fewer, transforming the filter costs more than
+# it saves.
 MIN_CONV_POSITIONS = {"same": 256, "down": 256, "up": 64}
-INTEGRATIONS = ("add", "mul", "both")  # in the order of src/attend.h
+INTEGRATIONS = ("add", "mul", "both")
+
+
+def is_native(x):
+    """Whether there are native operations for the type of x: on CPUs for float32 alone."""
+    if x.dtype not in CUDA_DTYPES or native.library() is None:
+        return False
+    return x.dtype == tf.float32 or native.has_cuda()
 
 
 def can_upfirdn(x, fir):
     """Whether there is a native form of a filter."""
-    return x.dtype in DTYPES and max(fir.kernel.shape) <= MAX_TAPS and native.library() is not None
+    return max(fir.kernel.shape) <= MAX_TAPS and is_native(x)
 
 
 def upfirdn(x, fir):
@@ -46,27 +52,22 @@ def can_bias_act(x, act, alpha, gain):
     The slope of "lrelu" is found from the sign of the result: it and the gain must not turn it.
     """
     turns = gain <= 0 or (act == "lrelu" and alpha < 0)
-    return x.dtype in DTYPES and not turns and native.library() is not None
+    return not turns and is_native(x)
 
 
 def bias_act(x, b, scale, noise, act, alpha, gain, clamp):
     """See fused_bias_act()."""
-    attrs = dict(act=list(ACTIVATIONS).index(act), alpha=alpha, gain=gain)
-    attrs["clamp"] = -1.0 if clamp is None else clamp
     b, scale, noise = (absent(x) if t is None else t for t in (b, scale, noise))
-    return native.library().gansformer_bias_act(x, b, scale, noise, **attrs)
+    clamp = -1.0 if clamp is None else clamp
+    return native.library().gansformer_bias_act(
+        x, b, scale, noise, act=act, alpha=alpha, gain=gain, clamp=clamp
+    )
 
 
 def can_attend(x, slots, alpha, gain):
     """Whether there is a native form of the attention; for alpha and gain see can_bias_act()."""
     limits = dict(slots=(slots, MAX_SLOTS), channels=(x.shape.as_list()[2], MAX_CHANNELS))
-    return (
-        x.dtype in DTYPES
-        and gain > 0
-        and alpha >= 0
-        and native.library() is not None
-        and native.is_within(limits)
-    )
+    return gain > 0 and alpha >= 0 and is_native(x) and native.is_within(limits)
 
 
 def attend(x, tensors, attrs):
@@ -78,22 +79,24 @@ def attend(x, tensors, attrs):
       attrs: dict of heads, integration, normalise, alpha, gain.
     """
     tensors = {name: absent(x) if t is None else t for name, t in tensors.items()}
-    attrs = dict(attrs, integration=INTEGRATIONS.index(attrs["integration"]))
     return native.library().gansformer_attend(x, **tensors, **attrs)
+
+
+def _is_on_cpu(x):
+    """Whether there are the operations that only CPUs have."""
+    return x.dtype == tf.float32 and native.library() is not None and not native.has_cuda()
 
 
 def can_conv3x3(x, num_out, form="same"):
     """Whether there is a native form of a 3x3 convolution, and it pays: on CPUs."""
     _, height, width, num_in = x.shape.as_list()
     return (
-        x.dtype == tf.float32
-        and None not in (height, width)
+        None not in (height, width)
         and height * width >= MIN_CONV_POSITIONS[form]
         and (form != "down" or height % 2 == width % 2 == 1)
         and num_in % CONV_LANES == 0
         and num_out % CONV_LANES == 0
-        and native.library() is not None
-        and not native.has_cuda()
+        and _is_on_cpu(x)
     )
 
 
@@ -108,24 +111,17 @@ def conv3x3(x, w, scale=None, form="same"):
         transpose of "down", [N, 2 H + 1, 2 W + 1, O].
     """
     scale = absent(x) if scale is None else scale
-    form = CONV_FORMS.index(form)
     return native.library().gansformer_conv3x3(x, scale, w, form=form, turned=False)
 
 
 def can_conv_narrow(x, num_out):
     """Whether there is a native form of a 3x3 convolution to few channels: on CPUs."""
-    return (
-        x.dtype == tf.float32
-        and x.shape.as_list()[3] % CONV_LANES == 0
-        and num_out <= MAX_NARROW
-        and native.library() is not None
-        and not native.has_cuda()
-    )
+    return x.shape.as_list()[3] % CONV_LANES == 0 and num_out <= MAX_NARROW and _is_on_cpu(x)
 
 
 def conv_narrow(x, w):
     """See dnnlib.tflib.ops.conv_narrow."""
-    return native.library().gansformer_conv_narrow(x, w)
+    return native.library().gansformer_conv_narrow(x, w, result="y")
 
 
 def absent(x):

@@ -11,15 +11,13 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import native
 from dnnlib.tflib.native import calls
-from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.attend import attend_reference
 from dnnlib.tflib.ops.fir import Fir
 
 ATTEND_ATTRS = "heads integration normalise alpha gain"
-SAME, DOWN, UP = range(len(calls.CONV_FORMS))
-TRANSPOSED = {SAME: SAME, DOWN: UP, UP: DOWN}  # SAME: with the filter turned
+TRANSPOSED = {"same": "same", "down": "up", "up": "down"}  # "same": with the filter turned
 PIECEWISE_LINEAR = ("linear", "relu", "lrelu")
-LINEAR = dict(act=0, alpha=0.0, gain=1.0, clamp=-1.0)  # no activation: scale, noise, bias alone
+LINEAR = dict(act="linear", alpha=0.0, gain=1.0, clamp=-1.0)  # scale, noise and bias alone
 
 
 @tf.RegisterGradient("GansformerUpfirdn")
@@ -43,7 +41,7 @@ def _fir(op):
 @tf.RegisterGradient("GansformerBiasAct")
 def _bias_act_grad(op, dy):
     x, bias, scale, noise = op.inputs
-    act = _act(op)
+    act = _attr(op, "act")
     needs_x = act == "swish" or _is_present(scale)
     needs_y = act not in ("linear", "swish") or op.get_attr("clamp") >= 0
     dx, dbias, dscale, dnoise = native.library().gansformer_bias_act_grad(
@@ -60,7 +58,7 @@ def _bias_act_grad(op, dy):
 
 @tf.RegisterGradient("GansformerBiasActGrad")
 def _bias_act_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
-    if _act(op) in PIECEWISE_LINEAR:
+    if _attr(op, "act") in PIECEWISE_LINEAR:
         return _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise)
     return _reference_gradients(_bias_act_grad_reference, op, [v_dx, v_dbias, v_dscale, v_dnoise])
 
@@ -102,7 +100,7 @@ def _bias_act_grad_reference(op, dy, x, y, bias, scale, noise):
 
     The slope is taken from y, as in the op ("swish": from x); y is an input like the others.
     """
-    act, gain, clamp = _act(op), op.get_attr("gain"), op.get_attr("clamp")
+    act, gain, clamp = (_attr(op, name) for name in ("act", "gain", "clamp"))
     rank = dy.shape.ndims
     inner = list(range(1, rank - 1))
 
@@ -145,11 +143,11 @@ def _slope(act, unit, argument):
 def _conv3x3_grad(op, dy):
     """dx is dy with w turned, or in the transposed form; dw is x correlated with dy."""
     x, scale, w = op.inputs
-    form, turned = op.get_attr("form"), op.get_attr("turned")
+    form, turned = _attr(op, "form"), _attr(op, "turned")
     library, none = native.library(), calls.absent(dy)
-    back = dict(form=TRANSPOSED[form], turned=form == SAME and not turned)
+    back = dict(form=TRANSPOSED[form], turned=form == "same" and not turned)
     dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, w, **back), x, scale)
-    if turned or form == UP:  # w stands the other way round
+    if turned or form == "up":  # w stands the other way round
         dw = library.gansformer_conv3x3_filter(dy, none, _scaled(x, scale), form=back["form"])
     else:
         dw = library.gansformer_conv3x3_filter(x, scale, dy, form=form)
@@ -159,30 +157,30 @@ def _conv3x3_grad(op, dy):
 @tf.RegisterGradient("GansformerConv3x3Filter")
 def _conv3x3_filter_grad(op, v):
     x, scale, dy = op.inputs
-    form = op.get_attr("form")
+    form = _attr(op, "form")
     library, none = native.library(), calls.absent(dy)
-    back = dict(form=TRANSPOSED[form], turned=form == SAME)
+    back = dict(form=TRANSPOSED[form], turned=form == "same")
     dx, dscale = _through_scale(library.gansformer_conv3x3(dy, none, v, **back), x, scale)
     return dx, dscale, library.gansformer_conv3x3(x, scale, v, form=form, turned=False)
 
 
 @tf.RegisterGradient("GansformerConvNarrow")
-def _conv_narrow_grad(op, dy):
-    x, w = op.inputs
-    library = native.library()
-    return library.gansformer_conv_narrow_back(dy, w), library.gansformer_conv_narrow_filter(x, dy)
+def _conv_narrow_grad(op, v):
+    """The sum of y times the convolution of x with w is linear in x, w and y.
 
+    Each form of the op is its derivative by one of them, named ``result``, as a function of the two
+    others; so the gradient by one of these is the derivative by it, with v in the place of the
+    result.
+    """
+    result = _attr(op, "result")
+    others = [name for name in ("x", "w", "y") if name != result]
+    tensors = {result: v, **dict(zip(others, op.inputs))}
 
-@tf.RegisterGradient("GansformerConvNarrowBack")
-def _conv_narrow_back_grad(op, v):
-    dy, w = op.inputs
-    return calls.conv_narrow(v, w), native.library().gansformer_conv_narrow_filter(v, dy)
+    def derivative(by):
+        pair = [tensors[name] for name in ("x", "w", "y") if name != by]
+        return native.library().gansformer_conv_narrow(*pair, result=by)
 
-
-@tf.RegisterGradient("GansformerConvNarrowFilter")
-def _conv_narrow_filter_grad(op, v):
-    x, dy = op.inputs
-    return native.library().gansformer_conv_narrow_back(dy, v), calls.conv_narrow(x, v)
+    return [derivative(name) for name in others]
 
 
 def _scaled(x, scale):
@@ -225,7 +223,6 @@ def _attend_grad_reference(op, dy, y, x, *others):
     names = ["scale", "keys", "logits", "keep", "values", "bias", "noise", "act_bias"]
     tensors = {name: t if _is_present(t) else None for name, t in zip(names, others)}
     attrs = _attrs(op, ATTEND_ATTRS)
-    attrs["integration"] = calls.INTEGRATIONS[attrs["integration"]]
     alpha, gain = attrs.pop("alpha"), attrs.pop("gain")
     out = attend_reference(x, **tensors, **attrs, alpha=1.0, gain=1.0)
     slope = gain
@@ -248,12 +245,14 @@ def _reference_gradients(function, op, grad_ys):
     return tf.gradients([y for y, _ in pairs], inputs, [v for _, v in pairs])
 
 
-def _act(op):
-    return list(ACTIVATIONS)[op.get_attr("act")]
+def _attr(op, name):
+    """An attribute, text as str."""
+    value = op.get_attr(name)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _attrs(op, names):
-    return {name: op.get_attr(name) for name in names.split()}
+    return {name: _attr(op, name) for name in names.split()}
 
 
 def _is_present(t):

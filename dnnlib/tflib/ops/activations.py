@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 Activation = namedtuple("Activation", "fn alpha gain")  # gain: keeps the second moment (He)
 
-# The order is that of the enumeration in native/src/bias_act.h.
+# The names are those of kActNames in native/src/bias_act.h.
 # fmt: off
 ACTIVATIONS = {
     "linear":   Activation(lambda x, alpha: x,                    alpha=0.0, gain=1.0),

@@ -1,9 +1,10 @@
-"""What follows a convolution of the generator: demodulation, attention, noise, activation.
+"""Folded attention with what surrounds it in the generator: demodulation, noise, activation.
 
-The attention is the folded one: keys, logits and values come as small tables, which contain all
-projections, so that a map position costs 4 C S operations with S slots (heads times latents).
+All projections are folded into small tables of keys, logits and values, so that an image position
+costs 4 C M T operations.
 
-Axes: N batch, P positions, C channels, S slots, V = C or 2C.
+Axes: N batch, P image positions, C channels, M heads, T keys and values, O = C, or 2C for "both".
+A table holds M * T rows: those of the first head, then those of the second, ...
 """
 
 import tensorflow.compat.v1 as tf
@@ -27,21 +28,21 @@ def attend(
     alpha=1.0,
     gain=1.0,
 ):
-    """Attention of map positions to a few slots, with what surrounds it.
+    """Attention of image positions to few keys and values, with what surrounds it.
 
-    In order: ``x *= scale``; scores ``x keys^T + logits``; a softmax over the slots of each head;
+    In order: ``x *= scale``; scores ``x keys^T + logits``; a softmax over the keys of each head;
     ``control = (probs * keep) values + bias``; x is normalised over its channels; control is added
     to it ("add"), multiplied with it ("mul"), or one half of each ("both"); then
     ``gain * leaky_relu(x + noise + act_bias, alpha)``.
 
     Args:
       x: [N, P, C].
-      keys: [N, S, C], or [1, S, C] for all samples, scaled already.
-      values: [N or 1, S, V]; V = C, or 2C for "both".
-      heads: M; the S slots are those of the first head, then those of the second, ...
-      logits: [N or 1, P or 1, S] to add to the scores, or None.
-      keep: [N, P, S], a factor for each probability (dropout, gates), or None.
-      bias: [V] or None.
+      keys: [N, M * T, C], or [1, M * T, C] for all samples; includes the scale of the scores.
+      values: [N or 1, M * T, O].
+      heads: M.
+      logits: [N or 1, P or 1, M * T], added to the scores, or None.
+      keep: [N, P, M * T], a factor for each probability (dropout, gates), or None.
+      bias: [O] or None.
       integration: "add", "mul" or "both".
       normalise: over the channels of each position: "add" subtracts the mean, "mul" divides by the
         root mean square, "both" does the one and then the other.
@@ -53,6 +54,9 @@ def attend(
 
     Returns:
       [N, P, C]. The probabilities are not returned; see :func:`attend_probs`.
+
+    Raises:
+      ValueError: the arguments do not fit each other.
     """
     tensors = dict(scale=scale, keys=keys, logits=logits, keep=keep, values=values)
     tensors.update(bias=bias, noise=noise, act_bias=act_bias)
@@ -64,22 +68,26 @@ def attend(
 
 
 def attend_probs(x, keys, heads=1, logits=None, scale=None):
-    """The probabilities of :func:`attend`, without ``keep``: [N, P, S]; free if not fetched."""
+    """The probabilities of :func:`attend`, without ``keep``: [N, P, M * T]; free if not fetched."""
     if scale is not None:
         x *= scale[:, tf.newaxis]
-    if keys.shape.as_list()[0] == 1:
-        _, positions, channels = x.shape.as_list()
-        scores = tf.matmul(tf.reshape(x, [-1, channels]), keys[0], transpose_b=True)
-        scores = tf.reshape(scores, [-1, positions, keys.shape.as_list()[1]])
-    else:
-        scores = tf.matmul(x, keys, transpose_b=True)
+    scores = _matmul(x, keys, transpose_b=True)
     if logits is not None:
         scores += logits
     if heads == 1:
         return tf.nn.softmax(scores)
-    _, positions, slots = scores.shape.as_list()
-    probs = tf.nn.softmax(tf.reshape(scores, [-1, positions, heads, slots // heads]))
-    return tf.reshape(probs, [-1, positions, slots])
+    _, positions, rows = scores.shape.as_list()
+    probs = tf.nn.softmax(tf.reshape(scores, [-1, positions, heads, rows // heads]))
+    return tf.reshape(probs, [-1, positions, rows])
+
+
+def _matmul(x, table, transpose_b=False):
+    """x [N, P, I] times a table [N or 1, I, O]; a table for all samples makes a plain product."""
+    if table.shape.as_list()[0] != 1:
+        return tf.matmul(x, table, transpose_b=transpose_b)
+    _, positions, size = x.shape.as_list()
+    y = tf.matmul(tf.reshape(x, [-1, size]), table[0], transpose_b=transpose_b)
+    return tf.reshape(y, [-1, positions, y.shape.as_list()[1]])
 
 
 def attend_reference(
@@ -105,11 +113,7 @@ def attend_reference(
     probs = attend_probs(x, keys, heads, logits)
     if keep is not None:
         probs *= keep
-    if values.shape.as_list()[0] == 1:
-        control = tf.matmul(tf.reshape(probs, [-1, values.shape.as_list()[1]]), values[0])
-        control = tf.reshape(control, [-1, x.shape.as_list()[1], values.shape.as_list()[2]])
-    else:
-        control = tf.matmul(probs, values)
+    control = _matmul(probs, values)
     if bias is not None:
         control += bias
     if normalise and integration != "mul":
@@ -134,19 +138,19 @@ def _check(x, tensors, attrs):
     """Raise ValueError if the arguments do not fit each other."""
     if attrs["integration"] not in calls.INTEGRATIONS:
         raise ValueError(
-            f"integration={attrs['integration']!r} is none of {', '.join(calls.INTEGRATIONS)}"
+            f"integration={attrs['integration']!r}: must be one of {', '.join(calls.INTEGRATIONS)}"
         )
     size, positions, channels = x.shape.as_list()
-    slots = tensors["keys"].shape.as_list()[1]
-    if slots % attrs["heads"]:
-        raise ValueError(f"{slots} slots cannot be shared by {attrs['heads']} heads")
+    rows = tensors["keys"].shape.as_list()[1]
+    if rows % attrs["heads"]:
+        raise ValueError(f"{rows} keys cannot be divided among {attrs['heads']} heads")
     width = channels * (2 if attrs["integration"] == "both" else 1)
     wanted = dict(
         scale=[[size, channels]],
-        keys=[[size, slots, channels], [1, slots, channels]],
-        logits=[[n, p, slots] for n in (size, 1) for p in (positions, 1)],
-        keep=[[size, positions, slots]],
-        values=[[size, slots, width], [1, slots, width]],
+        keys=[[size, rows, channels], [1, rows, channels]],
+        logits=[[n, p, rows] for n in (size, 1) for p in (positions, 1)],
+        keep=[[size, positions, rows]],
+        values=[[size, rows, width], [1, rows, width]],
         bias=[[width]],
         noise=[[size, positions, 1]],
         act_bias=[[channels]],

@@ -10,7 +10,7 @@ def conv2d(x, w, stride=1, padding="VALID", scale=None):
     """Convolution (a correlation: the filter is not flipped).
 
     On a CPU, large 3x3 convolutions are native ones, which need fewer multiplications than a direct
-    form: see native/src/conv3x3.h.
+    form: see native/src/winograd.h.
 
     Args:
       x: [N, H, W, I].

@@ -1,7 +1,7 @@
-"""3x3 convolution to few channels, as to RGB, with filters for each sample.
+"""3x3 convolution to few channels, such as RGB, with filters for each sample.
 
-Instead of a sum for each result it is a matrix product of positions and channels, with a column for
-each tap and result, and a sum of neighbours.
+As a matrix product of positions and channels, with a column for each tap and output channel, and a
+sum over neighbours.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from dnnlib.tflib.native import calls
 
 
 def conv_narrow(x, w):
-    """Convolution with zeros around the map.
+    """Convolution with zero padding ("SAME").
 
     Args:
       x: [N, H, W, C].
-      w: [N, R * 9, C], for each result its taps, row by row.
+      w: [N, R * 9, C], for each output channel its taps, row by row.
 
     Returns:
       [N, H, W, R].

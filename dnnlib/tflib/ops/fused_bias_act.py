@@ -37,7 +37,7 @@ def fused_bias_act(
       ValueError: unknown activation; b, scale or noise do not fit x; clamp is negative.
     """
     if act not in ACTIVATIONS:
-        raise ValueError(f"no activation '{act}'; there are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"act={act!r}: must be one of {', '.join(ACTIVATIONS)}")
     if clamp is not None and clamp < 0:
         raise ValueError(f"clamp={clamp} must not be negative")
     spec = ACTIVATIONS[act]

@@ -53,10 +53,7 @@ def upfirdn_2d(
     """
     kernel = np.ones([1, 1], np.float32) if k is None else _as_2d(k)
     fir = Fir(kernel, upy, upx, downy, downx, (pady0, pady1), (padx0, padx1))
-    if data_format == "NCHW":
-        return _to_nchw(_apply(_to_nhwc(x), fir))
-    _check_format(data_format)
-    return _apply(x, fir)
+    return _in_format(data_format, lambda x: _apply(x, fir), x)
 
 
 def filter_2d(x, k, gain=1, data_format="NHWC"):
@@ -129,9 +126,8 @@ def upsample_conv_2d(x, w, k=None, factor=2, gain=1, data_format="NHWC"):
       [N, H * factor, W * factor, O] for factor 2 (the pads follow the published formula, which
       gives other sizes for other factors).
     """
-    if data_format == "NCHW":
-        return _to_nchw(upsample_conv_2d(_to_nhwc(x), w, k, factor, gain))
-    _check_format(data_format)
+    if data_format != "NHWC":
+        return _in_format(data_format, lambda x: upsample_conv_2d(x, w, k, factor, gain), x)
     kernel = resampling_kernel(k, factor) * np.float32(gain * factor**2)
     conv = _conv_size(w)
     p = (kernel.shape[0] - factor) - (conv - 1)
@@ -165,9 +161,8 @@ def conv_downsample_2d(x, w, k=None, factor=2, gain=1, data_format="NHWC"):
     Returns:
       [N, H // factor, W // factor, O].
     """
-    if data_format == "NCHW":
-        return _to_nchw(conv_downsample_2d(_to_nhwc(x), w, k, factor, gain))
-    _check_format(data_format)
+    if data_format != "NHWC":
+        return _in_format(data_format, lambda x: conv_downsample_2d(x, w, k, factor, gain), x)
     kernel = resampling_kernel(k, factor) * np.float32(gain)
     conv = _conv_size(w)
     p = (kernel.shape[0] - factor) + (conv - 1)
@@ -210,7 +205,7 @@ def _apply(x, fir):
 
 
 def _square(x, kernel, up, down, pad0, pad1, data_format="NHWC"):
-    """The same for rows and columns."""
+    """upfirdn_2d() with the same rates and pads for rows and columns."""
     pads = dict(padx0=pad0, padx1=pad1, pady0=pad0, pady1=pad1)
     rates = dict(upx=up, upy=up, downx=down, downy=down)
     return upfirdn_2d(x, kernel, data_format=data_format, **rates, **pads)
@@ -233,14 +228,10 @@ def _conv_size(w):
     return height
 
 
-def _check_format(data_format):
-    if data_format not in ("NHWC", "NCHW"):
-        raise ValueError(f"data_format must be 'NHWC' or 'NCHW', not '{data_format}'")
-
-
-def _to_nhwc(x):
-    return tf.transpose(x, [0, 2, 3, 1])
-
-
-def _to_nchw(x):
-    return tf.transpose(x, [0, 3, 1, 2])
+def _in_format(data_format, function, x):
+    """A function of [N, H, W, C] applied to x in its format; the result has the same format."""
+    if data_format == "NHWC":
+        return function(x)
+    if data_format != "NCHW":
+        raise ValueError(f"data_format={data_format!r}: must be one of NHWC, NCHW")
+    return tf.transpose(function(tf.transpose(x, [0, 2, 3, 1])), [0, 3, 1, 2])

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   AttendWarp<T, CHUNKS, ROWS> rows(p, in, probs[warp], kept[warp]);
   if (!rows.run()) return;
 
-  const int S = p.slots(), K = p.elements, S4 = padded_slots(p);
+  const int S = p.slots(), K = p.head_slots, S4 = padded_slots(p);
   float dout[ROWS][CHUNKS], dcontrol[ROWS][CHUNKS];
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -160,8 +160,8 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
     for (int s = 0; s < SLOTS; s += 4) {
       if (s >= S4) continue;
       float weight[4], dscore[4];
-      load<4>(kept + s, weight);
-      load<4>(dscores + s, dscore);
+      load_pack<4>(kept + s, weight);
+      load_pack<4>(dscores + s, dscore);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         control += weight[j] * t.value[s + j];
@@ -180,22 +180,22 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
     t.dscale += dx * raw;
   }
 
-  const int64_t V = p.width(), unit = sample * gridDim.x + blockIdx.x;
+  const int64_t O = p.width(), unit = sample * gridDim.x + blockIdx.x;
   float* to = sums + unit * p.sums_size() + c;
 #pragma unroll kUnroll
   for (int s = 0; s < SLOTS; ++s) {
     if (s >= S) continue;
     store_sum(shared, t.dkey[s], active, to + s * C);
-    store_sum(shared, t.dvalue[s], active, to + S * C + s * V);
-    if (both) store_sum(shared, t.dsecond[s], active, to + S * C + s * V + C);
+    store_sum(shared, t.dvalue[s], active, to + S * C + s * O);
+    if (both) store_sum(shared, t.dsecond[s], active, to + S * C + s * O + C);
   }
-  to += S * (C + V);
+  to += S * (C + O);
   store_sum(shared, t.dbias, active, to);
   if (both) store_sum(shared, t.dbias2, active, to + C);
-  store_sum(shared, t.dact_bias, active, to + V);
-  store_sum(shared, t.dscale, active, to + V + C);
+  store_sum(shared, t.dact_bias, active, to + O);
+  store_sum(shared, t.dscale, active, to + O + C);
   if (!in.logits || !p.flat_logits || blockIdx.z) return;  // else sums of dscores
-  to += V + 2 * C - c;
+  to += O + 2 * C - c;
   for (int s = threadIdx.x; s - int(threadIdx.x) < S; s += kWarp) {
     float total = 0;
     for (int64_t position = first + threadIdx.y; s < S && position < last; position += kChannelRows)
@@ -224,13 +224,15 @@ const char* run_sums(void* stream, const Attend& p, void* const* results, const 
   const char* error = nullptr;
   for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
     if (error || !results[i] || (i == kLogits && !p.flat_logits)) return;
-    const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
+    const int64_t groups = per_sample ? p.samples : 1;
+    const int64_t rows = per_sample ? blocks : p.samples * blocks;
     error = sum_rows(stream, sums, groups, rows, p.sums_size(), offset, size,
                      static_cast<T*>(results[i]));
   });
   if (error || !results[kLogits] || p.flat_logits) return error;
   const int64_t groups = p.shared_logits ? 1 : p.samples;
   const dim3 grid(divide_up(groups * p.positions * p.slots(), 256));
+  if (!grid.x) return nullptr;
   return launch(&logits_kernel<T>, grid, dim3(256), stream, p, numbers, groups,
                 static_cast<T*>(results[kLogits]));
 }
@@ -238,13 +240,14 @@ const char* run_sums(void* stream, const Attend& p, void* const* results, const 
 template <class T>
 const char* run(void* stream, const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
                 void* const* results, float* numbers, float* sums) {
+  const int64_t blocks = divide_up(p.positions, kCudaAttendBlock);
+  if (!(p.samples * blocks)) return run_sums<T>(stream, p, results, numbers, sums, blocks);
   const char* error = with_chunks(p.channels, [&](auto chunks, auto rows) {
     const dim3 grid(divide_up(p.positions, kWarps * rows), p.samples);
     return launch(&position_kernel<T, decltype(chunks)::value, decltype(rows)::value>, grid,
                   dim3(kWarps * kWarp), stream, p, in, grad, numbers);
   });
   if (error) return error;
-  const int64_t blocks = divide_up(p.positions, kCudaAttendBlock);
   const dim3 grid(blocks, p.samples, divide_up(p.channels, kWarp)), block(kWarp, kChannelRows);
   const auto channels = [&](auto kernel) {
     return launch(kernel, grid, block, stream, p, in, grad, static_cast<const float*>(numbers), sums);

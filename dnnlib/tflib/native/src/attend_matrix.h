@@ -13,47 +13,27 @@
 namespace gansformer {
 
 #ifdef __AVX512F__
-constexpr int kRows = 8;  // positions of a tile: as many sums as the registers hold
+constexpr int kTileRows = 8;  // positions of a tile: as many sums as the registers hold
 #else
-constexpr int kRows = 4;
+constexpr int kTileRows = 4;
 #endif
-constexpr int kLanes = 16;
 constexpr int kAhead = 16;  // positions of a map that are fetched before their turn
 
-typedef Vector<kLanes>::type V;
-
-inline V load(const float* from) { return *reinterpret_cast<const V*>(from); }
-inline void store(float* to, V v) { *reinterpret_cast<V*>(to) = v; }
 inline int64_t padded(int64_t size, int64_t to) { return (size + to - 1) / to * to; }
 
-// `count` values, at most kLanes, as a vector; zeros beyond them.
-template <class T>
-inline V load_lanes(const T* from, int64_t count) {
+// `count` floats, at most kLanes, as a vector; zeros beyond them.
+inline Vector load_some(const float* from, int64_t count) {
+  if (count == kLanes) return load(from);
   float lanes[kLanes] = {};
-  if (count == kLanes)
-    for (int i = 0; i < kLanes; ++i) lanes[i] = to_float(from[i]);
-  else
-    for (int64_t i = 0; i < count; ++i) lanes[i] = to_float(from[i]);
+  std::copy_n(from, count, lanes);
   return load(lanes);
 }
 
-inline V load_lanes(const float* from, int64_t count) {
-  return count == kLanes ? load(from) : load_lanes<float>(from, count);
-}
-
-template <class T>
-inline void store_lanes(T* to, V v, int64_t count) {
+inline void store_some(float* to, Vector v, int64_t count) {
+  if (count == kLanes) return store(to, v);
   float lanes[kLanes];
   store(lanes, v);
-  if (count == kLanes)
-    for (int i = 0; i < kLanes; ++i) to[i] = from_float<T>(lanes[i]);
-  else
-    for (int64_t i = 0; i < count; ++i) to[i] = from_float<T>(lanes[i]);
-}
-
-inline void store_lanes(float* to, V v, int64_t count) {
-  if (count == kLanes) store(to, v);
-  else store_lanes<float>(to, v, count);
+  std::copy_n(lanes, count, to);
 }
 
 // A matrix with rows padded to full vectors, the padding zero.
@@ -71,7 +51,7 @@ struct Matrix {
   const float* row(int64_t r) const { return values.data() + r * cols; }
 };
 
-// A matrix of kRows rows, stored as [columns / kLanes, kRows, kLanes]: what one step needs lies together,
+// A matrix of kTileRows rows, stored as [columns / kLanes, kTileRows, kLanes]: what one step needs lies together,
 // at distances that the compiler knows. The padding of the columns is zero.
 struct Tile {
   int64_t columns = 0;  // with the padding
@@ -79,12 +59,12 @@ struct Tile {
 
   void resize(int64_t num) {
     columns = padded(num, kLanes);
-    values.assign(columns * kRows, 0.0f);
+    values.assign(columns * kTileRows, 0.0f);
   }
-  const float* block(int64_t column) const { return values.data() + column * kRows; }
-  V at(int64_t column, int row) const { return load(block(column) + row * kLanes); }
-  void set(int64_t column, int row, V v) {
-    store(values.data() + column * kRows + row * kLanes, v);
+  const float* block(int64_t column) const { return values.data() + column * kTileRows; }
+  Vector at(int64_t column, int row) const { return load(block(column) + row * kLanes); }
+  void set(int64_t column, int row, Vector v) {
+    store(values.data() + column * kTileRows + row * kLanes, v);
   }
 };
 
@@ -112,84 +92,83 @@ inline void transpose(const Matrix& m, SlotMatrix* to) {
 
 // out[r] = sum_k a[r][k] b[k], columns [begin, begin + BLOCK vectors).
 template <int BLOCK>
-__attribute__((noinline)) void multiply_block(const Tile& a, const Matrix& b, int64_t begin,
+__attribute__((noinline)) void block_of_slots(const Tile& a, const Matrix& b, int64_t begin,
                                               Matrix* out) {
-  V sum[kRows][BLOCK] = {};
+  Vector sum[kTileRows][BLOCK] = {};
   const float* right = b.row(0) + begin;
   for (int64_t column = 0; column < a.columns; column += kLanes) {
     const float* left = a.block(column);
     for (int k = 0; k < kLanes; ++k, right += b.cols) {
-      V factor[BLOCK];
+      Vector factor[BLOCK];
       for (int j = 0; j < BLOCK; ++j) factor[j] = load(right + j * kLanes);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
+      for (int r = 0; r < kTileRows; ++r)
         for (int j = 0; j < BLOCK; ++j) sum[r][j] += left[r * kLanes + k] * factor[j];
     }
   }
-  for (int r = 0; r < kRows; ++r)
+  for (int r = 0; r < kTileRows; ++r)
     for (int j = 0; j < BLOCK; ++j) store(out->row(r) + begin + j * kLanes, sum[r][j]);
 }
 
 // The same for up to 8 columns, b paired.
-__attribute__((noinline)) inline void multiply_pairs(const Tile& a, const Matrix& b, Matrix* out) {
+__attribute__((noinline)) inline void paired_slots(const Tile& a, const Matrix& b, Matrix* out) {
   typedef double Pairs __attribute__((vector_size(64)));
-  typedef int I __attribute__((vector_size(64), unused));
-  V sum[kRows] = {};
+  Vector sum[kTileRows] = {};
   const float* right = b.row(0);
   for (int64_t column = 0; column < a.columns; column += kLanes) {
     const float* left = a.block(column);
     for (int k = 0; k < kLanes; k += 2, right += kLanes) {
-      const V factor = load(right);
+      const Vector factor = load(right);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < kTileRows; ++r) {
         double pair;  // two floats that are copied, never a number
         std::memcpy(&pair, left + r * kLanes + k, sizeof(pair));
-        sum[r] += V(Pairs{pair, pair, pair, pair, pair, pair, pair, pair}) * factor;
+        sum[r] += Vector(Pairs{pair, pair, pair, pair, pair, pair, pair, pair}) * factor;
       }
     }
   }
-  for (int r = 0; r < kRows; ++r) {
-    const V both = sum[r] + GF_SHUFFLE(sum[r], 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    const V first = GF_SHUFFLE(both, 0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14);
+  for (int r = 0; r < kTileRows; ++r) {
+    const Vector both = sum[r] + shuffle<1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14>(sum[r]);
+    const Vector first = shuffle<0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14>(both);
     std::memcpy(out->row(r), &first, 8 * sizeof(float));
   }
 }
 
-// out [kRows, slots] = a b, b [columns of a, slots]
-inline void multiply(const Tile& a, const SlotMatrix& b, Matrix* out) {
-  if (b.paired) return multiply_pairs(a, b.matrix, out);
+// out [kTileRows, slots] = a b, b [columns of a, slots]
+inline void tile_product(const Tile& a, const SlotMatrix& b, Matrix* out) {
+  if (b.paired) return paired_slots(a, b.matrix, out);
   int64_t column = 0;
   for (; column + 2 * kLanes <= b.matrix.cols; column += 2 * kLanes)
-    multiply_block<2>(a, b.matrix, column, out);
-  if (column < b.matrix.cols) multiply_block<1>(a, b.matrix, column, out);
+    block_of_slots<2>(a, b.matrix, column, out);
+  if (column < b.matrix.cols) block_of_slots<1>(a, b.matrix, column, out);
 }
 
 // out[r] = sum_s weights[r][s] b[s], kLanes columns from `column` on. STRIDE: columns of the weights,
 // 0 for any.
 template <int STRIDE>
-inline void product_column(const Matrix& weights, const Matrix& b, int64_t column, V* out) {
+inline void slots_product(const Matrix& weights, const Matrix& b, int64_t column, Vector* out) {
   const int64_t stride = STRIDE ? STRIDE : weights.cols, slots = b.rows, cols = b.cols;
   const float *left = weights.row(0), *right = b.row(0) + column;
-  V sum[kRows] = {};
+  Vector sum[kTileRows] = {};
   for (int64_t s = 0; s < slots; ++s, right += cols) {
-    const V factor = load(right);
+    const Vector factor = load(right);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) sum[r] += left[r * stride + s] * factor;
+    for (int r = 0; r < kTileRows; ++r) sum[r] += left[r * stride + s] * factor;
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) out[r] = sum[r];
+  for (int r = 0; r < kTileRows; ++r) out[r] = sum[r];
 }
 
 // sum[s] += sum_r weights[r][s] right[r], the same columns.
 template <int STRIDE>
-inline void add_outer_column(const Matrix& weights, const V* right, int64_t column, Matrix* sum) {
+inline void add_outer_product(const Matrix& weights, const Vector* right, int64_t column, Matrix* sum) {
   const int64_t stride = STRIDE ? STRIDE : weights.cols, slots = sum->rows, cols = sum->cols;
   const float* left = weights.row(0);
   float* to = sum->row(0) + column;
   for (int64_t s = 0; s < slots; ++s, to += cols) {
-    V even = load(to), odd = {};
+    Vector even = load(to), odd = {};
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; r += 2) {
+    for (int r = 0; r < kTileRows; r += 2) {
       even += left[r * stride + s] * right[r];
       odd += left[(r + 1) * stride + s] * right[r + 1];
     }
@@ -198,7 +177,7 @@ inline void add_outer_column(const Matrix& weights, const V* right, int64_t colu
 }
 
 // Adds to kLanes columns of a row.
-inline void add_to(Matrix* row, int64_t column, V v) {
+inline void add_to(Matrix* row, int64_t column, Vector v) {
   store(row->row(0) + column, load(row->row(0) + column) + v);
 }
 

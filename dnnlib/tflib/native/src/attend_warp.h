@@ -130,7 +130,7 @@ struct AttendWarp {
 
   // Scores in `kept` => probabilities, and these times keep in `kept`.
   __device__ void softmax() {
-    const int K = p.elements, S = p.slots();
+    const int K = p.head_slots, S = p.slots();
     if (in.logits)
       for_slots([&](int r, int s) {
         const int64_t row = (p.shared_logits ? 0 : sample * p.logit_rows()) +
@@ -165,7 +165,7 @@ struct AttendWarp {
     if (p.integration == kBoth) spread(values + p.channels, second, p.channels);
   }
 
-  // to[r] = sum over slots of kept[r][s] * table[s], plus the bias; table [S, V].
+  // to[r] = sum over slots of kept[r][s] * table[s], plus the bias; table [slots, O].
   __device__ void spread(const T* table, float (&to)[ROWS][CHUNKS], int64_t offset = 0) {
 #pragma unroll
     for (int j = 0; j < CHUNKS; ++j) {

@@ -15,10 +15,10 @@ struct Math {
 };
 
 template <int PACK, class T>
-__device__ inline void load_or(const T* from, int64_t offset, float otherwise, float* to) {
+__device__ inline void load_pack_or(const T* from, int64_t offset, float otherwise, float* to) {
 #pragma unroll
   for (int j = 0; j < PACK; ++j) to[j] = otherwise;
-  if (from) load<PACK>(from + offset, to);
+  if (from) load_pack<PACK>(from + offset, to);
 }
 
 template <class T, int PACK, int ACT>
@@ -29,10 +29,10 @@ __global__ void __launch_bounds__(kThreads)
        i += int64_t(gridDim.x) * kThreads) {
     const int64_t position = i / packs, channel = i % packs * PACK;
     float x[PACK], bias[PACK], scale[PACK];
-    load<PACK>(in.x + i * PACK, x);
-    load_or<PACK>(in.bias, channel, 0.0f, bias);
+    load_pack<PACK>(in.x + i * PACK, x);
+    load_pack_or<PACK>(in.bias, channel, 0.0f, bias);
     const int64_t sample = in.scale ? position / p.positions : 0;
-    load_or<PACK>(in.scale, sample * p.channels + channel, 1.0f, scale);
+    load_pack_or<PACK>(in.scale, sample * p.channels + channel, 1.0f, scale);
     const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
 #pragma unroll
     for (int c = 0; c < PACK; ++c) {
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads)
       v = v > p.clamp ? p.clamp : v;
       x[c] = v < -p.clamp ? -p.clamp : v;
     }
-    store<PACK>(y + i * PACK, x);
+    store_pack<PACK>(y + i * PACK, x);
   }
 }
 
@@ -65,8 +65,8 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t channel = chunk + lane * PACK;
     const bool active = channel < p.channels;
     float bias[PACK], scale[PACK], db[PACK] = {}, ds[PACK] = {};
-    load_or<PACK>(active ? in.bias : nullptr, channel, 0.0f, bias);
-    load_or<PACK>(active ? in.scale : nullptr, sample * p.channels + channel, 1.0f, scale);
+    load_pack_or<PACK>(active ? in.bias : nullptr, channel, 0.0f, bias);
+    load_pack_or<PACK>(active ? in.scale : nullptr, sample * p.channels + channel, 1.0f, scale);
     // All threads stay in the loop: the sums over lanes need them.
     for (int start = 0; start < count; start += rows) {
       const int i = start + row;
@@ -76,9 +76,9 @@ __global__ void __launch_bounds__(kThreads)
         const int64_t place = position * p.channels + channel;
         const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
         float dy[PACK], x[PACK], y[PACK];
-        load<PACK>(grad.dy + place, dy);
-        load_or<PACK>(in.x, place, 0.0f, x);
-        load_or<PACK>(grad.y, place, 0.0f, y);
+        load_pack<PACK>(grad.dy + place, dy);
+        load_pack_or<PACK>(in.x, place, 0.0f, x);
+        load_pack_or<PACK>(grad.y, place, 0.0f, y);
 #pragma unroll
         for (int c = 0; c < PACK; ++c) {
           const float t = ACT == kSwish ? x[c] * scale[c] + (bias[c] + noise) : 0.0f;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads)
           total += g;
           dy[c] = g * scale[c];
         }
-        store<PACK>(grad.dx + place, dy);
+        store_pack<PACK>(grad.dx + place, dy);
       }
       if (in.noise) {
         for (int mask = lanes / 2; mask > 0; mask /= 2)
@@ -128,18 +128,6 @@ BiasActIn<T> typed(const BiasActIn<void>& in) {
                       static_cast<const T*>(in.noise), static_cast<const T*>(in.bias)};
 }
 
-// f(integral constant) for the number of an activation.
-template <class F>
-const char* with_act(int act, F f) {
-  switch (act) {
-#define GF_CASE(ACT) case ACT: return f(std::integral_constant<int, ACT>());
-    GF_CASE(kLinear) GF_CASE(kRelu) GF_CASE(kLrelu) GF_CASE(kTanh) GF_CASE(kSigmoid) GF_CASE(kElu)
-    GF_CASE(kSelu) GF_CASE(kSoftplus) GF_CASE(kSwish)
-#undef GF_CASE
-    default: return "unknown activation";
-  }
-}
-
 template <class T, int PACK>
 const char* run(void* stream, const BiasAct& p, const BiasActIn<T>& in, T* y) {
   const int64_t blocks = divide_up(p.samples * p.positions * (p.channels / PACK), kThreads);
@@ -157,10 +145,12 @@ const char* run_grad(void* stream, const BiasAct& p, const BiasActIn<T>& in,
   int lanes = 1;
   while (lanes < kWarp && lanes * PACK < p.channels) lanes *= 2;
   const int64_t blocks = divide_up(p.positions, kCudaBiasBlock), stride = 2 * p.channels;
-  const char* error = with_act(p.act, [&](auto act) {
-    return launch(&bias_act_grad_kernel<T, PACK, decltype(act)::value>, dim3(blocks, p.samples),
-                  dim3(kThreads), stream, p, in, grad, lanes, sums);
-  });
+  const char* error = nullptr;
+  if (p.samples * blocks)
+    error = with_act(p.act, [&](auto act) {
+      return launch(&bias_act_grad_kernel<T, PACK, decltype(act)::value>, dim3(blocks, p.samples),
+                    dim3(kThreads), stream, p, in, grad, lanes, sums);
+    });
   if (!error && dbias)
     error = sum_rows(stream, sums, 1, p.samples * blocks, stride, 0, p.channels, dbias);
   if (!error && dscale)

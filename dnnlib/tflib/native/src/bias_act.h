@@ -5,15 +5,35 @@
 // The derivative of the activation is computed from y (`swish`: from its argument).
 #pragma once
 
+#include <type_traits>
+
 #include "scalar.h"
 
 namespace gansformer {
 
 enum Act { kLinear, kRelu, kLrelu, kTanh, kSigmoid, kElu, kSelu, kSoftplus, kSwish };
+constexpr const char* kActNames[] = {"linear", "relu", "lrelu",    "tanh", "sigmoid",
+                                     "elu",    "selu", "softplus", "swish"};
+
+// Calls f(integral constant) with the number of an activation.
+template <class F>
+auto with_act(Act act, F f) -> decltype(f(std::integral_constant<int, kLinear>())) {
+  switch (act) {
+    case kRelu: return f(std::integral_constant<int, kRelu>());
+    case kLrelu: return f(std::integral_constant<int, kLrelu>());
+    case kTanh: return f(std::integral_constant<int, kTanh>());
+    case kSigmoid: return f(std::integral_constant<int, kSigmoid>());
+    case kElu: return f(std::integral_constant<int, kElu>());
+    case kSelu: return f(std::integral_constant<int, kSelu>());
+    case kSoftplus: return f(std::integral_constant<int, kSoftplus>());
+    case kSwish: return f(std::integral_constant<int, kSwish>());
+    default: return f(std::integral_constant<int, kLinear>());
+  }
+}
 
 struct BiasAct {
   int64_t samples, positions, channels;
-  int act;
+  Act act;
   float alpha, gain;
   float clamp;  // NaN: none (every comparison with it is false)
 };

@@ -5,20 +5,18 @@
 #include <type_traits>
 
 #include "kernels_cpu.h"
-#include "matrix_cpu.h"
+#include "matrix_product.h"
 
 namespace gansformer {
 namespace {
 
-typedef Vector<4>::type Four;
+typedef VectorOf<4>::type Four;
 
 int64_t round_up(int64_t size, int64_t unit) { return (size + unit - 1) / unit * unit; }
 
 // Columns of a matrix of taps, with room for the last vector of four.
-int64_t stride_of(const ConvNarrow& p) { return round_up(p.columns() + 3, kLanes); }
+int64_t stride_of(const ConvNarrow& p) { return round_up(p.columns() + 3, kRegisterLanes); }
 
-Four load4(const float* from) { return *reinterpret_cast<const Four*>(from); }
-void store4(float* to, Four v) { *reinterpret_cast<Four*>(to) = v; }
 
 struct Part {  // rows [begin, end) of a sample
   int64_t sample, begin, end;
@@ -28,14 +26,6 @@ struct Part {  // rows [begin, end) of a sample
         begin(index % p.parts() * p.rows()),
         end(std::min(begin + p.rows(), p.height)) {}
 };
-
-// a [rows, depth] times b [depth, columns].
-void product(Factor a, int64_t rows, const float* b, int64_t columns, float* c, int64_t depth,
-             bool add = false) {
-  for (int64_t panel = 0; panel < columns; panel += kPanel)
-    multiply(a, rows, b + panel, columns, std::min(kPanel, columns - panel), c + panel, columns,
-             depth, add);
-}
 
 // Calls f with the number of results if the compiler may know it, that of images; else with 0.
 template <class F>
@@ -59,8 +49,8 @@ struct TapRows {
 
   void compute(int64_t row) {
     if (row < 0 || row >= p.height) return void(std::fill_n(at(row), p.width * stride, 0.0f));
-    product({x + row * p.width * p.channels, p.channels, 1}, p.width, filter, stride, at(row),
-            p.channels);
+    matrix_product({x + row * p.width * p.channels, p.channels, 1}, p.width, filter, stride, stride,
+                   at(row), stride, p.channels, false);
   }
 };
 
@@ -75,8 +65,8 @@ void sum_taps(const ConvNarrow& p, const float* const* taps, float* y) {
       for (int i = 0; i < 3; ++i)
 #pragma GCC unroll 3
         for (int j = 0; j < 3; ++j)
-          total += load4(taps[i] + (w + j - 1) * stride + (3 * i + j) * out + r);
-      store4(y + w * out + r, total);
+          total += load<4>(taps[i] + (w + j - 1) * stride + (3 * i + j) * out + r);
+      store<4>(y + w * out + r, total);
     }
 }
 
@@ -93,7 +83,7 @@ void gather(const ConvNarrow& p, const float* dy, int64_t row, float* margin, fl
     else std::copy_n(dy + from * line, line, inside);
     for (int64_t w = 0; w < p.width; ++w)
       for (int64_t k = 0; k < run; k += 4)
-        store4(to + w * stride + i * run + k, load4(margin + w * out + k));
+        store<4>(to + w * stride + i * run + k, load<4>(margin + w * out + k));
   }
 }
 
@@ -158,7 +148,7 @@ void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_
   }
 }
 
-void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
+void conv_narrow_dx_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
                           int64_t end, float* dx) {
   Floats filter(p.columns() * p.channels);
   Gathered results(p);
@@ -170,13 +160,13 @@ void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, 
                   filter.data() + k * p.channels);
     const int64_t map = part.sample * p.height * p.width;
     results.each(dy + map * p.out, part, [&](int64_t first, int64_t count, const float* matrix) {
-      product({matrix, results.stride, 1}, count, filter.data(), p.channels,
-              dx + (map + first) * p.channels, p.columns());
+      matrix_product({matrix, results.stride, 1}, count, filter.data(), p.channels, p.channels,
+                     dx + (map + first) * p.channels, p.channels, p.columns(), false);
     });
   }
 }
 
-void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
+void conv_narrow_dw_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
                             int64_t end, float* sums) {
   Gathered results(p);
   const int64_t size = p.channels * results.stride;
@@ -185,8 +175,8 @@ void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy
     const int64_t map = part.sample * p.height * p.width;
     bool add = false;
     results.each(dy + map * p.out, part, [&](int64_t first, int64_t count, const float* matrix) {
-      product({x + (map + first) * p.channels, 1, p.channels}, p.channels, matrix, results.stride,
-              sums + index * size, count, add);
+      matrix_product({x + (map + first) * p.channels, 1, p.channels}, p.channels, matrix,
+                     results.stride, results.stride, sums + index * size, results.stride, count, add);
       add = true;
     });
   }
@@ -194,7 +184,7 @@ void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy
 
 int64_t conv_narrow_sums(const ConvNarrow& p) { return p.channels * stride_of(p); }
 
-void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw) {
+void conv_narrow_add_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw) {
   const int64_t stride = stride_of(p), size = p.channels * stride;
   for (int64_t k = 0; k < p.columns(); ++k) {
     float* row = dw + (sample * p.columns() + turned_row_of(p, k)) * p.channels;

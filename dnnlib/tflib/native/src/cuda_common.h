@@ -28,14 +28,14 @@ struct alignas(sizeof(T) * SIZE) Pack {
 };
 
 template <int SIZE, class T>
-__device__ inline void load(const T* from, float* to) {
+__device__ inline void load_pack(const T* from, float* to) {
   const Pack<T, SIZE> pack = *reinterpret_cast<const Pack<T, SIZE>*>(from);
 #pragma unroll
   for (int j = 0; j < SIZE; ++j) to[j] = to_float(pack.values[j]);
 }
 
 template <int SIZE, class T>
-__device__ inline void store(T* to, const float* from) {
+__device__ inline void store_pack(T* to, const float* from) {
   Pack<T, SIZE> pack;
 #pragma unroll
   for (int j = 0; j < SIZE; ++j) pack.values[j] = from_float<T>(from[j]);
@@ -82,6 +82,7 @@ template <class T>
 const char* sum_rows(void* stream, const float* sums, int64_t groups, int64_t rows, int64_t stride,
                      int64_t offset, int64_t size, T* out) {
   if (groups > kMaxGridY) return "too many samples";
+  if (!groups) return nullptr;
   return launch(&sum_rows_kernel<T>, dim3(divide_up(size, kWarp), groups), dim3(kWarp, kSumThreads),
                 stream, sums, rows, stride, offset, size, out);
 }

@@ -1,20 +1,20 @@
-// The CPU kernels as the op glue calls them, each on a range of its work. No TensorFlow here.
+// The CPU kernels as the op glue calls them, each on a range of its work, in float32. No TensorFlow
+// here. What has a type T has other types in the CUDA kernels.
 #pragma once
 
 #include <cstdint>
 
 #include "attend.h"
 #include "bias_act.h"
-#include "conv3x3.h"
 #include "conv_narrow.h"
 #include "scalar.h"
 #include "upfirdn.h"
+#include "winograd.h"
 
 namespace gansformer {
 
 // Output rows [begin, end), counted over all samples.
-template <class T>
-void upfirdn_cpu(const T* x, T* y, const Upfirdn& p, int64_t begin, int64_t end);
+void upfirdn_cpu(const float* x, float* y, const Upfirdn& p, int64_t begin, int64_t end);
 
 template <class T>
 struct BiasActIn {
@@ -31,12 +31,10 @@ struct BiasActGrad {
 };
 
 // Positions [begin, end), counted over all samples; y may be x.
-template <class T>
-void bias_act_cpu(const BiasAct& p, const BiasActIn<T>& in, T* y, int64_t begin, int64_t end);
+void bias_act_cpu(const BiasAct& p, const BiasActIn<float>& in, float* y, int64_t begin, int64_t end);
 
 // Positions [begin, end) of one sample; adds to db and ds [channels].
-template <class T>
-void bias_act_grad_cpu(const BiasAct& p, const BiasActIn<T>& in, const BiasActGrad<T>& grad,
+void bias_act_grad_cpu(const BiasAct& p, const BiasActIn<float>& in, const BiasActGrad<float>& grad,
                        int64_t begin, int64_t end, float* db, float* ds);
 
 template <class T>
@@ -60,50 +58,48 @@ struct AttendGrad {
 };
 
 // Positions [begin, end), counted over all samples.
-template <class T>
-void attend_cpu(const Attend& p, const AttendIn<T>& in, T* y, int64_t begin, int64_t end);
+void attend_cpu(const Attend& p, const AttendIn<float>& in, float* y, int64_t begin, int64_t end);
 
 // Blocks [begin, end) of `block` positions, counted over all samples; the last of each sample may be
 // shorter. The sums over a block go to a row of `sums`: see Attend::sums_size().
-template <class T>
-void attend_grad_cpu(const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
+void attend_grad_cpu(const Attend& p, const AttendIn<float>& in, const AttendGrad<float>& grad,
                      int64_t block, int64_t begin, int64_t end, float* sums);
 
-// Floats of a vector: the unit of ranges of channels below.
-int64_t conv3x3_lanes();
+// Floats of a register: the unit of ranges of channels below.
+int64_t winograd_lanes();
 
 // Tiles that are transformed at a time: best given in multiples of it.
-int64_t conv3x3_block(const Conv3x3& p);
-int64_t conv3x3_filter_block(const Conv3x3& p);  // for the gradient of the filter
+int64_t winograd_block(const Conv3x3& p);
+int64_t winograd_filter_block(const Conv3x3& p);  // for the gradient of the filter
 
-// Transforms a filter, input channels [begin, end) in vectors. w: [3, 3, I, O]; kUp, and `turned`:
+// Transforms a filter, input channels [begin, end) in registers. w: [3, 3, I, O]; kUp, and `turned`:
 // [3, 3, O, I]. `turned`: by 180 degrees, as for the gradient of x. u: [filters(), panels of O, I, panel].
-void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
-                        float* u);
+void winograd_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
+                         float* u);
 
 // Tiles [begin, end). scale: [samples, I] or null, factors of x.
-void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
-                 int64_t begin, int64_t end);
+void winograd_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
+                  int64_t begin, int64_t end);
 
 // Input channels of a slice of the gradient of the filter.
-int64_t conv3x3_slice(const Conv3x3& p);
+int64_t winograd_slice(const Conv3x3& p);
 
 // What the tiles [begin, end) give to a slice of the input channels of dw [3, 3, I, O]. Not for kUp.
-void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
-                             int64_t slice, int64_t begin, int64_t end, float* dw);
+void winograd_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
+                              int64_t slice, int64_t begin, int64_t end, float* dw);
 
 // Parts [begin, end) of the maps, counted over all samples.
 void conv_narrow_cpu(const ConvNarrow& p, const float* x, const float* w, int64_t begin, int64_t end,
                      float* y);
-void conv_narrow_back_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
+void conv_narrow_dx_cpu(const ConvNarrow& p, const float* dy, const float* w, int64_t begin,
                           int64_t end, float* dx);
 
 // Parts [begin, end), each to sums of its own, of conv_narrow_sums() floats.
-void conv_narrow_filter_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
-                            int64_t end, float* sums);
+void conv_narrow_dw_cpu(const ConvNarrow& p, const float* x, const float* dy, int64_t begin,
+                        int64_t end, float* sums);
 int64_t conv_narrow_sums(const ConvNarrow& p);
 
 // Adds the sums of a sample's parts: dw [samples, R * 9, C].
-void conv_narrow_from_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw);
+void conv_narrow_add_sums_cpu(const ConvNarrow& p, const float* sums, int64_t sample, float* dw);
 
 }  // namespace gansformer

@@ -5,19 +5,19 @@
 #include "op_common.h"
 
 #define GF_ATTEND_INPUTS                                                       \
-  Input("x: T")            /* [N, P, C] */                                     \
-      .Input("scale: T")   /* [N, C], optional */                              \
-      .Input("keys: T")    /* [N or 1, S, C] */                                \
-      .Input("logits: T")  /* [N or 1, P or 1, S], optional */                 \
-      .Input("keep: T")    /* [N, P, S], optional */                           \
-      .Input("values: T")  /* [N or 1, S, C or 2C] */                          \
-      .Input("bias: T")    /* [C or 2C], optional */                           \
-      .Input("noise: T")   /* [N, P], optional */                              \
+  Input("x: T")             /* [N, P, C] */                                    \
+      .Input("scale: T")    /* [N, C], optional */                             \
+      .Input("keys: T")     /* [N or 1, slots, C] */                           \
+      .Input("logits: T")   /* [N or 1, P or 1, slots], optional */            \
+      .Input("keep: T")     /* [N, P, slots], optional */                      \
+      .Input("values: T")   /* [N or 1, slots, O] */                           \
+      .Input("bias: T")     /* [O], optional */                                \
+      .Input("noise: T")    /* [N, P], optional */                             \
       .Input("act_bias: T") /* [C], optional */
 #define GF_ATTEND_ATTRS                                                        \
   Attr("T: {float, half, bfloat16}")                                           \
       .Attr("heads: int")                                                      \
-      .Attr("integration: int")                                                \
+      .Attr("integration: string") /* of kIntegrationNames */                  \
       .Attr("normalise: bool")                                                 \
       .Attr("alpha: float")                                                    \
       .Attr("gain: float")
@@ -52,7 +52,7 @@ class AttendBase : public OpKernel {
  public:
   explicit AttendBase(OpKernelConstruction* ctx) : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("heads", &params_.heads));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("integration", &params_.integration));
+    OP_REQUIRES_OK(ctx, get_enum(ctx, "integration", kIntegrationNames, &params_.integration));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("normalise", &params_.normalise));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("alpha", &params_.alpha));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("gain", &params_.gain));
@@ -69,18 +69,18 @@ class AttendBase : public OpKernel {
     p->samples = x.dim_size(0);
     p->positions = x.dim_size(1);
     p->channels = x.dim_size(2);
-    p->elements = int(keys.dim_size(1)) / p->heads;
+    p->head_slots = int(keys.dim_size(1)) / p->heads;
     p->shared_keys = keys.dim_size(0) == 1;
     p->shared_values = values.dim_size(0) == 1;
     const int64_t N = p->samples, P = p->positions, C = p->channels;
-    const int64_t S = p->slots();
-    bool good = S > 0 && keys.dim_size(1) == S && values.dim_size(1) == S &&
+    const int64_t slots = p->slots();
+    bool good = slots > 0 && keys.dim_size(1) == slots && values.dim_size(1) == slots &&
                 (p->shared_keys || keys.dim_size(0) == N) && keys.dim_size(2) == C &&
                 (p->shared_values || values.dim_size(0) == N) && values.dim_size(2) == p->width();
     const TensorShape logits = shape(kLogits);
     p->shared_logits = p->flat_logits = false;
     if (logits.num_elements()) {
-      good = good && logits.dims() == 3 && logits.dim_size(2) == S;
+      good = good && logits.dims() == 3 && logits.dim_size(2) == slots;
       if (good) {
         p->shared_logits = logits.dim_size(0) == 1;
         p->flat_logits = logits.dim_size(1) == 1;
@@ -91,8 +91,8 @@ class AttendBase : public OpKernel {
     const auto fits = [&](int i, int64_t size) {
       return shape(i).num_elements() == 0 || shape(i).num_elements() == size;
     };
-    good = good && fits(kScale, N * C) && fits(kKeep, N * P * S) && fits(kBias, p->width()) && fits(kNoise, N * P) &&
-           fits(kActBias, C);
+    good = good && fits(kScale, N * C) && fits(kKeep, N * P * slots) && fits(kBias, p->width()) &&
+           fits(kNoise, N * P) && fits(kActBias, C);
     if (!good) return tensorflow::errors::InvalidArgument("native attend: inputs do not fit x");
     return ok_status();
   }
@@ -134,14 +134,11 @@ class AttendOp : public AttendBase {
       return;
     }
 #endif
-    with_type(y->dtype(), [&](auto type) {
-      using T = decltype(type);
-      const auto in = inputs<T>(ctx, 0);
-      // 64 positions at a time: each block unpacks the keys and values anew.
-      const int64_t total = p.samples * p.positions, block = 64;
-      parallel(ctx, (total + block - 1) / block, block * cost(p, 2), [&](int64_t begin, int64_t end) {
-        attend_cpu(p, in, data<T>(y), begin * block, std::min(end * block, total));
-      });
+    const auto in = inputs<float>(ctx, 0);
+    // 64 positions at a time: each block unpacks the keys and values anew.
+    const int64_t total = p.samples * p.positions, block = 64;
+    parallel(ctx, (total + block - 1) / block, block * cost(p, 2), [&](int64_t begin, int64_t end) {
+      attend_cpu(p, in, data<float>(y), begin * block, std::min(end * block, total));
     });
   }
 };
@@ -165,7 +162,10 @@ class AttendGradOp : public AttendBase {
       OP_REQUIRES_OK(ctx, ctx->allocate_output(i, ctx->input(kFirst + i).shape(), &out[i]));
     if (!CUDA)  // where dy lies, if nobody else needs it
       OP_REQUIRES_OK(ctx, ctx->forward_input_or_allocate_output({0}, kX, x.shape(), &out[kX]));
-    if (!x.NumElements()) return;
+    if (!CUDA && !x.NumElements()) {  // the CUDA kernels add what there is, nothing
+      for (Tensor* result : out) clear(result);
+      return;
+    }
     // Per block of positions: sums for the inputs that all positions share.
 #ifdef GANSFORMER_CUDA
     const int64_t block = CUDA ? kCudaAttendBlock : kBlock;
@@ -195,47 +195,42 @@ class AttendGradOp : public AttendBase {
     const TensorShape rows_shape({has_logits ? p.samples * p.positions : 0, p.slots()});
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, rows_shape, &rows_tensor));
     float* dlogits = data<float>(&rows_tensor);
-    with_type(x.dtype(), [&](auto type) {
-      using T = decltype(type);
-      const auto in = inputs<T>(ctx, kFirst);
-      const AttendGrad<T> grad{data<T>(dy),         data<T>(y),           data<T>(out[kX]),
-                               data<T>(out[kKeep]), data<T>(out[kNoise]), dlogits};
-      parallel(ctx, units, kBlock * cost(p, 6), [&](int64_t begin, int64_t end) {
-        attend_grad_cpu(p, in, grad, kBlock, begin, end, sums);
-      });
-      reduce(ctx, p, out, sums, blocks, dlogits, T());
+    const auto in = inputs<float>(ctx, kFirst);
+    const AttendGrad<float> grad{data<float>(dy),         data<float>(y),
+                                 data<float>(out[kX]),    data<float>(out[kKeep]),
+                                 data<float>(out[kNoise]), dlogits};
+    parallel(ctx, units, kBlock * cost(p, 6), [&](int64_t begin, int64_t end) {
+      attend_grad_cpu(p, in, grad, kBlock, begin, end, sums);
     });
+    reduce(ctx, p, out, sums, blocks, dlogits);
   }
 
  private:
   // Sums of blocks => gradients of what all positions, or all samples, share.
-  template <class T>
   static void reduce(OpKernelContext* ctx, const Attend& p, Tensor** out, const float* sums,
-                     int64_t blocks, const float* dlogits, T) {
+                     int64_t blocks, const float* dlogits) {
     for_each_sum(p, [&](int i, int64_t offset, int64_t size, bool per_sample) {
       if (!out[i]->NumElements() || (i == kLogits && !p.flat_logits)) return;
       const int64_t groups = per_sample ? p.samples : 1, rows = p.samples * blocks / groups;
       for (int64_t g = 0; g < groups; ++g)
         reduce_rows(ctx, sums, g * rows, (g + 1) * rows, p.sums_size(), offset, size,
-                    data<T>(out[i]) + g * size);
+                    data<float>(out[i]) + g * size);
     });
     if (!p.flat_logits && out[kLogits]->NumElements()) {
       const int64_t size = p.slots() * p.positions, groups = p.shared_logits ? 1 : p.samples;
       const int64_t rows = p.samples / groups;
       for (int64_t g = 0; g < groups; ++g)
         reduce_rows(ctx, dlogits, g * rows, (g + 1) * rows, size, 0, size,
-                    data<T>(out[kLogits]) + g * size);
+                    data<float>(out[kLogits]) + g * size);
     }
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("GansformerAttend").Device(tensorflow::DEVICE_CPU), AttendOp<false>);
-REGISTER_KERNEL_BUILDER(Name("GansformerAttendGrad").Device(tensorflow::DEVICE_CPU),
-                        AttendGradOp<false>);
+GF_REGISTER_CPU("GansformerAttend", AttendOp<false>);
+GF_REGISTER_CPU("GansformerAttendGrad", AttendGradOp<false>);
 #ifdef GANSFORMER_CUDA
-REGISTER_KERNEL_BUILDER(Name("GansformerAttend").Device(tensorflow::DEVICE_GPU), AttendOp<true>);
-REGISTER_KERNEL_BUILDER(Name("GansformerAttendGrad").Device(tensorflow::DEVICE_GPU),
-                        AttendGradOp<true>);
+GF_REGISTER_CUDA("GansformerAttend", AttendOp<true>);
+GF_REGISTER_CUDA("GansformerAttendGrad", AttendGradOp<true>);
 #endif
 
 }  // namespace gansformer

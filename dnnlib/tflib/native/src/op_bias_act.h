@@ -11,7 +11,7 @@ REGISTER_OP("GansformerBiasAct")
     .Input("noise: T")  // [N, P]
     .Output("y: T")
     .Attr("T: {float, half, bfloat16}")
-    .Attr("act: int")
+    .Attr("act: string")  // of kActNames
     .Attr("alpha: float")
     .Attr("gain: float")
     .Attr("clamp: float")  // negative: none
@@ -32,7 +32,7 @@ REGISTER_OP("GansformerBiasActGrad")
     .Output("dscale: T")
     .Output("dnoise: T")
     .Attr("T: {float, half, bfloat16}")
-    .Attr("act: int")
+    .Attr("act: string")
     .Attr("alpha: float")
     .Attr("gain: float")
     .Attr("clamp: float")
@@ -47,7 +47,7 @@ namespace gansformer {
 class BiasActBase : public OpKernel {
  public:
   explicit BiasActBase(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("act", &params_.act));
+    OP_REQUIRES_OK(ctx, get_enum(ctx, "act", kActNames, &params_.act));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("alpha", &params_.alpha));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("gain", &params_.gain));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("clamp", &params_.clamp));
@@ -107,12 +107,9 @@ class BiasActOp : public BiasActBase {
       return;
     }
 #endif
-    with_type(x.dtype(), [&](auto type) {
-      using T = decltype(type);
-      const auto in = bias_act_in<T>(x, bias, scale, noise);
-      parallel(ctx, p.samples * p.positions, p.channels * bias_act_cost(p.act),
-               [&](int64_t begin, int64_t end) { bias_act_cpu(p, in, data<T>(y), begin, end); });
-    });
+    const auto in = bias_act_in<float>(x, bias, scale, noise);
+    parallel(ctx, p.samples * p.positions, p.channels * bias_act_cost(p.act),
+             [&](int64_t begin, int64_t end) { bias_act_cpu(p, in, data<float>(y), begin, end); });
   }
 };
 
@@ -135,7 +132,10 @@ class BiasActGradOp : public BiasActBase {
     OP_REQUIRES_OK(ctx, ctx->allocate_output(1, bias.shape(), &dbias));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(2, scale.shape(), &dscale));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(3, noise.shape(), &dnoise));
-    if (!dy.NumElements()) return;
+    if (!CUDA && !dy.NumElements()) {  // the CUDA kernels add what there is, nothing
+      for (Tensor* sum : {dbias, dscale, dnoise}) clear(sum);
+      return;
+    }
     // The sums of each block of positions: of dbias, then of dscale.
 #ifdef GANSFORMER_CUDA
     const int64_t block = CUDA ? kCudaBiasBlock : kBlock;
@@ -157,38 +157,33 @@ class BiasActGradOp : public BiasActBase {
       return;
     }
 #endif
-    with_type(dy.dtype(), [&](auto type) {
-      using T = decltype(type);
-      const auto in = bias_act_in<T>(x, bias, scale, noise);
-      const BiasActGrad<T> grad{data<T>(dy), data<T>(y), data<T>(dx), data<T>(dnoise)};
-      parallel(ctx, p.samples * blocks, kBlock * p.channels * 2 * bias_act_cost(p.act),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t unit = begin; unit < end; ++unit) {
-                   const int64_t start = unit / blocks * p.positions;
-                   const int64_t first = unit % blocks * kBlock;
-                   const int64_t last = std::min(first + kBlock, p.positions);
-                   float* db = sums + unit * stride;
-                   std::fill(db, db + stride, 0.0f);
-                   bias_act_grad_cpu(p, in, grad, start + first, start + last, db, db + p.channels);
-                 }
-               });
-      if (bias.NumElements())
-        reduce_rows(ctx, sums, 0, p.samples * blocks, stride, 0, p.channels, data<T>(dbias));
-      if (scale.NumElements())
-        for (int64_t n = 0; n < p.samples; ++n)
-          reduce_rows(ctx, sums, n * blocks, (n + 1) * blocks, stride, p.channels, p.channels,
-                      data<T>(dscale) + n * p.channels);
-    });
+    const auto in = bias_act_in<float>(x, bias, scale, noise);
+    const BiasActGrad<float> grad{data<float>(dy), data<float>(y), data<float>(dx),
+                                  data<float>(dnoise)};
+    parallel(ctx, p.samples * blocks, kBlock * p.channels * 2 * bias_act_cost(p.act),
+             [&](int64_t begin, int64_t end) {
+               for (int64_t unit = begin; unit < end; ++unit) {
+                 const int64_t start = unit / blocks * p.positions;
+                 const int64_t first = unit % blocks * kBlock;
+                 const int64_t last = std::min(first + kBlock, p.positions);
+                 float* db = sums + unit * stride;
+                 std::fill(db, db + stride, 0.0f);
+                 bias_act_grad_cpu(p, in, grad, start + first, start + last, db, db + p.channels);
+               }
+             });
+    if (bias.NumElements())
+      reduce_rows(ctx, sums, 0, p.samples * blocks, stride, 0, p.channels, data<float>(dbias));
+    for (int64_t n = 0; n < p.samples && scale.NumElements(); ++n)
+      reduce_rows(ctx, sums, n * blocks, (n + 1) * blocks, stride, p.channels, p.channels,
+                  data<float>(dscale) + n * p.channels);
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("GansformerBiasAct").Device(tensorflow::DEVICE_CPU), BiasActOp<false>);
-REGISTER_KERNEL_BUILDER(Name("GansformerBiasActGrad").Device(tensorflow::DEVICE_CPU),
-                        BiasActGradOp<false>);
+GF_REGISTER_CPU("GansformerBiasAct", BiasActOp<false>);
+GF_REGISTER_CPU("GansformerBiasActGrad", BiasActGradOp<false>);
 #ifdef GANSFORMER_CUDA
-REGISTER_KERNEL_BUILDER(Name("GansformerBiasAct").Device(tensorflow::DEVICE_GPU), BiasActOp<true>);
-REGISTER_KERNEL_BUILDER(Name("GansformerBiasActGrad").Device(tensorflow::DEVICE_GPU),
-                        BiasActGradOp<true>);
+GF_REGISTER_CUDA("GansformerBiasAct", BiasActOp<true>);
+GF_REGISTER_CUDA("GansformerBiasActGrad", BiasActGradOp<true>);
 #endif
 
 }  // namespace gansformer

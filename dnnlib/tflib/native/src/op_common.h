@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "kernels_cpu.h"
@@ -56,6 +57,11 @@ T* data(Tensor* tensor) {
   return const_cast<T*>(data<T>(*tensor));
 }
 
+// Fills a tensor in this machine's memory with zeros.
+inline void clear(Tensor* tensor) {
+  std::fill_n(data<float>(tensor), tensor->NumElements(), 0.0f);
+}
+
 // Calls f(begin, end) on the session's threads; `cost`: cycles for one unit.
 template <class F>
 void parallel(OpKernelContext* ctx, int64_t total, double cost, F f) {
@@ -63,18 +69,22 @@ void parallel(OpKernelContext* ctx, int64_t total, double cost, F f) {
       total, std::max<int64_t>(1, int64_t(cost)), f);
 }
 
-// Calls f(T()) with the scalar type of the kernels.
-template <class F>
-void with_type(DataType type, F f) {
-  if (type == tensorflow::DT_FLOAT) f(float());
-  else if (type == tensorflow::DT_HALF) f(Half());
-  else f(BFloat16());
+// The number of a string attribute among the names of an enumeration. CONTEXT: of a kernel's
+// construction or of shapes.
+template <class CONTEXT, class ENUM, size_t SIZE>
+Status get_enum(CONTEXT* ctx, const char* attr, const char* const (&names)[SIZE], ENUM* number) {
+  std::string name;
+  TF_RETURN_IF_ERROR(ctx->GetAttr(attr, &name));
+  const auto found = std::find(names, names + SIZE, name);
+  if (found == names + SIZE)
+    return tensorflow::errors::InvalidArgument("native op: there is no ", attr, " '", name, "'");
+  *number = ENUM(found - names);
+  return ok_status();
 }
 
 // Adds rows [begin, end) of `sums` [rows, stride], columns [offset, offset + size).
-template <class T>
-void reduce_rows(OpKernelContext* ctx, const float* sums, int64_t begin, int64_t end, int64_t stride,
-                 int64_t offset, int64_t size, T* out) {
+inline void reduce_rows(OpKernelContext* ctx, const float* sums, int64_t begin, int64_t end,
+                        int64_t stride, int64_t offset, int64_t size, float* out) {
   constexpr int kColumns = 64;  // at a time, so that their sums stay in the first-level cache
   parallel(ctx, size, double(end - begin), [&](int64_t first, int64_t last) {
     for (; first < last; first += kColumns) {
@@ -84,12 +94,20 @@ void reduce_rows(OpKernelContext* ctx, const float* sums, int64_t begin, int64_t
         const float* row = sums + r * stride + offset + first;
         for (int64_t j = 0; j < count; ++j) total[j] += row[j];
       }
-      for (int64_t j = 0; j < count; ++j) out[first + j] = from_float<T>(float(total[j]));
+      for (int64_t j = 0; j < count; ++j) out[first + j] = float(total[j]);
     }
   });
 }
 
+// CPU kernels know float32 alone.
+#define GF_REGISTER_CPU(NAME, KERNEL) \
+  REGISTER_KERNEL_BUILDER(             \
+      Name(NAME).Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), KERNEL)
+
 #ifdef GANSFORMER_CUDA
+#define GF_REGISTER_CUDA(NAME, KERNEL) \
+  REGISTER_KERNEL_BUILDER(Name(NAME).Device(tensorflow::DEVICE_GPU), KERNEL)
+
 inline void* cuda_stream(OpKernelContext* ctx) {
 #if GANSFORMER_TF_MAJOR < 2
   return *reinterpret_cast<void**>(

@@ -4,67 +4,87 @@
 #include "conv_narrow.h"
 #include "op_common.h"
 
-// x: [N, H, W, C], w: [N, R * 9, C], y: [N, H, W, R]
+// One of x [N, H, W, C], w [N, R * 9, C] and y [N, H, W, R] from the other two, in this order: "y" is
+// the convolution, "x" and "w" are its gradients. The sum of y times the convolution of x with w is
+// linear in all three, so that the gradients of each are the others.
 REGISTER_OP("GansformerConvNarrow")
-    .Input("x: float")
-    .Input("w: float")
-    .Output("y: float")
+    .Input("first: float")
+    .Input("second: float")
+    .Output("output: float")
+    .Attr("result: {'x', 'w', 'y'}")
     .SetShapeFn([](gansformer::InferenceContext* c) {
-      gansformer::ShapeHandle x, w, y;
-      gansformer::DimensionHandle out;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &w));
-      TF_RETURN_IF_ERROR(c->Divide(c->Dim(w, 1), 9, true, &out));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, out, &y));
-      c->set_output(0, y);
-      return gansformer::ok_status();
-    });
-
-REGISTER_OP("GansformerConvNarrowBack")
-    .Input("dy: float")
-    .Input("w: float")
-    .Output("dx: float")
-    .SetShapeFn([](gansformer::InferenceContext* c) {
-      gansformer::ShapeHandle dy, w, dx;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &dy));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &w));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(dy, 3, c->Dim(w, 2), &dx));
-      c->set_output(0, dx);
-      return gansformer::ok_status();
-    });
-
-REGISTER_OP("GansformerConvNarrowFilter")
-    .Input("x: float")
-    .Input("dy: float")
-    .Output("dw: float")
-    .SetShapeFn([](gansformer::InferenceContext* c) {
-      gansformer::ShapeHandle x, dy;
-      gansformer::DimensionHandle columns;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &dy));
-      TF_RETURN_IF_ERROR(c->Multiply(c->Dim(dy, 3), 9, &columns));
-      c->set_output(0, c->MakeShape({c->Dim(x, 0), columns, c->Dim(x, 3)}));
+      std::string result;
+      TF_RETURN_IF_ERROR(c->GetAttr("result", &result));
+      gansformer::ShapeHandle first, second, output;
+      gansformer::DimensionHandle channels;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), result == "x" ? 3 : 4, &first));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), result == "y" ? 3 : 4, &second));
+      if (result == "w") {
+        TF_RETURN_IF_ERROR(c->Multiply(c->Dim(second, 3), 9, &channels));
+        output = c->MakeShape({c->Dim(first, 0), channels, c->Dim(first, 3)});
+      } else if (result == "x") {
+        TF_RETURN_IF_ERROR(c->ReplaceDim(second, 3, c->Dim(first, 2), &output));
+      } else {
+        TF_RETURN_IF_ERROR(c->Divide(c->Dim(second, 1), 9, true, &channels));
+        TF_RETURN_IF_ERROR(c->ReplaceDim(first, 3, channels, &output));
+      }
+      c->set_output(0, output);
       return gansformer::ok_status();
     });
 
 namespace gansformer {
 
-class ConvNarrowKernel : public OpKernel {
- protected:
-  using OpKernel::OpKernel;
-
-  static Status misfit(const Tensor& map) {  // map: x or dy
-    return tensorflow::errors::InvalidArgument("native convolution to few channels: ",
-                                               map.shape().DebugString(),
-                                               " does not fit the other factor");
+class ConvNarrowOp : public OpKernel {
+ public:
+  explicit ConvNarrowOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("result", &result_));
   }
 
-  static Status sizes(const Tensor& map, int64_t channels, int64_t out, ConvNarrow* p) {
-    if (channels % kNarrowLanes)
-      return tensorflow::errors::InvalidArgument(
-          "native convolution to few channels: the others must be a multiple of ", kNarrowLanes);
-    *p = ConvNarrow{map.dim_size(0), map.dim_size(1), map.dim_size(2), channels, out};
-    return ok_status();
+  void Compute(OpKernelContext* ctx) override {
+    const Tensor &first = ctx->input(0), &second = ctx->input(1);
+    const Tensor *x = &first, *w = &second, *y = &second;
+    if (result_ == "x") w = &first;
+    const Tensor& map = result_ == "x" ? *y : *x;
+    const bool has_w = result_ != "w", has_x = result_ != "x", has_y = result_ != "y";
+    bool fits = map.dims() == 4;
+    if (fits && has_w)
+      fits = w->dims() == 3 && w->dim_size(0) == map.dim_size(0) && w->dim_size(1) % 9 == 0 &&
+             (has_x ? w->dim_size(2) == x->dim_size(3) : w->dim_size(1) == y->dim_size(3) * 9);
+    for (int axis = 0; fits && !has_w && axis < 3; ++axis)
+      fits = y->dims() == 4 && x->dim_size(axis) == y->dim_size(axis);
+    OP_REQUIRES(ctx, fits, tensorflow::errors::InvalidArgument(
+                               "native convolution to few channels: ", first.shape().DebugString(),
+                               " does not fit ", second.shape().DebugString()));
+    const ConvNarrow p{map.dim_size(0), map.dim_size(1), map.dim_size(2),
+                       has_x ? x->dim_size(3) : w->dim_size(2),
+                       has_y ? y->dim_size(3) : w->dim_size(1) / 9};
+    OP_REQUIRES(ctx, p.channels % kNarrowLanes == 0,
+                tensorflow::errors::InvalidArgument(
+                    "native convolution to few channels: the others must be a multiple of ",
+                    kNarrowLanes));
+    TensorShape shape({p.samples, p.height, p.width, has_y ? p.channels : p.out});
+    if (!has_w) shape = TensorShape({p.samples, p.columns(), p.channels});
+    Tensor* output = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &output));
+    if (!map.NumElements() || !output->NumElements()) return clear(output);
+    if (!has_w) return filter_gradient(ctx, p, data<float>(*x), data<float>(*y), data<float>(output));
+    each_part(ctx, p, [&](int64_t begin, int64_t end) {
+      const auto convolve = has_x ? conv_narrow_cpu : conv_narrow_dx_cpu;
+      convolve(p, data<float>(map), data<float>(*w), begin, end, data<float>(output));
+    });
+  }
+
+ private:
+  static void filter_gradient(OpKernelContext* ctx, const ConvNarrow& p, const float* x,
+                              const float* dy, float* dw) {
+    Tensor sums;
+    const TensorShape parts({p.samples * p.parts(), conv_narrow_sums(p)});
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, parts, &sums));
+    each_part(ctx, p, [&](int64_t begin, int64_t end) {
+      conv_narrow_dw_cpu(p, x, dy, begin, end, data<float>(&sums));
+    });
+    for (int64_t sample = 0; sample < p.samples; ++sample)
+      conv_narrow_add_sums_cpu(p, data<float>(&sums), sample, dw);
   }
 
   // Calls f(begin, end) for parts of maps.
@@ -72,84 +92,10 @@ class ConvNarrowKernel : public OpKernel {
   static void each_part(OpKernelContext* ctx, const ConvNarrow& p, F f) {
     parallel(ctx, p.samples * p.parts(), 0.1 * p.rows() * p.width * p.channels * p.columns(), f);
   }
-};
 
-class ConvNarrowOp : public ConvNarrowKernel {
- public:
-  using ConvNarrowKernel::ConvNarrowKernel;
-
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor &x = ctx->input(0), &w = ctx->input(1);
-    const bool fits = x.dims() == 4 && w.dims() == 3 && w.dim_size(0) == x.dim_size(0) &&
-                      w.dim_size(2) == x.dim_size(3) && w.dim_size(1) % 9 == 0;
-    OP_REQUIRES(ctx, fits, misfit(x));
-    ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), w.dim_size(1) / 9, &p));
-    Tensor* y = nullptr;
-    const TensorShape shape({p.samples, p.height, p.width, p.out});
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &y));
-    if (!y->NumElements()) return;
-    each_part(ctx, p, [&](int64_t begin, int64_t end) {
-      conv_narrow_cpu(p, data<float>(x), data<float>(w), begin, end, data<float>(y));
-    });
-  }
-};
-
-class ConvNarrowBackOp : public ConvNarrowKernel {
- public:
-  using ConvNarrowKernel::ConvNarrowKernel;
-
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor &dy = ctx->input(0), &w = ctx->input(1);
-    const bool fits = dy.dims() == 4 && w.dims() == 3 && w.dim_size(0) == dy.dim_size(0) &&
-                      w.dim_size(1) == dy.dim_size(3) * 9;
-    OP_REQUIRES(ctx, fits, misfit(dy));
-    ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(dy, w.dim_size(2), dy.dim_size(3), &p));
-    Tensor* dx = nullptr;
-    const TensorShape shape({p.samples, p.height, p.width, p.channels});
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dx));
-    if (!dx->NumElements()) return;
-    each_part(ctx, p, [&](int64_t begin, int64_t end) {
-      conv_narrow_back_cpu(p, data<float>(dy), data<float>(w), begin, end, data<float>(dx));
-    });
-  }
-};
-
-class ConvNarrowFilterOp : public ConvNarrowKernel {
- public:
-  using ConvNarrowKernel::ConvNarrowKernel;
-
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor &x = ctx->input(0), &dy = ctx->input(1);
-    const bool fits = x.dims() == 4 && dy.dims() == 4 && x.dim_size(0) == dy.dim_size(0) &&
-                      x.dim_size(1) == dy.dim_size(1) && x.dim_size(2) == dy.dim_size(2);
-    OP_REQUIRES(ctx, fits, misfit(x));
-    ConvNarrow p;
-    OP_REQUIRES_OK(ctx, sizes(x, x.dim_size(3), dy.dim_size(3), &p));
-    Tensor* dw = nullptr;
-    const TensorShape shape({p.samples, p.columns(), p.channels});
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &dw));
-    if (!dw->NumElements()) return;
-    if (!x.NumElements()) {
-      std::fill_n(data<float>(dw), dw->NumElements(), 0.0f);
-      return;
-    }
-    Tensor sums;
-    const TensorShape parts({p.samples * p.parts(), conv_narrow_sums(p)});
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, parts, &sums));
-    each_part(ctx, p, [&](int64_t begin, int64_t end) {
-      conv_narrow_filter_cpu(p, data<float>(x), data<float>(dy), begin, end, data<float>(&sums));
-    });
-    for (int64_t sample = 0; sample < p.samples; ++sample)
-      conv_narrow_from_sums_cpu(p, data<float>(&sums), sample, data<float>(dw));
-  }
+  std::string result_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("GansformerConvNarrow").Device(tensorflow::DEVICE_CPU), ConvNarrowOp);
-REGISTER_KERNEL_BUILDER(Name("GansformerConvNarrowBack").Device(tensorflow::DEVICE_CPU),
-                        ConvNarrowBackOp);
-REGISTER_KERNEL_BUILDER(Name("GansformerConvNarrowFilter").Device(tensorflow::DEVICE_CPU),
-                        ConvNarrowFilterOp);
 
 }  // namespace gansformer

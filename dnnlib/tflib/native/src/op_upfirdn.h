@@ -90,16 +90,13 @@ class UpfirdnCpu : public UpfirdnBase {
     // Not fewer than 8 rows at a time: neighbouring blocks filter some input rows twice.
     const int64_t rows = std::min<int64_t>(8, p.y.out), total = p.samples * p.y.out;
     const double cost = double(rows) * p.x.out * p.channels * (p.row ? 1.0 : p.x.taps * 0.5);
-    with_type(x.dtype(), [&](auto type) {
-      using T = decltype(type);
-      parallel(ctx, (total + rows - 1) / rows, cost, [&](int64_t begin, int64_t end) {
-        upfirdn_cpu(data<T>(x), data<T>(y), p, begin * rows, std::min(end * rows, total));
-      });
+    parallel(ctx, (total + rows - 1) / rows, cost, [&](int64_t begin, int64_t end) {
+      upfirdn_cpu(data<float>(x), data<float>(y), p, begin * rows, std::min(end * rows, total));
     });
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("GansformerUpfirdn").Device(tensorflow::DEVICE_CPU), UpfirdnCpu);
+GF_REGISTER_CPU("GansformerUpfirdn", UpfirdnCpu);
 
 #ifdef GANSFORMER_CUDA
 class UpfirdnCuda : public UpfirdnBase {
@@ -112,7 +109,7 @@ class UpfirdnCuda : public UpfirdnBase {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("GansformerUpfirdn").Device(tensorflow::DEVICE_GPU), UpfirdnCuda);
+GF_REGISTER_CUDA("GansformerUpfirdn", UpfirdnCuda);
 #endif
 
 }  // namespace gansformer

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
     int tap_x = columns.tap;
     for (int64_t j = columns.begin; j < columns.end; ++j, tap_x += f.x.up, in += channels) {
       float value[PACK];
-      load<PACK>(in, value);
+      load_pack<PACK>(in, value);
       if (FILTER::kSeparable) {
 #pragma unroll
         for (int c = 0; c < PACK; ++c) filtered[c] += f.row[tap_x] * value[c];
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int r = 0; r < STRIP; ++r) {
     T* out = y + ((sample * f.y.out + first + r) * f.x.out + out_x) * channels + channel;
-    if (first + r < f.y.out) store<PACK>(out, sum[r]);
+    if (first + r < f.y.out) store_pack<PACK>(out, sum[r]);
   }
 }
 

@@ -17,50 +17,47 @@ constexpr int kMaxTerms = kMaxTaps * kMaxTaps;  // samples that may reach one ou
 constexpr int64_t kRingFloats = 4096;           // half of a first-level cache
 
 // out = sum_t coef[t] * in[t], element by element; TERMS known to the compiler.
-template <int TERMS, class In, class Out>
-void combine_n(Out* __restrict out, const In* const* in, const float* coef, int64_t length) {
-  const In* p[TERMS];
+template <int TERMS>
+void combine_n(float* __restrict out, const float* const* in, const float* coef, int64_t length) {
+  const float* p[TERMS];
   float k[TERMS];
   for (int t = 0; t < TERMS; ++t) { p[t] = in[t]; k[t] = coef[t]; }
 #pragma GCC ivdep
   for (int64_t j = 0; j < length; ++j) {
     float sum = 0;
-    for (int t = 0; t < TERMS; ++t) sum += k[t] * to_float(p[t][j]);
-    out[j] = from_float<Out>(sum);
+    for (int t = 0; t < TERMS; ++t) sum += k[t] * p[t][j];
+    out[j] = sum;
   }
 }
 
-template <class In, class Out>
-void combine_any(Out* out, const In* const* in, const float* coef, int terms, int64_t length) {
+void combine_any(float* out, const float* const* in, const float* coef, int terms, int64_t length) {
   constexpr int64_t kChunk = 256;
   float sum[kChunk];
   for (int64_t begin = 0; begin < length; begin += kChunk) {
     const int64_t size = std::min(kChunk, length - begin);
     std::fill(sum, sum + size, 0.0f);
     for (int t = 0; t < terms; ++t) {
-      const In* source = in[t] + begin;
-      for (int64_t j = 0; j < size; ++j) sum[j] += coef[t] * to_float(source[j]);
+      const float* source = in[t] + begin;
+      for (int64_t j = 0; j < size; ++j) sum[j] += coef[t] * source[j];
     }
-    for (int64_t j = 0; j < size; ++j) out[begin + j] = from_float<Out>(sum[j]);
+    for (int64_t j = 0; j < size; ++j) out[begin + j] = sum[j];
   }
 }
 
 // The same with four terms, the weights of which read the same backwards: two products for four.
 bool is_symmetric(const float* coef) { return coef[0] == coef[3] && coef[1] == coef[2]; }
 
-template <class In, class Out>
-void combine_symmetric(Out* __restrict out, const In* const* in, const float* coef, int64_t length) {
-  const In *a = in[0], *b = in[1], *c = in[2], *d = in[3];
+void combine_symmetric(float* __restrict out, const float* const* in, const float* coef, int64_t length) {
+  const float *a = in[0], *b = in[1], *c = in[2], *d = in[3];
   const float outer = coef[0], inner = coef[1];
 #pragma GCC ivdep
   for (int64_t j = 0; j < length; ++j) {
-    const float sum = outer * (to_float(a[j]) + to_float(d[j]));
-    out[j] = from_float<Out>(sum + inner * (to_float(b[j]) + to_float(c[j])));
+    const float sum = outer * (a[j] + d[j]);
+    out[j] = sum + inner * (b[j] + c[j]);
   }
 }
 
-template <class In, class Out>
-void combine(Out* out, const In* const* in, const float* coef, int terms, int64_t length) {
+void combine(float* out, const float* const* in, const float* coef, int terms, int64_t length) {
   switch (terms) {
     case 1: return combine_n<1>(out, in, coef, length);
     case 2: return combine_n<2>(out, in, coef, length);
@@ -77,11 +74,10 @@ void combine(Out* out, const In* const* in, const float* coef, int terms, int64_
 template <int VECTORS>
 void slide(float* __restrict out, const float* __restrict in, const float* coef, int64_t channels,
            int64_t length) {
-  typedef Vector<16>::type V;
   const auto at = [&](int64_t i, int v) {
-    return *reinterpret_cast<const V*>(in + i * channels + 16 * v);
+    return load(in + i * channels + kLanes * v);
   };
-  V a[VECTORS], b[VECTORS], c[VECTORS];
+  Vector a[VECTORS], b[VECTORS], c[VECTORS];
   for (int v = 0; v < VECTORS; ++v) {
     a[v] = at(0, v);
     b[v] = at(1, v);
@@ -90,8 +86,8 @@ void slide(float* __restrict out, const float* __restrict in, const float* coef,
   const float k0 = coef[0], k1 = coef[1], k2 = coef[2], k3 = coef[3];
   for (int64_t o = 0; o < length; ++o)
     for (int v = 0; v < VECTORS; ++v) {
-      const V d = at(o + 3, v), sum = (k0 * a[v] + k1 * b[v]) + (k2 * c[v] + k3 * d);
-      *reinterpret_cast<V*>(out + o * channels + 16 * v) = sum;
+      const Vector d = at(o + 3, v), sum = (k0 * a[v] + k1 * b[v]) + (k2 * c[v] + k3 * d);
+      store(out + o * channels + kLanes * v, sum);
       a[v] = b[v];
       b[v] = c[v];
       c[v] = d;
@@ -108,14 +104,10 @@ bool slide_run(float* out, const float* in, const float* coef, int terms, int64_
   return true;
 }
 
-template <class In, class Out>
-bool slide_run(Out*, const In*, const float*, int, int64_t, int64_t) { return false; }
-
 // Outputs [begin, end) of a row. rows[a]: an input row [W, C] that takes part, weights[a]: [taps_x] for it.
-template <class In, class Out>
-void filter_row(Out* out, const In* const* rows, const float* const* weights, int num_rows,
+void filter_row(float* out, const float* const* rows, const float* const* weights, int num_rows,
                 const Axis& axis, int64_t channels, int64_t begin, int64_t end) {
-  const In* in[kMaxTerms];
+  const float* in[kMaxTerms];
   float coef[kMaxTerms];
   // Where neighbours need neighbours (no up- or down-sampling) the inside of the row is one long run.
   const bool plain = axis.up == 1 && axis.down == 1;
@@ -133,29 +125,28 @@ void filter_row(Out* out, const In* const* rows, const float* const* weights, in
         coef[terms++] = weights[a][tap];
       }
     }
-    Out* to = out + (o - begin) * channels;
+    float* to = out + (o - begin) * channels;
     if (num_rows > 1 || !slide_run(to, in[0], coef, terms, channels, run))
       combine(to, in, coef, terms, run * channels);
     o += run;
   }
 }
 
-template <class T>
-void separable(const T* x, T* y, const Upfirdn& p, int64_t sample, int64_t begin, int64_t end) {
+void separable(const float* x, float* y, const Upfirdn& p, int64_t sample, int64_t begin, int64_t end) {
   const int64_t in_row = p.x.in * p.channels, out_row = p.x.out * p.channels;
   const int slots = (p.y.taps - 1) / p.y.up + 1;
   const int64_t columns = std::max<int64_t>(1, kRingFloats / slots / p.channels);
   Floats ring(slots * std::min(columns, p.x.out) * p.channels);
-  const T* source = x + sample * p.y.in * in_row;
+  const float* source = x + sample * p.y.in * in_row;
   for (int64_t left = 0; left < p.x.out; left += columns) {
     const int64_t right = std::min(left + columns, p.x.out), width = (right - left) * p.channels;
-    T* target = y + sample * p.y.out * out_row + left * p.channels;
+    float* target = y + sample * p.y.out * out_row + left * p.channels;
     int64_t next = reach(p.y, begin).begin;  // the first input row that is not in the ring
     for (int64_t o = begin; o < end; ++o) {
       const Reach r = reach(p.y, o);
       next = std::max(next, r.begin);
       for (; next < r.end; ++next) {
-        const T* row = source + next * in_row;
+        const float* row = source + next * in_row;
         filter_row(ring.data() + next % slots * width, &row, &p.row, 1, p.x, p.channels, left, right);
       }
       const float* in[kMaxTerms];
@@ -170,28 +161,26 @@ void separable(const T* x, T* y, const Upfirdn& p, int64_t sample, int64_t begin
   }
 }
 
-template <class T>
-void direct(const T* x, T* y, const Upfirdn& p, int64_t sample, int64_t begin, int64_t end) {
+void direct(const float* x, float* y, const Upfirdn& p, int64_t sample, int64_t begin, int64_t end) {
   const int64_t in_row = p.x.in * p.channels, out_row = p.x.out * p.channels;
-  const T* source = x + sample * p.y.in * in_row;
+  const float* source = x + sample * p.y.in * in_row;
   for (int64_t o = begin; o < end; ++o) {
     const Reach r = reach(p.y, o);
-    const T* rows[kMaxTerms];
+    const float* rows[kMaxTerms];
     const float* weights[kMaxTerms];
     int num_rows = 0, tap = r.tap;
     for (int64_t i = r.begin; i < r.end; ++i, tap += p.y.up) {
       rows[num_rows] = source + i * in_row;
       weights[num_rows++] = p.kernel + tap * p.x.taps;
     }
-    T* out = y + (sample * p.y.out + o) * out_row;
+    float* out = y + (sample * p.y.out + o) * out_row;
     filter_row(out, rows, weights, num_rows, p.x, p.channels, 0, p.x.out);
   }
 }
 
 }  // namespace
 
-template <class T>
-void upfirdn_cpu(const T* x, T* y, const Upfirdn& p, int64_t begin, int64_t end) {
+void upfirdn_cpu(const float* x, float* y, const Upfirdn& p, int64_t begin, int64_t end) {
   while (begin < end) {
     const int64_t sample = begin / p.y.out, first = begin % p.y.out;
     const int64_t last = std::min(p.y.out, first + end - begin);
@@ -200,9 +189,5 @@ void upfirdn_cpu(const T* x, T* y, const Upfirdn& p, int64_t begin, int64_t end)
     begin += last - first;
   }
 }
-
-template void upfirdn_cpu(const float*, float*, const Upfirdn&, int64_t, int64_t);
-template void upfirdn_cpu(const Half*, Half*, const Upfirdn&, int64_t, int64_t);
-template void upfirdn_cpu(const BFloat16*, BFloat16*, const Upfirdn&, int64_t, int64_t);
 
 }  // namespace gansformer

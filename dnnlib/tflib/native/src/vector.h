@@ -7,61 +7,78 @@
 
 namespace gansformer {
 
+// LANES floats, anywhere in memory. (The attributes are lost on the way through a template parameter:
+// templates are over LANES.)
 template <int LANES>
-struct Vector {
+struct VectorOf {
   typedef float type __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 };
 
-// Every lane of a group combined with every other by f(V, V): all lanes of its result are the same.
-// Groups of 8 or 16 lanes.
+constexpr int kLanes = 16;
+typedef VectorOf<kLanes>::type Vector;  // in as many registers of the machine as it takes
+
+template <int LANES = kLanes>
+inline typename VectorOf<LANES>::type load(const float* from) {
+  return *reinterpret_cast<const typename VectorOf<LANES>::type*>(from);
+}
+
+template <int LANES = kLanes>
+inline void store(float* to, typename VectorOf<LANES>::type v) {
+  *reinterpret_cast<typename VectorOf<LANES>::type*>(to) = v;
+}
+
+// Lanes of a, counted from 0, and of b, from kLanes on, in another order.
+template <int... ORDER>
+inline Vector shuffle(Vector a, Vector b) {
 #ifdef __clang__
-#define GF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
-#define GF_SHUFFLE2(v, w, ...) __builtin_shufflevector(v, w, __VA_ARGS__)
+  return __builtin_shufflevector(a, b, ORDER...);
 #else
-#define GF_SHUFFLE(v, ...) __builtin_shuffle(v, I{__VA_ARGS__})
-#define GF_SHUFFLE2(v, w, ...) __builtin_shuffle(v, w, I{__VA_ARGS__})
+  typedef int Order __attribute__((vector_size(kLanes * 4)));
+  return __builtin_shuffle(a, b, Order{ORDER...});
 #endif
+}
+
+template <int... ORDER>
+inline Vector shuffle(Vector v) { return shuffle<ORDER...>(v, v); }
+
+// Every lane of a group combined with every other by f: all lanes of its result are the same.
+// Groups of 8 or 16 lanes.
 template <int GROUP, class F>
-inline Vector<16>::type across(Vector<16>::type v, F f) {
-  typedef int I __attribute__((vector_size(64), unused));
-  if (GROUP == 16) v = f(v, GF_SHUFFLE(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-  v = f(v, GF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-  v = f(v, GF_SHUFFLE(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-  return f(v, GF_SHUFFLE(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+inline Vector across(Vector v, F f) {
+  if (GROUP == 16) v = f(v, shuffle<8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7>(v));
+  v = f(v, shuffle<4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11>(v));
+  v = f(v, shuffle<2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13>(v));
+  return f(v, shuffle<1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14>(v));
 }
 
 struct Larger {
-  template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
+  Vector operator()(Vector a, Vector b) const { return a > b ? a : b; }
 };
 struct Plus {
-  template <class V> V operator()(V a, V b) const { return a + b; }
+  Vector operator()(Vector a, Vector b) const { return a + b; }
 };
 
-inline float total(const Vector<16>::type& lanes) { return across<16>(lanes, Plus())[0]; }
+inline float total(Vector lanes) { return across<16>(lanes, Plus())[0]; }
 
 // The sums of the lanes of several vectors, two of which become one in each step.
-inline Vector<16>::type pair_halves(Vector<16>::type a, Vector<16>::type b) {
-  typedef int I __attribute__((vector_size(64), unused));
-  return GF_SHUFFLE2(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-         GF_SHUFFLE2(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+inline Vector pair_halves(Vector a, Vector b) {
+  return shuffle<0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23>(a, b) +
+         shuffle<8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31>(a, b);
 }
-inline Vector<16>::type pair_quarters(Vector<16>::type a, Vector<16>::type b) {
-  typedef int I __attribute__((vector_size(64), unused));
-  return GF_SHUFFLE2(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-         GF_SHUFFLE2(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+inline Vector pair_quarters(Vector a, Vector b) {
+  return shuffle<0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27>(a, b) +
+         shuffle<4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31>(a, b);
 }
-inline void totals(const Vector<16>::type (&v)[8], float* to) {
-  typedef int I __attribute__((vector_size(64), unused));
-  const auto low = pair_quarters(pair_halves(v[0], v[1]), pair_halves(v[2], v[3]));
-  const auto high = pair_quarters(pair_halves(v[4], v[5]), pair_halves(v[6], v[7]));
-  auto sum = GF_SHUFFLE2(low, high, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
-             GF_SHUFFLE2(low, high, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
-  sum += GF_SHUFFLE(sum, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+inline void totals(const Vector (&v)[8], float* to) {
+  const Vector low = pair_quarters(pair_halves(v[0], v[1]), pair_halves(v[2], v[3]));
+  const Vector high = pair_quarters(pair_halves(v[4], v[5]), pair_halves(v[6], v[7]));
+  Vector sum = shuffle<0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29>(low, high) +
+               shuffle<2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31>(low, high);
+  sum += shuffle<1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14>(sum);
   for (int i = 0; i < 8; ++i) to[i] = sum[2 * i];
 }
-template <int ROWS>
-inline void totals(const Vector<16>::type (&v)[ROWS], float* to) {
-  for (int i = 0; i < ROWS; ++i) to[i] = total(v[i]);
+inline void totals(const Vector (&v)[4], float* to) {
+  for (int i = 0; i < 4; ++i) to[i] = total(v[i]);
 }
 
 // Begins with a line of the cache: a vector across two lines costs twice.

@@ -1,11 +1,11 @@
-// 3x3 convolution by minimal filtering, CPU: tiles, the patches of conv3x3.h, as many at a time as the
+// 3x3 convolution by minimal filtering, CPU: tiles, the patches of winograd.h, as many at a time as the
 // second-level cache holds with their transforms.
-#include "conv3x3.h"
+#include "winograd.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "conv3x3_forms.h"
+#include "winograd_transforms.h"
 #include "kernels_cpu.h"
 
 namespace gansformer {
@@ -79,20 +79,21 @@ void transform_tiles(const Conv3x3& p, F transform, const Map& map, const float*
   if (int64_t(zeros.size()) < map.channels) zeros.resize(map.channels);
   for (int64_t t = 0; t < count; ++t, place.advance(p)) {
     const Pixels<SIZE, STEP, BEFORE> pixels(map, place, zeros.data());
-    for (int64_t c = channels.begin; c < channels.end; c += kLanes) {
-      V in[SIZE][SIZE], out[POINTS][POINTS];
+    for (int64_t c = channels.begin; c < channels.end; c += kRegisterLanes) {
+      Register in[SIZE][SIZE], out[POINTS][POINTS];
 #pragma GCC unroll 6
       for (int i = 0; i < SIZE; ++i)
 #pragma GCC unroll 6
-        for (int j = 0; j < SIZE; ++j) in[i][j] = load(pixels.at[i][j] + c);
+        for (int j = 0; j < SIZE; ++j) in[i][j] = load_register(pixels.at[i][j] + c);
       along_both<SIZE, POINTS>(transform, in, out);
-      const V factor = scale ? load(scale + place.sample * map.channels + c) : V{} + 1.0f;
+      Register factor = Register{} + 1.0f;
+      if (scale) factor = load_register(scale + place.sample * map.channels + c);
       float* at = to + t * channels.size() + c - channels.begin;
 #pragma GCC unroll 6
       for (int i = 0; i < POINTS; ++i)
 #pragma GCC unroll 6
         for (int j = 0; j < POINTS; ++j)
-          store(at + (i * POINTS + j) * distance(tiles, channels.size()), out[i][j] * factor);
+          store_register(at + (i * POINTS + j) * distance(tiles, channels.size()), out[i][j] * factor);
     }
   }
 }
@@ -115,19 +116,19 @@ void store_tiles(const Conv3x3& p, const float* from, Place place, int64_t count
     const int64_t rows = std::min<int64_t>(kOut, height - h);
     const int64_t columns = std::min<int64_t>(kOut, width - w);
     float* to = y + ((place.sample * height + h) * width + w) * p.out;
-    for (int64_t o = 0; o < p.out; o += kLanes) {
-      V in[kPoints][kPoints], out[kOut][kOut];
+    for (int64_t o = 0; o < p.out; o += kRegisterLanes) {
+      Register in[kPoints][kPoints], out[kOut][kOut];
 #pragma GCC unroll 6
       for (int i = 0; i < kPoints; ++i)
 #pragma GCC unroll 6
         for (int j = 0; j < kPoints; ++j)
-          in[i][j] = load(from + (i * kPoints + j) * distance(tiles, p.out) + t * p.out + o);
+          in[i][j] = load_register(from + (i * kPoints + j) * distance(tiles, p.out) + t * p.out + o);
       along_both<kPoints, kOut>(FORM::output, in, out);
 #pragma GCC unroll 4
       for (int i = 0; i < kOut; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < kOut; ++j)
-          if (i < rows && j < columns) store(to + (i * width + j) * p.out + o, out[i][j]);
+          if (i < rows && j < columns) store_register(to + (i * width + j) * p.out + o, out[i][j]);
     }
   }
 }
@@ -143,18 +144,18 @@ void with_form(const Conv3x3& p, F f) {
 
 }  // namespace
 
-int64_t conv3x3_lanes() { return kLanes; }
+int64_t winograd_lanes() { return kRegisterLanes; }
 
-int64_t conv3x3_block(const Conv3x3& p) {
+int64_t winograd_block(const Conv3x3& p) {
   const int64_t fits = kCacheBytes / (p.points() * (p.in + p.out) * int64_t(sizeof(float)));
-  return std::max<int64_t>(1, std::min<int64_t>(fits, 96) / kRows) * kRows;
+  return std::max<int64_t>(1, std::min<int64_t>(fits, 96) / kBlockRows) * kBlockRows;
 }
 
 // The sums are read and written for every block: these must not be small when the sums are large. Some
 // blocks there should be, for threads to share.
-int64_t conv3x3_filter_block(const Conv3x3& p) {
-  const int64_t share = (p.tiles() / 4 / kRows + 1) * kRows;
-  return std::min(std::max<int64_t>(conv3x3_block(p), 16 * kRows), share);
+int64_t winograd_filter_block(const Conv3x3& p) {
+  const int64_t share = (p.tiles() / 4 / kBlockRows + 1) * kBlockRows;
+  return std::min(std::max<int64_t>(winograd_block(p), 16 * kBlockRows), share);
 }
 
 namespace {
@@ -171,23 +172,23 @@ template <class FORM>
 void transform_filter(const Conv3x3& p, const float* w, bool swapped, bool turned, int64_t begin,
                       int64_t end, float* u) {
   const int64_t taps = p.in * p.out;
-  for (int64_t i = begin * kLanes; i < end * kLanes; i += kLanes)
-    for (int64_t o = 0; o < p.out; o += kLanes) {
-      float block[9][kLanes][kLanes];  // [tap, i, o]
+  for (int64_t i = begin * kRegisterLanes; i < end * kRegisterLanes; i += kRegisterLanes)
+    for (int64_t o = 0; o < p.out; o += kRegisterLanes) {
+      float block[9][kRegisterLanes][kRegisterLanes];  // [tap, i, o]
       for (int tap = 0; tap < 9; ++tap) {
         const float* from = w + (turned ? 8 - tap : tap) * taps;
-        for (int a = 0; a < kLanes; ++a)
-          for (int b = 0; b < kLanes; ++b)
+        for (int a = 0; a < kRegisterLanes; ++a)
+          for (int b = 0; b < kRegisterLanes; ++b)
             block[tap][a][b] = from[swapped ? (o + b) * p.in + i + a : (i + a) * p.out + o + b];
       }
       const int64_t panel = o / kPanel * kPanel, width = std::min(kPanel, p.out - panel);
-      for (int a = 0; a < kLanes; ++a) {
-        V in[3][3], out[FORM::kFilters][FORM::kFilters];
-        for (int tap = 0; tap < 9; ++tap) in[tap / 3][tap % 3] = load(block[tap][a]);
+      for (int a = 0; a < kRegisterLanes; ++a) {
+        Register in[3][3], out[FORM::kFilters][FORM::kFilters];
+        for (int tap = 0; tap < 9; ++tap) in[tap / 3][tap % 3] = load_register(block[tap][a]);
         along_both<3, FORM::kFilters>(FORM::filter, in, out);
         float* to = u + panel * p.in + (i + a) * width + o - panel;
         for (int f = 0; f < FORM::kFilters * FORM::kFilters; ++f)
-          store(to + f * taps, out[f / FORM::kFilters][f % FORM::kFilters]);
+          store_register(to + f * taps, out[f / FORM::kFilters][f % FORM::kFilters]);
       }
     }
 }
@@ -195,7 +196,7 @@ void transform_filter(const Conv3x3& p, const float* w, bool swapped, bool turne
 template <class FORM>
 void convolve(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
               int64_t begin, int64_t end) {
-  const int64_t tiles = conv3x3_block(p);
+  const int64_t tiles = winograd_block(p);
   const int points = p.points();
   const int64_t in_distance = distance(tiles, p.in), out_distance = distance(tiles, p.out);
   float* in = scratch(points * (in_distance + out_distance));
@@ -208,7 +209,7 @@ void convolve(const Conv3x3& p, const float* x, const float* scale, const float*
       for (int64_t panel = 0; panel < p.out; panel += kPanel) {
         const int64_t width = std::min(kPanel, p.out - panel);
         const Factor a{in + point * in_distance, p.in, 1};
-        multiply(a, count, u + (filter_of<FORM>(point) * p.out + panel) * p.in, width, width,
+        panel_product(a, count, u + (filter_of<FORM>(point) * p.out + panel) * p.in, width, width,
                  out + point * out_distance + panel, p.out, p.in, false);
       }
     store_tiles<FORM>(p, out, place, count, tiles, y);
@@ -220,22 +221,22 @@ template <class FORM>
 void sums_to_taps(const Conv3x3& p, const float* sums, Channels channels, float* dw) {
   const int64_t size = channels.size() * p.out;
   float* to = dw + channels.begin * p.out;
-  for (int64_t place = 0; place < size; place += kLanes) {
-    V in[FORM::kFilters][FORM::kFilters], out[3][3];
+  for (int64_t place = 0; place < size; place += kRegisterLanes) {
+    Register in[FORM::kFilters][FORM::kFilters], out[3][3];
     for (int f = 0; f < p.filters(); ++f)
-      in[f / FORM::kFilters][f % FORM::kFilters] = load(sums + f * size + place);
+      in[f / FORM::kFilters][f % FORM::kFilters] = load_register(sums + f * size + place);
     along_both<FORM::kFilters, 3>(FORM::taps, in, out);
     for (int tap = 0; tap < 9; ++tap)
-      store(to + tap * p.in * p.out + place, out[tap / 3][tap % 3]);
+      store_register(to + tap * p.in * p.out + place, out[tap / 3][tap % 3]);
   }
 }
 
 template <class FORM>
 void correlate(const Conv3x3& p, const float* x, const float* scale, const float* dy, int64_t slice,
                int64_t begin, int64_t end, float* dw) {
-  const int64_t tiles = conv3x3_filter_block(p), first = slice * conv3x3_slice(p);
+  const int64_t tiles = winograd_filter_block(p), first = slice * winograd_slice(p);
   const int points = p.points();
-  const Channels channels{p.in, first, std::min(first + conv3x3_slice(p), p.in)};
+  const Channels channels{p.in, first, std::min(first + winograd_slice(p), p.in)};
   const Map results{dy, p.out_height(), p.out_width(), p.out};
   const int64_t in_distance = distance(tiles, channels.size());
   const int64_t out_distance = distance(tiles, p.out), sum_distance = channels.size() * p.out;
@@ -248,22 +249,20 @@ void correlate(const Conv3x3& p, const float* x, const float* scale, const float
     transform_pixels<FORM>(p, x, scale, channels, place, count, tiles, in);
     transform_tiles<FORM::kOut, FORM::kOut, 0, FORM::kPoints>(
         p, FORM::results, results, nullptr, {p.out, 0, p.out}, place, count, tiles, out);
-    for (int point = 0; point < points; ++point)
-      for (int64_t panel = 0; panel < p.out; panel += kPanel) {
-        const Factor a{in + point * in_distance, 1, channels.size()};
-        float* to = sums + filter_of<FORM>(point) * sum_distance + panel;
-        constexpr int kFilters = FORM::kFilters;
-        const bool again = point / FORM::kPoints >= kFilters || point % FORM::kPoints >= kFilters;
-        multiply(a, channels.size(), out + point * out_distance + panel, p.out,
-                 std::min(kPanel, p.out - panel), to, p.out, count, add || again);
-      }
+    for (int point = 0; point < points; ++point) {
+      constexpr int kFilters = FORM::kFilters;
+      const bool again = point / FORM::kPoints >= kFilters || point % FORM::kPoints >= kFilters;
+      matrix_product({in + point * in_distance, 1, channels.size()}, channels.size(),
+                     out + point * out_distance, p.out, p.out,
+                     sums + filter_of<FORM>(point) * sum_distance, p.out, count, add || again);
+    }
   }
   sums_to_taps<FORM>(p, sums, channels, dw);
 }
 
 }  // namespace
 
-void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
+void winograd_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t begin, int64_t end,
                         float* u) {
   const bool swapped = turned || p.form == kUp;
   with_form(p, [&](auto form) {
@@ -271,17 +270,17 @@ void conv3x3_filter_cpu(const Conv3x3& p, const float* w, bool turned, int64_t b
   });
 }
 
-void conv3x3_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
+void winograd_cpu(const Conv3x3& p, const float* x, const float* scale, const float* u, float* y,
                  int64_t begin, int64_t end) {
   with_form(p, [&](auto form) { convolve<decltype(form)>(p, x, scale, u, y, begin, end); });
 }
 
-int64_t conv3x3_slice(const Conv3x3& p) {
+int64_t winograd_slice(const Conv3x3& p) {
   const int64_t slices = (p.in + 127) / 128, vectors = p.in / kConvLanes;
   return (vectors + slices - 1) / slices * kConvLanes;
 }
 
-void conv3x3_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
+void winograd_filter_grad_cpu(const Conv3x3& p, const float* x, const float* scale, const float* dy,
                              int64_t slice, int64_t begin, int64_t end, float* dw) {
   if (p.is_wide()) correlate<SameWide>(p, x, scale, dy, slice, begin, end, dw);
   else if (p.form == kSame) correlate<Same>(p, x, scale, dy, slice, begin, end, dw);

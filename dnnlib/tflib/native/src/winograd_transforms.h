@@ -1,7 +1,7 @@
-// The transforms of the forms of conv3x3.h along one axis.
+// The transforms of the forms of winograd.h along one axis.
 #pragma once
 
-#include "matrix_cpu.h"
+#include "matrix_product.h"
 
 namespace gansformer {
 namespace {
@@ -13,30 +13,30 @@ namespace {
 struct Same {
   static constexpr int kPoints = 4, kFilters = 4, kIn = 4, kStep = 2, kBefore = 1, kOut = 2;
 
-  static void input(const V* d, V* t) {
+  static void input(const Register* d, Register* t) {
     t[0] = d[0] - d[2];
     t[1] = d[1] + d[2];
     t[2] = d[2] - d[1];
     t[3] = d[1] - d[3];
   }
-  static void filter(const V* g, V* t) {
-    const V even = 0.5f * (g[0] + g[2]), odd = 0.5f * g[1];
+  static void filter(const Register* g, Register* t) {
+    const Register even = 0.5f * (g[0] + g[2]), odd = 0.5f * g[1];
     t[0] = g[0];
     t[1] = even + odd;
     t[2] = even - odd;
     t[3] = g[2];
   }
-  static void output(const V* m, V* t) {
+  static void output(const Register* m, Register* t) {
     t[0] = m[0] + m[1] + m[2];
     t[1] = m[1] - m[2] - m[3];
   }
-  static void results(const V* e, V* t) {
+  static void results(const Register* e, Register* t) {
     t[0] = e[0];
     t[1] = 0.5f * (e[0] + e[1]);
     t[2] = 0.5f * (e[0] - e[1]);
     t[3] = e[1];
   }
-  static void taps(const V* m, V* t) {
+  static void taps(const Register* m, Register* t) {
     t[0] = m[0] + m[1] + m[2];
     t[1] = m[1] - m[2];
     t[2] = m[1] + m[2] - m[3];
@@ -49,9 +49,9 @@ struct SameWide {
   static constexpr int kPoints = 6, kFilters = 6, kIn = 6, kStep = 4, kBefore = 1, kOut = 4;
   static constexpr float kA = 0.70710678f, kB = 1.41421356f;
 
-  static void input(const V* d, V* t) {
-    const V a = d[4] - 2.0f * d[2], a_odd = kA * (d[3] - 2.0f * d[1]);
-    const V b = d[4] - 0.5f * d[2], b_odd = kB * (d[3] - 0.5f * d[1]);
+  static void input(const Register* d, Register* t) {
+    const Register a = d[4] - 2.0f * d[2], a_odd = kA * (d[3] - 2.0f * d[1]);
+    const Register b = d[4] - 0.5f * d[2], b_odd = kB * (d[3] - 0.5f * d[1]);
     t[0] = d[0] - 2.5f * d[2] + d[4];
     t[1] = a + a_odd;
     t[2] = a - a_odd;
@@ -60,33 +60,33 @@ struct SameWide {
     t[5] = d[1] - 2.5f * d[3] + d[5];
   }
   // Values of the polynomial with these coefficients, even and odd ones, at A and -A, B and -B.
-  static void values(V a, V a_odd, V b, V b_odd, V* t) {
+  static void values(Register a, Register a_odd, Register b, Register b_odd, Register* t) {
     constexpr float kShareA = -2.0f / 3.0f, kShareB = 1.0f / 6.0f;
     t[1] = kShareA * a + (kShareA * kA) * a_odd;
     t[2] = kShareA * a - (kShareA * kA) * a_odd;
     t[3] = kShareB * b + (kShareB * kB) * b_odd;
     t[4] = kShareB * b - (kShareB * kB) * b_odd;
   }
-  static void filter(const V* g, V* t) {
+  static void filter(const Register* g, Register* t) {
     t[0] = g[0];
     values(g[0] + 0.5f * g[2], g[1], g[0] + 2.0f * g[2], g[1], t);
     t[5] = g[2];
   }
-  static void results(const V* e, V* t) {
+  static void results(const Register* e, Register* t) {
     t[0] = e[0];
     values(e[0] + 0.5f * e[2], e[1] + 0.5f * e[3], e[0] + 2.0f * e[2], e[1] + 2.0f * e[3], t);
     t[5] = e[3];
   }
-  static void output(const V* m, V* t) {
-    const V a = m[1] + m[2], a_odd = kA * (m[1] - m[2]);
-    const V b = m[3] + m[4], b_odd = kB * (m[3] - m[4]);
+  static void output(const Register* m, Register* t) {
+    const Register a = m[1] + m[2], a_odd = kA * (m[1] - m[2]);
+    const Register b = m[3] + m[4], b_odd = kB * (m[3] - m[4]);
     t[0] = m[0] + a + b;
     t[1] = a_odd + b_odd;
     t[2] = 0.5f * a + 2.0f * b;
     t[3] = 0.5f * a_odd + 2.0f * b_odd + m[5];
   }
-  static void taps(const V* m, V* t) {
-    const V a = m[1] + m[2], b = m[3] + m[4];
+  static void taps(const Register* m, Register* t) {
+    const Register a = m[1] + m[2], b = m[3] + m[4];
     t[0] = m[0] + a + b;
     t[1] = kA * (m[1] - m[2]) + kB * (m[3] - m[4]);
     t[2] = 0.5f * a + 2.0f * b + m[5];
@@ -97,29 +97,29 @@ struct SameWide {
 struct Down {
   static constexpr int kPoints = 5, kFilters = 4, kIn = 5, kStep = 4, kBefore = 0, kOut = 2;
 
-  static void input(const V* d, V* t) {
+  static void input(const Register* d, Register* t) {
     t[0] = d[0] - d[2];
     t[1] = d[2];
     t[2] = d[4] - d[2];
     t[3] = d[1];
     t[4] = d[3];
   }
-  static void filter(const V* g, V* t) {
+  static void filter(const Register* g, Register* t) {
     t[0] = g[0];
     t[1] = g[0] + g[2];
     t[2] = g[2];
     t[3] = g[1];
   }
-  static void output(const V* m, V* t) {
+  static void output(const Register* m, Register* t) {
     t[0] = m[0] + m[1] + m[3];
     t[1] = m[1] + m[2] + m[4];
   }
-  static void results(const V* e, V* t) {
+  static void results(const Register* e, Register* t) {
     t[0] = t[3] = e[0];
     t[1] = e[0] + e[1];
     t[2] = t[4] = e[1];
   }
-  static void taps(const V* m, V* t) {
+  static void taps(const Register* m, Register* t) {
     t[0] = m[0] + m[1];
     t[1] = m[3];
     t[2] = m[1] + m[2];
@@ -130,19 +130,19 @@ struct Down {
 struct Up {
   static constexpr int kPoints = 5, kFilters = 4, kIn = 3, kStep = 2, kBefore = 1, kOut = 4;
 
-  static void input(const V* d, V* t) {
+  static void input(const Register* d, Register* t) {
     t[0] = d[0] - d[1];
     t[1] = t[3] = d[1];
     t[2] = d[2] - d[1];
     t[4] = d[2];
   }
-  static void filter(const V* g, V* t) {
+  static void filter(const Register* g, Register* t) {
     t[0] = g[2];
     t[1] = g[2] + g[0];
     t[2] = g[0];
     t[3] = g[1];
   }
-  static void output(const V* m, V* t) {
+  static void output(const Register* m, Register* t) {
     t[0] = m[0] + m[1];
     t[1] = m[3];
     t[2] = m[1] + m[2];
@@ -152,11 +152,11 @@ struct Up {
 
 // One of the transforms above along both axes: [FROM, FROM] to [TO, TO].
 template <int FROM, int TO, class F>
-inline void along_both(F transform, const V (&in)[FROM][FROM], V (&out)[TO][TO]) {
-  V half[TO][FROM];
+inline void along_both(F transform, const Register (&in)[FROM][FROM], Register (&out)[TO][TO]) {
+  Register half[TO][FROM];
 #pragma GCC unroll 6
   for (int j = 0; j < FROM; ++j) {
-    V column[FROM], t[TO];
+    Register column[FROM], t[TO];
 #pragma GCC unroll 6
     for (int i = 0; i < FROM; ++i) column[i] = in[i][j];
     transform(column, t);

@@ -25,6 +25,7 @@
 namespace gansformer {
 
 enum ConvForm { kSame, kDown, kUp };
+constexpr const char* kConvFormNames[] = {"same", "down", "up"};
 
 constexpr int kConvLanes = 16;  // I and O are multiples of it
 

@@ -1,30 +1,15 @@
-// Op glue of the 3x3 convolution, for CPUs. The scale, absent when it has no elements, multiplies x.
+// Op glue of the 3x3 convolution by minimal filtering, for CPUs. The scale, absent when it has no elements, multiplies x.
 #pragma once
 
-#include "conv3x3.h"
 #include "op_common.h"
-
-namespace gansformer {
-
-// CONTEXT: of a kernel's construction or of shapes.
-template <class CONTEXT>
-Status conv3x3_form(CONTEXT* ctx, Conv3x3* p) {
-  int form;
-  TF_RETURN_IF_ERROR(ctx->GetAttr("form", &form));
-  if (form < kSame || form > kUp)
-    return tensorflow::errors::InvalidArgument("native conv3x3: no form ", form);
-  p->form = static_cast<ConvForm>(form);
-  return ok_status();
-}
-
-}  // namespace gansformer
+#include "winograd.h"
 
 REGISTER_OP("GansformerConv3x3")
     .Input("x: float")      // [N, H, W, I]
     .Input("scale: float")  // [N, I]
     .Input("w: float")      // [3, 3, I, O]; kUp and turned: [3, 3, O, I]
     .Output("y: float")     // [N, H', W', O]
-    .Attr("form: int")      // ConvForm
+    .Attr("form: string")   // of kConvFormNames
     .Attr("turned: bool")   // of kSame: the filter is used turned by 180 degrees
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, w, y;
@@ -32,7 +17,7 @@ REGISTER_OP("GansformerConv3x3")
       TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 4, &w));
       gansformer::Conv3x3 p{};
       bool turned;
-      TF_RETURN_IF_ERROR(gansformer::conv3x3_form(c, &p));
+      TF_RETURN_IF_ERROR(gansformer::get_enum(c, "form", gansformer::kConvFormNames, &p.form));
       TF_RETURN_IF_ERROR(c->GetAttr("turned", &turned));
       const bool swapped = turned || p.form == gansformer::kUp;
       TF_RETURN_IF_ERROR(c->ReplaceDim(x, 3, c->Dim(w, swapped ? 2 : 3), &y));
@@ -51,7 +36,7 @@ REGISTER_OP("GansformerConv3x3Filter")
     .Input("scale: float")
     .Input("dy: float")  // [N, H', W', O]
     .Output("dw: float")
-    .Attr("form: int")   // not kUp, which is kDown with x and dy exchanged
+    .Attr("form: string")  // not kUp, which is kDown with x and dy exchanged
     .SetShapeFn([](gansformer::InferenceContext* c) {
       gansformer::ShapeHandle x, dy;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &x));
@@ -81,7 +66,7 @@ inline Status conv3x3_sizes(const Tensor& x, const Tensor& scale, int64_t out, C
 class Conv3x3Op : public OpKernel {
  public:
   explicit Conv3x3Op(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, conv3x3_form(ctx, &params_));
+    OP_REQUIRES_OK(ctx, get_enum(ctx, "form", kConvFormNames, &params_.form));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("turned", &turned_));
     swapped_ = turned_ || params_.form == kUp;
   }
@@ -103,13 +88,13 @@ class Conv3x3Op : public OpKernel {
                                            TensorShape({p.filters(), p.in, p.out}),
                                            &filter));
     float* u = data<float>(&filter);
-    parallel(ctx, p.in / conv3x3_lanes(), 0.25 * p.filters() * conv3x3_lanes() * p.out,
+    parallel(ctx, p.in / winograd_lanes(), 0.25 * p.filters() * winograd_lanes() * p.out,
              [&](int64_t begin, int64_t end) {
-               conv3x3_filter_cpu(p, data<float>(w), turned_, begin, end, u);
+               winograd_filter_cpu(p, data<float>(w), turned_, begin, end, u);
              });
-    const int64_t block = conv3x3_block(p), blocks = (p.tiles() + block - 1) / block;
+    const int64_t block = winograd_block(p), blocks = (p.tiles() + block - 1) / block;
     parallel(ctx, blocks, double(block) * p.in * p.out, [&](int64_t begin, int64_t end) {
-      conv3x3_cpu(p, data<float>(x), data<float>(scale), u, data<float>(y), begin * block,
+      winograd_cpu(p, data<float>(x), data<float>(scale), u, data<float>(y), begin * block,
                   std::min(end * block, p.tiles()));
     });
   }
@@ -122,7 +107,7 @@ class Conv3x3Op : public OpKernel {
 class Conv3x3FilterOp : public OpKernel {
  public:
   explicit Conv3x3FilterOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, conv3x3_form(ctx, &params_));
+    OP_REQUIRES_OK(ctx, get_enum(ctx, "form", kConvFormNames, &params_.form));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -136,13 +121,9 @@ class Conv3x3FilterOp : public OpKernel {
     OP_REQUIRES_OK(ctx, conv3x3_sizes(x, scale, dy.dim_size(3), &p));
     Tensor* dw = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({3, 3, p.in, p.out}), &dw));
-    if (!dw->NumElements()) return;
-    if (!p.tiles()) {
-      std::fill_n(data<float>(dw), dw->NumElements(), 0.0f);
-      return;
-    }
+    if (!dw->NumElements() || !p.tiles()) return clear(dw);
     // Chunks of tiles give parts of dw: as many as the sizes say, not the threads.
-    const int64_t block = conv3x3_filter_block(p), size = dw->NumElements();
+    const int64_t block = winograd_filter_block(p), size = dw->NumElements();
     const int64_t most = std::max<int64_t>(1, std::min<int64_t>(64, kMostParts / size));
     const int64_t share = p.is_wide() ? 128 : 256;  // tiles of a chunk
     const int64_t wanted = std::max(p.tiles() / share, std::min<int64_t>(2, p.tiles() / 64));
@@ -152,13 +133,13 @@ class Conv3x3FilterOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({chunks, size}),
                                            &parts_tensor));
     float* parts = data<float>(&parts_tensor);
-    const int64_t slices = (p.in + conv3x3_slice(p) - 1) / conv3x3_slice(p);
+    const int64_t slices = (p.in + winograd_slice(p) - 1) / winograd_slice(p);
     parallel(ctx, chunks * slices, double(p.tiles()) / chunks * p.in / slices * p.out,
              [&](int64_t begin, int64_t end) {
                for (int64_t unit = begin; unit < end; ++unit) {
                  const int64_t chunk = unit / slices, first = chunk * blocks / chunks * block;
                  const int64_t last = std::min((chunk + 1) * blocks / chunks * block, p.tiles());
-                 conv3x3_filter_grad_cpu(p, data<float>(x), data<float>(scale), data<float>(dy),
+                 winograd_filter_grad_cpu(p, data<float>(x), data<float>(scale), data<float>(dy),
                                          unit % slices, first, last, parts + chunk * size);
                }
              });
