@@ -47,7 +47,7 @@ def say_float16(num):
     """Tell that layers that were trained in float16 are computed in float32."""
     if num:
         say_once(
-            f"Layers that were trained in float16 (at the {num} highest resolutions) are computed "
+            f"Layers that were trained in float16 (num_fp16_res={num}) are computed "
             "in float32; pictures made in float16 differ from ours by about 0.01"
         )
 
