@@ -41,6 +41,24 @@ PASSING = (
 # Options of D that matter to its aggregators only.
 AGGREGATION = ("a_dim", "components_num")
 
+# Options without a flag that other code's networks have: a training computes what those do.
+WAYS = {
+    "mapping": ("embed_labels", "label_fmaps"),
+    "synthesis": ("conv_clamp",),
+    "D": (
+        "conv_clamp",
+        "epilogue_nonlinearity",
+        "hidden_dim",
+        "embed_labels",
+        "label_fmaps",
+        "cmap_dim",
+        "mapping_num_layers",
+        "mapping_fmaps",
+        "mapping_lrmul",
+        "mapping_nonlinearity",
+    ),
+}
+
 # values {path: array}; lists of paths.
 Fit = namedtuple("Fit", "values missing misshapen unused")
 
@@ -74,6 +92,7 @@ def prepare(run_dir, config):
             options = with_quirks(old[net])
             if "quirks" in options:
                 config[net]["quirks"] = options["quirks"]
+            _adopt(options, config, net)
     name = config["run"]["pretrained_pkl"]
     if name is None or checkpoint.read_progress(run_dir) is not None:
         return None
@@ -124,11 +143,9 @@ class Pretrained:
         """
         for side in ("G", "D"):
             options = self.networks[side].static_kwargs if side in self.networks else {}
-            is_same_kind = any(
-                options.get(key) and config[side].get(key) for key in ("transformer", "merge")
-            )
-            if options.get("quirks") and is_same_kind:
+            if options.get("quirks") and _is_same_kind(options, config[side]):
                 config[side]["quirks"] = options["quirks"]
+            _adopt(options, config, side)
 
     def start(self, graph, config, run_dir):
         """Give the networks of a training the snapshot's values, and say what fitted.
@@ -216,6 +233,25 @@ class Pretrained:
             if parameter in parameters:
                 return parameters[parameter].default
         raise KeyError(parameter)
+
+
+def _is_same_kind(stored, ours):
+    """Whether the quirks of a stored network matter to one of ours; both are options."""
+    kinds = ("transformer", "merge")
+    if any(stored.get(key) and ours.get(key) for key in kinds):
+        return True
+    has_own_layers = "extra_layer_always" in stored["quirks"]
+    return has_own_layers and not any(stored.get(key) or ours.get(key) for key in kinds)
+
+
+def _adopt(options, config, side):
+    """Take over the options in WAYS of a network, "G" or "D", as far as it has them."""
+    for consumer, names in WAYS.items():
+        if (consumer == "D") != (side == "D"):
+            continue
+        source = options if consumer == "D" else options.get(consumer, {})
+        target = config[side] if consumer == "D" else config[side][consumer]
+        target.update({name: source[name] for name in names if name in source})
 
 
 def details(fits):
