@@ -21,7 +21,9 @@ FORMATS = {
     "savedmodel": Format("", "a folder for TensorFlow, of TensorFlow's own operations"),
     "onnx": Format(".onnx", "for ONNX runtimes; needs tf2onnx"),
     "safetensors": Format(".safetensors", "all networks, without pickle; --model opens it"),
-    "torch": Format(".pt", "a state dict for StyleGAN2-ADA PyTorch, of StyleGAN2's networks"),
+    "torch": Format(
+        ".pt", "a state dict for StyleGAN2-ADA PyTorch, or GANsformer's PyTorch version"
+    ),
 }
 
 
@@ -97,7 +99,7 @@ def run(argv):
         whole = args.network is None
         exports.export_safetensors(networks if whole else [stored], is_single or not whole, path)
     else:
-        exports.EXPORTS[args.format](stored, path)
+        exports.EXPORTS[args.format](stored, path, networks)
 
 
 if __name__ == "__main__":

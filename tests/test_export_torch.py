@@ -12,8 +12,7 @@ import export
 from dnnlib import UserError, cli, tflib
 from dnnlib.tflib.snapshot import to_stored
 from dnnlib.tflib.stored_network import StoredNetwork
-from training.export import ada_numpy
-from training.export.ada_torch import to_torch
+from training.export import ada_numpy, ada_torch
 from training.export.torch_file import read_torch, write_torch
 
 SIZES = dict(resolution=8, num_channels=2)
@@ -25,6 +24,11 @@ def generator(builder="stylegan2_generator", **options):
     mapping = dict(mapping_num_layers=3, **options.pop("mapping", {}))
     options = dict(SIZES, z_dim=5, w_dim=6, **options)
     return tflib.Network("Gs", builder, mapping=mapping, synthesis=layers, **options)
+
+
+def to_torch(network):
+    is_generator = network.builder in ("generator", "stylegan2_generator")
+    return (ada_torch.generator if is_generator else ada_torch.discriminator)(network)
 
 
 def perturb(net):
@@ -96,7 +100,10 @@ def test_the_command(session, tmp_path, capsys, make, kind):
     assert found.keys() == network.tensors.keys()
     assert all(np.array_equal(found[name], value) for name, value in network.tensors.items())
     line = text.splitlines()[-1]
-    assert line.startswith(f"It loads into training.networks.{kind}(") and "img_channels=2" in line
+    assert (
+        line.startswith(f"It loads into StyleGAN2-ADA PyTorch, training.networks.{kind}(")
+        and "img_channels=2" in line
+    )
 
 
 # fmt: off
@@ -154,7 +161,7 @@ def stored(builder, options, parts=(), **variables):
 @pytest.mark.parametrize(
     "builder, options, message",
     [
-        ("stylegan2_generator", dict(c_dim=2), "c_dim=2"),
+        ("stylegan2_mapping", dict(c_dim=2), "c_dim=2 with embed_labels=False"),
         ("stylegan2_generator", dict(progressive=True), "progressive=True"),
         ("generator", dict(components_num=3, merge=True), "merge=True"),
         ("generator", dict(transformer=True), "transformer=True"),
@@ -177,13 +184,17 @@ def test_networks_without_counterpart(builder, options, message):
 
 def test_other_numbers_of_channels():
     sizes = dict(SIZES, **CHANNELS)
-    bias = {"8x8_Conv0_bias": 10}
-    with pytest.raises(UserError, match="no counterpart of 10 channels at 8x8"):
-        to_torch(stored("discriminator", sizes, **bias, **{"4x4_Dense0_bias": 3}))
+    biases = {"8x8_Conv0_bias": 9, "4x4_Conv_bias": 12, "4x4_Dense0_bias": 12}
+    for name, number, message in (
+        ("8x8_Conv0_bias", 10, "10 channels at 8x8"),
+        ("4x4_Dense0_bias", 3, "a last layer of 3 features"),
+    ):
+        with pytest.raises(UserError, match=f"no counterpart of {message}"):
+            to_torch(stored("discriminator", sizes, **{**biases, name: number}))
 
 
 def test_other_networks():
-    with pytest.raises(UserError, match=r"'G' \(stylegan2_mapping\) is no network of StyleGAN2"):
+    with pytest.raises(UserError, match=r"no counterpart of 'G' \(stylegan2_mapping\) alone"):
         to_torch(stored("stylegan2_mapping", {}))
     with pytest.raises(UserError, match="no counterpart of the variable '8x8/New/weight'"):
         to_torch(stored("discriminator", SIZES, **{"8x8_New_weight": [2, 3]}))

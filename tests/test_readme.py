@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import explore
+import export
 import generate
 import prepare_data
 import project
@@ -34,6 +35,7 @@ def commands(root):
 def test_every_command_is_understood(root):
     parsers = {
         "explore.py": explore.parse_args,
+        "export.py": export.parse_args,
         "generate.py": generate.parse_args,
         "prepare_data.py": prepare_data.build_parser().parse_args,
         "project.py": project.parse_args,

@@ -10,11 +10,20 @@ import numpy as np
 SQRT_HALF = np.float32(np.sqrt(0.5))
 
 # Activation => (function, gain).
+# fmt: off
 ACTIVATIONS = {
-    "linear": (lambda x: x, 1.0),
-    "relu": (lambda x: np.maximum(x, 0), np.sqrt(2)),
-    "lrelu": (lambda x: np.maximum(x, 0.2 * x), np.sqrt(2)),
+    "linear":   (lambda x: x,                                                   1.0),
+    "relu":     (lambda x: np.maximum(x, 0),                                    np.sqrt(2)),
+    "lrelu":    (lambda x: np.maximum(x, 0.2 * x),                              np.sqrt(2)),
+    "tanh":     (np.tanh,                                                       1.0),
+    "sigmoid":  (lambda x: 1 / (1 + np.exp(-x)),                                1.0),
+    "elu":      (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),      1.0),
+    "selu":     (lambda x: 1.0507009873554805 * np.where(
+                     x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))), 1.0),
+    "softplus": (lambda x: np.logaddexp(x, 0),                                  1.0),
+    "swish":    (lambda x: x / (1 + np.exp(-x)),                                np.sqrt(2)),
 }
+# fmt: on
 
 
 def generate(state, kwargs, z, labels, truncation_psi):
@@ -74,8 +83,9 @@ def score(state, kwargs, images, labels):
         if part.architecture == "skip":
             y = _downsample(y, part.kernel)
         res //= 2
-    x = part.from_rgb(x, y, "b4", None if part.architecture == "skip" else part.clamp)
     ends = kwargs["epilogue_kwargs"]
+    part.act = ends.get("activation", part.act)
+    x = part.from_rgb(x, y, "b4", None if part.architecture == "skip" else part.clamp)
     if ends["mbstd_num_channels"]:
         x = _with_stddev(x, ends["mbstd_group_size"], ends["mbstd_num_channels"])
     x = part.convolved(x, "b4.conv", part.clamp)

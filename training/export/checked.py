@@ -6,7 +6,14 @@ from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.snapshot import read_snapshot, to_stored, write_safetensors
 from dnnlib.util import log
-from training.export import ada_numpy, ada_torch, frozen, onnx_file, torch_file
+from training.export import (
+    ada_numpy,
+    ada_torch,
+    frozen,
+    gansformer_torch,
+    onnx_file,
+    torch_file,
+)
 from vis.latents import draw_z
 from vis.sampler import Sampler
 
@@ -58,14 +65,14 @@ def is_generator(stored):
     return {"mapping", "synthesis"} <= set(stored.components)
 
 
-def export_saved_model(stored, path):
+def export_saved_model(stored, path, _):
     """A generator as a SavedModel."""
     frozen.save_saved_model(stored, path)
     picture = Picture(stored)
     compare(path, IMAGE, frozen.run_saved_model(path, picture.feeds), picture.image)
 
 
-def export_onnx(stored, path):
+def export_onnx(stored, path, _):
     """A generator as an ONNX file."""
     onnx_file.save_onnx(stored, path)
     picture = Picture(stored)
@@ -86,33 +93,42 @@ def export_safetensors(networks, is_single, path):
         log(f"{path}: holds no generator to make a picture with")
 
 
-def export_torch(stored, path):
-    """A network of StyleGAN2's family as a state dict for StyleGAN2-ADA PyTorch."""
-    if is_generator(stored):
-        kind, picture = "Generator", Picture(stored)
-        network = _write_torch(picture.net, path)
-        z, labels, psi = picture.feeds.values()
-        found = ada_numpy.generate(*network, z.reshape(1, -1), labels, psi)
-        compare(path, IMAGE, found, picture.image)
-    else:
-        kind, net = "Discriminator", tflib.Network.from_stored(stored)
-        network = _write_torch(net, path)
-        shapes = [[4, *shape[1:]] for shape in net.input_shapes]
-        noise = [np.random.RandomState(SEED).uniform(-1, 1, shape) for shape in shapes]
-        compare(path, "its scores of noise", ada_numpy.score(*network, *noise), net.run(*noise))
-    arguments = ", ".join(f"{name}={value!r}" for name, value in network.kwargs.items())
-    log(f"It loads into training.networks.{kind}({arguments})")
-
-
-def _write_torch(net, path):
-    """Write the TorchNetwork of a Network; returns it as it was written."""
-    network = ada_torch.to_torch(to_stored(net))
+def export_torch(stored, path, networks):
+    """A network as a state dict for StyleGAN2-ADA PyTorch, or for GANsformer's PyTorch version."""
+    is_gansformer = any(gansformer_torch.is_gansformer(network) for network in networks)
+    code = gansformer_torch if is_gansformer else ada_torch
+    kind = "Generator" if is_generator(stored) else "Discriminator"
+    ours = tflib.Network.from_stored(stored)
+    network = (code.generator if is_generator(stored) else code.discriminator)(to_stored(ours))
     torch_file.write_torch(path, network.tensors)
-    return network._replace(tensors=torch_file.read_torch(path))
+    written = network._replace(tensors=torch_file.read_torch(path))
+    if is_generator(stored):
+        picture = Picture(stored)
+        compare(path, IMAGE, _image_of(written, to_stored(ours), picture, code), picture.image)
+    else:
+        shapes = [[4, *shape[1:]] for shape in ours.input_shapes]
+        noise = [np.random.RandomState(SEED).uniform(-1, 1, shape) for shape in shapes]
+        tensors = {name.replace(".biasAct.", "."): x for name, x in written.tensors.items()}
+        scores = ada_numpy.score(tensors, network.kwargs, *noise)
+        compare(path, "its scores of noise", scores, ours.run(*noise))
+    arguments = ", ".join(f"{name}={value!r}" for name, value in network.kwargs.items())
+    log(f"It loads into {code.CODE}, training.networks.{kind}({arguments})")
+
+
+def _image_of(written, stored, picture, code):
+    """The image of a generator's state dict.
+
+    StyleGAN2's in NumPy, independently; GANsformer's by our network with the values as they are
+    imported.
+    """
+    if code is gansformer_torch:
+        return Picture(gansformer_torch.with_tensors(stored, written.tensors)).image
+    z, labels, psi = picture.feeds.values()
+    return ada_numpy.generate(*written, z.reshape(1, -1), labels, psi)
 
 
 # fmt: off
-EXPORTS = {  # but for safetensors, which holds several networks
+EXPORTS = {  # of a network, a path and all networks of the model; safetensors takes them all
     "savedmodel": export_saved_model,
     "onnx":       export_onnx,
     "torch":      export_torch,

@@ -138,7 +138,7 @@ def _generator(layers):
     )
     variables = {"": {"lod": np.zeros([], np.float32)}, "mapping": {}, "synthesis": {}}
     for path, value in layers.tensors.items():
-        place = _place(path)
+        place = generator_place(path)
         if place is not None:
             role, name, convert = place
             variables[role][name] = convert(value)
@@ -157,7 +157,7 @@ def _output_channels(layers, paths, name):
     return {r: shape[0] for r, shape in found.items()}
 
 
-def _place(path):
+def generator_place(path):
     """Where a tensor of the generator belongs: (role, name, how to convert it), or None."""
     if path.endswith("resample_filter"):
         return None
@@ -239,7 +239,7 @@ def _discriminator(layers):
     variables = {}
     for path, value in layers.tensors.items():
         if not path.endswith("resample_filter"):
-            name, convert = _discriminator_place(path)
+            name, convert = discriminator_place(path)
             variables[name] = convert(value)
     return StoredNetwork("D", "stylegan2_discriminator", options, {}, variables)
 
@@ -254,7 +254,7 @@ def minibatch_options(layers):
     )
 
 
-def _discriminator_place(path):
+def discriminator_place(path):
     """Where a tensor of the discriminator belongs: (name, how to convert it)."""
     match = re.fullmatch(r"mapping\.(embed|fc(\d+))\.(weight|bias)", path)
     if match:

@@ -91,7 +91,7 @@ def _generator(layers):
     encoding = {} if has_components else {"ltnt_emb/emb": np.zeros([0, options["w_dim"]], "f4")}
     variables = {"": encoding, "mapping": {}, "synthesis": {}}
     for path, value in layers.tensors.items():
-        for role, name, convert in _places(path, max(paths), options, iterations):
+        for role, name, convert in generator_places(path, max(paths), options, iterations):
             variables[role][name] = convert(value)
     components = {
         role: StoredNetwork(f"G_{role}", role, {}, {}, variables[role])
@@ -208,7 +208,7 @@ def _position_options(layers, attentions):
     )
 
 
-def _places(path, max_log2, options, iterations):
+def generator_places(path, max_log2, options, iterations):
     """Where a tensor of the generator goes: list of (role, name, how to convert it).
 
     Args:
