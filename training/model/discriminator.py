@@ -103,7 +103,11 @@ def discriminator(images_in, c, options, *, rng=None, is_training=False):
     if options.has_attention:
         rate = options.attention_dropout if is_training else 0.0
         dropout = Dropout(rate, random_source(rng, images_in), "discriminator")
-        aggregation = Aggregation(options, tf.shape(images_in)[0], grids, ltnt_pos, dropout)
+        latents = None
+        if options.transformer:
+            latents = _latents("aggregators", options.components_num, options.a_dim)
+            latents = tf.tile(latents[tf.newaxis], [tf.shape(images_in)[0], 1, 1])
+        aggregation = Aggregation(options, latents, grids, ltnt_pos, dropout)
     graph = DiscriminatorGraph(options, aggregation)
     return tf.identity(graph.scores(images_in, c), name="scores_out")
 
@@ -222,18 +226,15 @@ class Aggregation:
 
     Args:
       opt: DiscriminatorOptions.
-      num_samples: N.
+      latents: [N, K, D] aggregators, or None.
       grids: GridEncodings of image positions.
       ltnt_pos: [K, D] encoding of the aggregators, or None.
       dropout: Dropout.
     """
 
-    def __init__(self, opt, num_samples, grids, ltnt_pos, dropout):
-        self.opt, self.grids, self.ltnt_pos, self.dropout = opt, grids, ltnt_pos, dropout
-        self._latents = None
-        if opt.transformer:
-            y = _latents("aggregators", opt.components_num, opt.a_dim)
-            self._latents = tf.tile(y[tf.newaxis], [num_samples, 1, 1])
+    def __init__(self, opt, latents, grids, ltnt_pos, dropout):
+        self.opt, self._latents = opt, latents
+        self.grids, self.ltnt_pos, self.dropout = grids, ltnt_pos, dropout
 
     def __call__(self, x, r):
         """The start of a block: [N, H, W, C] => [N, H, W, C]."""
