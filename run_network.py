@@ -48,7 +48,7 @@ def main(argv=None):
     if not given.get("train") and (given.get("vis") or given.get("eval")):
         look(given)
         return
-    reloaded = reloaded_flags(given) if given.get("reload") else {}
+    reloaded = reloaded_flags(given) if given.get("reload") else architecture_flags(given)
     path = dataset_path({**reloaded, **given})
     if not os.path.isdir(path):
         Dataset(path)  # says how to prepare it
@@ -66,6 +66,15 @@ def main(argv=None):
     train(config, dataset)
     given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
     look(given)
+
+
+def architecture_flags(given):
+    """The flags that build networks, of the snapshot that a training begins with, if any."""
+    if not given.get("train") or given.get("pretrained-pkl") is None:
+        return {}
+    from training import pretrained  # noqa: PLC0415 - needs TensorFlow
+
+    return pretrained.architecture_flags(given)
 
 
 def look(given):

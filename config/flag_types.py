@@ -16,6 +16,11 @@ def boolean(text):
     return words[text.lower()]
 
 
+def or_none(text):
+    """The text; None for "None", which is how the published command line spells it."""
+    return None if text == "None" else text
+
+
 def number(kind, low=None, high=None, above=None):
     """Type of numbers in [low, high], or greater than ``above``."""
 

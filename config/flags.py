@@ -23,6 +23,7 @@ from config.flag_types import (
     key_of,
     number,
     one_of,
+    or_none,
     registered,
 )
 from dnnlib.cli import ratio
@@ -31,6 +32,9 @@ from dnnlib.cli import ratio
 FIXED = "fixed"  # it decides what is trained: the run keeps it
 FREE = "free"  # it may change from one session to the next
 MODE = "mode"  # it says what to do with a run, and is no part of what the run is
+
+
+OFF = (False, None, 0, "none")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Flag:
     to: str  # space-separated destinations, "consumer.parameter"
     type: Callable[[str], Any]
     help: str
-    needs: str = ""  # space-separated flags, one of which must be on for this one to matter
+    # space-separated flags, one of which must be on for this one to matter, or have a certain value:
+    # "transformer pos-type=trainable,trainable2d"
+    needs: str = ""
     aliases: str = ""  # space-separated
 
     @property
@@ -58,6 +64,14 @@ class Flag:
     def destinations(self):
         """[(consumer, parameter), ...]."""
         return [tuple(destination.split(".")) for destination in self.to.split()]
+
+    def matters(self, values):
+        """Whether the flag has an effect, given the values of all flags."""
+        for need in self.needs.split():
+            name, _, wanted = need.partition("=")
+            if values[name] in wanted.split(",") if wanted else values[name] not in OFF:
+                return True
+        return not self.needs
 
     def default(self):
         """The default, from the signature of the consumer."""
@@ -81,7 +95,7 @@ GROUPS = {
         Flag("train",              MODE,  "run.train",                      boolean,      "train a model"),
         Flag("vis",                MODE,  "run.vis",                        boolean,      "draw samples, attention maps, interpolations and more of the experiment's newest snapshot, in its folder visuals"),
         Flag("eval",               MODE,  "run.eval",                       boolean,      "measure the experiment's newest snapshot, or what --pretrained-pkl or --eval-folder names, by --metrics"),
-        Flag("pretrained-pkl",     MODE,  "run.pretrained_pkl",             str,          "snapshot to begin training with, to draw or to measure: a path, URL, gdrive: or hf: name (default: the experiment's newest)", needs="train vis eval"),
+        Flag("pretrained-pkl",     MODE,  "run.pretrained_pkl",             or_none,      "snapshot to begin training with, to draw or to measure: a path, URL, gdrive: or hf: name (default: the experiment's newest)", needs="train vis eval"),
         Flag("expname",            MODE,  "run.expname",                    str,          "name of the experiment; its runs are RESULT_DIR/NAME-000, RESULT_DIR/NAME-001 and so on"),
         Flag("result-dir",         MODE,  "run.result_dir",                 str,          "folder of all runs"),
         Flag("restart",            MODE,  "run.restart",                    boolean,      "begin a new run even if an unfinished one could be resumed"),
@@ -124,8 +138,8 @@ GROUPS = {
         Flag("clip",               FIXED, "G_opt.clip D_opt.clip",          POSITIVE,     "upper bound of the gradient's global norm (default: none)"),
         Flag("ema-kimg",           FIXED, "loop.ema_kimg",                  NOT_NEGATIVE, "half-life of the generator's moving average in thousands of images"),
         Flag("style-mixing",       FIXED, "G.style_mixing",                 PROBABILITY,  "probability of mixing two latents across layers"),
-        Flag("component-mixing",   FIXED, "G.component_mixing",             PROBABILITY,  "probability of mixing two latents across components"),
-        Flag("component-dropout",  FIXED, "G.component_dropout",            PROBABILITY,  "probability of hiding a component in training"),
+        Flag("component-mixing",   FIXED, "G.component_mixing",             PROBABILITY,  "probability of mixing two latents across components", needs="transformer kgan"),
+        Flag("component-dropout",  FIXED, "G.component_dropout",            PROBABILITY,  "probability of hiding a component in training", needs="transformer kgan"),
         Flag("attention-dropout",  FIXED, "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout rate of attention in training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
         Flag("attention-form",     FREE,  "synthesis.attention_form D.attention_form", registered(), "compute attention at linear cost (folded), or as the paper writes it (literal): the same function, to read and to alter", needs=ATTENTION),
     ),
@@ -203,18 +217,18 @@ GROUPS = {
         Flag("use-pos",            FIXED, "G.use_pos D.use_pos",            boolean,      "use position embeddings of the latents", needs="transformer d-transformer mapping-ltnt2ltnt"),
         Flag("pos-dim",            FIXED, "synthesis.pos_dim D.pos_dim",    count(),      "width of position embeddings (default: a component's width)", needs=ATTENTION),
         Flag("pos-type",           FIXED, "synthesis.pos_type D.pos_type",  registered(), "kind of the image's position embeddings", needs=ATTENTION),
-        Flag("pos-init",           FIXED, "synthesis.pos_init D.pos_init",  registered(), "initial values of trained position embeddings", needs=ATTENTION),
+        Flag("pos-init",           FIXED, "synthesis.pos_init D.pos_init",  registered(), "initial values of trained position embeddings", needs="pos-type=trainable,trainable2d"),
         Flag("pos-directions-num", FIXED, "synthesis.pos_directions_num D.pos_directions_num", count(), "number of directions of position embeddings", needs=ATTENTION),
     ),
     "Evaluation": (
         Flag("metrics",            FREE,  "eval.metrics",                   str,          "comma-separated measures, such as fid,kid,is,pr,dc,ppl,ls: of every snapshot in training, or with --eval (default there: fid)"),
-        Flag("eval-images-num",    FREE,  "eval.images_num",                count(2),     "number of images to measure (default: as each protocol prescribes)"),
+        Flag("eval-images-num",    FREE,  "eval.images_num",                count(2),     "number of images to measure (default: as each protocol prescribes)", needs="metrics eval"),
         Flag("eval-all",           MODE,  "eval.all",                       boolean,      "measure all snapshots of the run and plot the curve", needs="eval"),
         Flag("eval-folder",        MODE,  "eval.folder",                    str,          "folder of pictures to measure instead of a generator's samples", needs="eval"),
         Flag("eval-reference",     MODE,  "eval.reference",                 str,          "folder of pictures to compare with instead of the dataset", needs="eval"),
-        Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own"),
-        Flag("inception",          FREE,  "eval.inception",                 str,          "file of the 2015 Inception graph, .tgz or .pb (default: downloaded once)"),
-        Flag("trust-snapshot",     FREE,  "eval.trust_snapshot",            str,          "comma-separated files or folders of NVIDIA's feature networks for pr, ppl and ls; the code inside is executed"),
+        Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own", needs="metrics eval"),
+        Flag("inception",          FREE,  "eval.inception",                 str,          "file of the 2015 Inception graph, .tgz or .pb (default: downloaded once)", needs="metrics eval"),
+        Flag("trust-snapshot",     FREE,  "eval.trust_snapshot",            str,          "comma-separated files or folders of NVIDIA's feature networks for pr, ppl and ls; the code inside is executed", needs="metrics eval"),
     ),
     "k-GAN": (
         Flag("kgan",               FIXED, "G.merge",                        boolean,      "generate one image per latent and merge them"),

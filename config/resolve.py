@@ -22,6 +22,7 @@ from config.options import DataOptions, RunOptions
 from dnnlib.cli import Parser
 from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.submission.run_dir import latest_run, load_config
+from dnnlib.util import log
 
 NESTED = {"mapping": "G", "synthesis": "G"}  # consumers whose options are an option of another
 
@@ -55,7 +56,30 @@ def build_parser(with_defaults=False):
                 text += _default_text(flag.default())
             metavar = _metavar(flag, kwargs.get("choices"))
             group.add_argument(*names, help=text, metavar=metavar, **kwargs)
+    for name in UNNEEDED:
+        parser.add_argument(f"--{name}", action=_Unneeded, nargs="?", help=argparse.SUPPRESS)
     return parser
+
+
+# Flags of the published command line that are accepted with a line that says why they do nothing.
+UNNEEDED = {
+    "num-threads": "it set the number of threads that read images; here the next batch is read "
+    "while the step runs",
+    "recompile": "it compiled the CUDA operations anew; here they are compiled again when their "
+    "source, the compiler or TensorFlow changes",
+    "fused-modconv": "it chose one of two ways to compute a modulated convolution; here there is "
+    "one, which needs no grouped convolutions",
+}
+
+
+class _Unneeded(argparse.Action):
+    """Say why a flag is not needed; store nothing."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        super().__init__(option_strings, argparse.SUPPRESS, **kwargs)
+
+    def __call__(self, parser, namespace, values, option=None):
+        log(f"{option} is not needed: {UNNEEDED[option.lstrip('-')]}")
 
 
 def _metavar(flag, choices):
@@ -243,8 +267,10 @@ def check(values, given=()):
             f"--batch-gpu={values['batch-gpu']}"
         )
     for name in given:
-        needs = FLAGS[name].needs.split() if name in FLAGS else []
-        if needs and not any(values[need] not in (False, "none") for need in needs):
+        if name in FLAGS and not FLAGS[name].matters(values):
+            needs = [
+                need.replace("=", " ").replace(",", " or ") for need in FLAGS[name].needs.split()
+            ]
             wanted = " or ".join(f"--{need}" for need in needs)
             raise UserError(f"--{name} has no effect without {wanted}")
 

@@ -38,6 +38,7 @@ _PR = dict(roles=["manifold"], best=None, needs_real_features=True)
 
 
 @register("pr50k3", **_PR, num_fakes=50000, num_reals=50000)
+@register("pr50k3-full", **_PR, num_fakes=50000, num_reals=200000)
 @register("pr10k3-train", **_PR, num_fakes=10000, num_reals=10000)
 def pr(context, num_fakes, num_reals):
     """Precision and recall with the third neighbour."""

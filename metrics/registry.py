@@ -148,7 +148,7 @@ def find(text, num_images=None, features="standard"):
         for ending in NAMED_FEATURES:
             if given.endswith(f"-{ending}"):
                 name, kind = given[: -len(ending) - 1], ending
-        name = ALIASES.get(name, name)
+        name = ALIASES.get(name, name.replace("_full", "-full"))  # StyleGAN2-ADA's spelling
         if name not in protocols():
             raise UserError(f"--metrics {must_be_one_of(given, [*ALIASES, *protocols()])}")
         protocol = protocols()[name].with_images(num_images)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import pathlib
 from collections import namedtuple
 
-from config.flags import FLAGS
+from config.flags import FIXED, FLAGS
+from config.options import RunOptions
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
-from dnnlib.submission.run_dir import CONFIG_NAME, LOG_NAME, load_config
+from dnnlib.submission.run_dir import CONFIG_NAME, LOG_NAME, latest_run, load_config
 from dnnlib.tflib.builders import find_builder
 from dnnlib.tflib.options import option_parameters, part_builders
 from dnnlib.tflib.snapshot import read_snapshot
@@ -63,8 +64,48 @@ WAYS = {
 Fit = namedtuple("Fit", "values missing misshapen unused")
 
 
+# Flags that say how networks are built.
+ARCHITECTURE = [
+    flag.name
+    for flag in FLAGS.values()
+    if flag.role == FIXED
+    and any(
+        consumer in ("G", "D", *WAYS) and parameter not in PASSING
+        for consumer, parameter in flag.destinations()
+    )
+]
+PRESETS = ("gansformer-default", "baseline", "recipe")
+
+
 class NothingFitsError(UserError):
     """A snapshot that has nothing for the networks of this run."""
+
+
+def architecture_flags(given):
+    """Values of the flags that build networks, from the snapshot that a training begins with.
+
+    Args:
+      given: the flags on the command line, {name: value}.
+
+    Returns:
+      {name: value}; {} if there is no snapshot, or if a flag says what to build.
+
+    Raises:
+      UserError: the snapshot cannot be read, or holds no network of use.
+    """
+    name = given.get("pretrained-pkl")
+    if name is None or any(given.get(flag) for flag in (*ARCHITECTURE, *PRESETS)):
+        return {}
+    defaults = RunOptions()
+    run = latest_run(
+        given.get("result-dir", defaults.result_dir), given.get("expname", defaults.expname)
+    )
+    if run is not None and not given.get("restart"):
+        known = load_config(run)["flags"]
+        if known.get("pretrained-pkl") == name:  # a run that is resumed does not need the file
+            return {flag: known[flag] for flag in ARCHITECTURE if flag in known}
+    util.log(f"No flag says what to build: the networks are those of {name}")
+    return Pretrained(name).flags()
 
 
 def prepare(run_dir, config):
@@ -147,6 +188,17 @@ class Pretrained:
                 config[side]["quirks"] = options["quirks"]
             _adopt(options, config, side)
 
+    def flags(self):
+        """Values of the flags that build the networks, as far as flags can say it."""
+        found = {}
+        for name in ARCHITECTURE:
+            for consumer, parameter in FLAGS[name].destinations():
+                if name not in found and self._has_options_of(consumer):
+                    found[name] = self._stored_option(consumer, parameter)
+        if "components-num" in found and "latent-size" in found:  # a flag says the whole's width
+            found["latent-size"] *= found["components-num"]
+        return found
+
     def start(self, graph, config, run_dir):
         """Give the networks of a training the snapshot's values, and say what fitted.
 
@@ -196,8 +248,8 @@ class Pretrained:
         """Flags whose value is not that of the snapshot's networks: ["--flag=ours (its: x)"]."""
         found = []
         for flag in FLAGS.values():
-            if flag.needs and not any(config["flags"][need] for need in flag.needs.split()):
-                continue  # has no effect in this run
+            if not flag.matters(config["flags"]):
+                continue
             for consumer, parameter in flag.destinations():
                 side = "D" if consumer == "D" else "G"
                 if parameter in PASSING or not self._has_options_of(consumer):

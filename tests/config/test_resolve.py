@@ -60,9 +60,10 @@ def test_a_value_reaches_all_its_destinations(flag):
     argv = [f"--{flag.name}={text}"]
     needs = flag.needs.split()
     if needs:
-        on = {"g-reg": "path_length"}
-        argv += [f"--{needs[0]}={on.get(needs[0], 'True')}"]
-        argv += ["--transformer"] if needs[0] == "kmeans" else []
+        name, _, value = needs[0].partition("=")
+        on = {"g-reg": "path_length", "metrics": "fid"}
+        argv += [f"--{name}={value.split(',')[0] or on.get(name, 'True')}"]
+        argv += ["--transformer"] if name in ("kmeans", "pos-type") else []
     if flag.name == "components-num":
         argv += ["--latent-size=768"]
     if flag.name.endswith("-start-res"):
@@ -88,7 +89,8 @@ def _parses(flag, word):
 
 def test_names_in_the_table_are_consistent():
     for flag in flags.FLAGS.values():
-        assert set(flag.needs.split()) <= set(flags.FLAGS), flag.name
+        needs = {need.partition("=")[0] for need in flag.needs.split()}
+        assert needs <= set(flags.FLAGS), flag.name
         assert flag.role in (flags.FIXED, flags.FREE, flags.MODE), flag.name
 
 
@@ -274,6 +276,8 @@ def test_bad_flags_are_explained(argv, message):
         "--mapping-ltnt2ltnt --attention-dropout=0",
         "--transformer --duplex --kmeans-iters=2",
         "--d-transformer --components-num=2",
+        "--train --metrics=fid --features=random --eval-images-num=9",
+        "--eval --inception=x.pb --trust-snapshot=x",
     ],
 )
 def test_flags_with_an_effect_are_taken(text):
@@ -290,6 +294,13 @@ def test_flags_with_an_effect_are_taken(text):
         ("--g-img2img=3 --ltnt-gate", "ltnt-gate"),
         ("--g-img2img=0 --pos-dim=4", "pos-dim"),
         ("--transformer --kmeans-iters=2", "kmeans-iters"),
+        ("--transformer --pos-type=linear --pos-init=normal", "pos-init"),
+        ("--style --component-dropout=0.1", "component-dropout"),
+        ("--g-img2img=3 --component-mixing=0.1", "component-mixing"),
+        ("--train --features=random", "features"),
+        ("--train --eval-images-num=9", "eval-images-num"),
+        ("--vis --inception=x.pb", "inception"),
+        ("--trust-snapshot=x", "trust-snapshot"),
     ],
 )
 def test_flags_without_an_effect_are_refused(text, name):
@@ -402,3 +413,14 @@ def test_reload_takes_the_flags_of_the_latest_run(tmp_path):
     assert result["run"]["train"] is False
     with pytest.raises(UserError, match="'b' has no run yet"):
         reloaded_flags({"result-dir": str(tmp_path), "expname": "b"})
+
+
+@pytest.mark.parametrize("flag", ["--num-threads=4", "--recompile", "--fused-modconv=True"])
+def test_flags_that_nothing_needs_are_taken_and_explained(flag, capsys):
+    assert parse(["--seed=3", flag]) == {"seed": 3}
+    name = flag.partition("=")[0]
+    assert capsys.readouterr().out.startswith(f"{name} is not needed: it ")
+
+
+def test_none_is_no_snapshot():
+    assert parse(["--pretrained-pkl=None"]) == {"pretrained-pkl": None}

@@ -10,7 +10,7 @@ from tiny_painter import painter_network
 from config.resolve import add_facts, check, contradictions, parse, resolve
 from dnnlib import tflib
 from dnnlib.errors import UserError
-from dnnlib.submission.run_dir import LOG_NAME, save_config
+from dnnlib.submission.run_dir import LOG_NAME, create_run, save_config
 from training import checkpoint, pretrained
 from training.graph import build_networks
 from training.model.quirks import PUBLISHED_QUIRKS
@@ -210,3 +210,33 @@ def test_another_snapshot_contradicts_an_unfinished_run():
     flags = {**same, "train": False}
     with pytest.raises(UserError, match="--pretrained-pkl has no effect without --train or --vis"):
         check(flags, ["pretrained-pkl"])
+
+
+def test_without_flags_the_networks_are_the_snapshots(session, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    argv = "--transformer --duplex --components-num=3 --latent-size=12 --num-heads=2 --g-arch=skip"
+    argv += " --d-arch=orig --channel-base=36 --channel-max=8 --mapping-layersnum=2 --use-pos"
+    config = make_config(*argv.split())
+    G, D = build_networks(config)
+    tflib.save_networks((G, D, G), "x.pkl")
+    given = {"train": True, "dataset": "cats", "pretrained-pkl": "x.pkl"}
+    flags = pretrained.architecture_flags(given)
+    assert "No flag says what to build: the networks are those of x.pkl" in capsys.readouterr().out
+    wanted = {name: config["flags"][name] for name in pretrained.ARCHITECTURE if name in flags}
+    assert len(wanted) > 30 and flags == wanted
+    found = resolve(given, flags)
+    assert found["G"] == config["G"] and found["D"] == config["D"]
+    assert pretrained.architecture_flags(dict(given, transformer=True)) == {}
+    assert pretrained.architecture_flags({"train": True}) == {}
+
+
+def test_a_resumed_run_does_not_need_the_snapshot_for_its_networks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"train": True, "dataset": "cats", "pretrained-pkl": "gone.pkl", "result-dir": "r"}
+    config = resolve(given, {"transformer": True, "components-num": 4})
+    add_facts(config, 8, 3, 100, 0)
+    save_config(create_run("r", "exp"), config)
+    flags = pretrained.architecture_flags(given)
+    assert flags["transformer"] is True and flags["components-num"] == 4
+    with pytest.raises(UserError, match=r"gone\.pkl"):
+        pretrained.architecture_flags(dict(given, restart=True))
