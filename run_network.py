@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 
+from config.flags import GROUPS
 from config.options import RunOptions, VisOptions
 from config.resolve import (
     add_facts,
@@ -17,6 +18,10 @@ from config.resolve import (
 )
 from dnnlib import EasyDict, RunContext, cli, doctor, util
 from dnnlib.errors import OptionError, UserError
+from dnnlib.submission import jobs
+from dnnlib.submission.describe import add_facts as add_facts_of_run
+from dnnlib.submission.describe import describe_run
+from dnnlib.submission.internal import slurm
 from dnnlib.submission.run_context import FINISHED_NAME
 from dnnlib.submission.run_dir import (
     CONFIG_NAME,
@@ -27,7 +32,6 @@ from dnnlib.submission.run_dir import (
     open_log,
     save_config,
 )
-from dnnlib.submission.submit import describe_run
 from metrics import registry
 from training.dataset import Dataset
 from vis.kinds import check_animation, chosen_kinds, save_visuals
@@ -42,8 +46,7 @@ def main(argv=None):
         print(build_parser(with_defaults=True).format_help())
         return
     cli.choose_gpus(given.get("gpus"))
-    if given.get("doctor"):
-        doctor.examine(given.get("gpus"), given.get("custom-ops", RunOptions().custom_ops))
+    if look_elsewhere(given):
         return
     if not given.get("train") and (given.get("vis") or given.get("eval")):
         look(given)
@@ -63,6 +66,9 @@ def main(argv=None):
         return
     if config["run"]["vis"]:
         check_animation(config["vis"]["animation"])
+    if config["run"]["submit"]:
+        submit({**reloaded, **given} if given.get("reload") else given, config)
+        return
     train(config, dataset)
     given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
     look(given)
@@ -75,6 +81,19 @@ def architecture_flags(given):
     from training import pretrained  # noqa: PLC0415 - needs TensorFlow
 
     return pretrained.architecture_flags(given)
+
+
+def look_elsewhere(given):
+    """Look at the machine, or at a run that goes on elsewhere; returns whether that was wanted."""
+    defaults = RunOptions()
+    if given.get("doctor"):
+        doctor.examine(given.get("gpus"), given.get("custom-ops", defaults.custom_ops))
+        return True
+    for name, follow in WATCHING.items():
+        if name in given:
+            follow(jobs.find_run(given.get("result-dir", defaults.result_dir), given[name]))
+            return True
+    return False
 
 
 def look(given):
@@ -122,13 +141,41 @@ def train(config, dataset):
     run_dir = resume.choose_run(config)
     if run_dir is None:
         return
+    with resume.locked(run_dir):
+        try:
+            with open_log(run_dir):
+                describe_run(run_dir)
+                train_in(run_dir, config, dataset)
+        except UserError:
+            discard_unused(run_dir)
+            raise
+
+
+def submit(given, config):
+    """Train elsewhere: in a process of its own, or as a job of a cluster.
+
+    Args:
+      given: flags, {name: value}.
+      config: resolved configuration, with "facts" about the dataset.
+    """
+    from training import resume  # noqa: PLC0415 - needs TensorFlow
+
+    if config["run"]["submit"] == "slurm":
+        slurm.check()
+    run_dir = resume.choose_run(config)
+    if run_dir is None:
+        return
+    left_out = {flag.name for flag in GROUPS["Submitting"]} | {"restart", "reload"}
+    kept = {name: v for name, v in given.items() if name not in left_out and v is not None}
+    flags = [f"--{name}={value}" for name, value in kept.items()]
+    command = [sys.executable, os.path.abspath(__file__), *flags, f"--run-dir={run_dir.resolve()}"]
+    options = slurm.TargetOptions(**config["slurm"])
     try:
-        with open_log(run_dir):
-            describe_run(run_dir)
-            train_in(run_dir, config, dataset)
+        started = jobs.submit(config["run"]["submit"], command, run_dir, options)
     except UserError:
         discard_unused(run_dir)
         raise
+    util.log(f"Submitted {run_dir} ({started}); --status, --tail and --stop take its name")
 
 
 def train_submitted(submit_config, flags):
@@ -151,20 +198,19 @@ def train_submitted(submit_config, flags):
     dataset = open_dataset(dataset_path(given), config)
     run_dir = pathlib.Path(submit_config.run_dir)
     if resume.is_to_be_continued(run_dir, config):
-        train_in(run_dir, config, dataset)
+        with resume.locked(run_dir):
+            train_in(run_dir, config, dataset)
 
 
 def train_in(run_dir, config, dataset):
-    """Train in a run directory, which may hold an unfinished run of this configuration."""
-    from training import resume  # noqa: PLC0415 - needs TensorFlow
-
-    with resume.locked(run_dir), RunContext(EasyDict(run_dir=run_dir)):
+    """Train in a run directory that we hold; it may have an unfinished run of the configuration."""
+    with RunContext(EasyDict(run_dir=run_dir)):
         devices = start_tensorflow(config, config["loop"]["precision"])
         from dnnlib.tflib import selftest  # noqa: PLC0415 - needs TensorFlow
         from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
 
         selftest.refuse_wrong(devices)
-
+        add_facts_of_run(run_dir, devices=doctor.device_names(devices))
         source = pretrained.prepare(run_dir, config)
         save_config(run_dir, config)
         from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
@@ -251,6 +297,11 @@ def visualize(given):
 
 
 MODES = {"vis": visualize, "eval": evaluate}
+WATCHING = {
+    "status": lambda run_dir: print(jobs.status(run_dir)),
+    "stop": lambda run_dir: print(jobs.stop(run_dir)),
+    "tail": jobs.tail,
+}
 
 
 def print_networks(config):

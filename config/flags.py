@@ -106,6 +106,18 @@ GROUPS = {
         Flag("doctor",             MODE,  "run.doctor",                     boolean,      "check Python, TensorFlow, compilers, and the operations of each device against NumPy, and stop"),
         Flag("dry-run",            MODE,  "run.dry_run",                    boolean,      "print the resolved configuration and stop"),
     ),
+    "Submitting": (
+        Flag("submit",             MODE,  "run.submit",                     one_of("detached", "slurm"), "train in a process that survives the terminal (detached), or as a job of a Slurm cluster (slurm)", needs="train"),
+        Flag("status",             MODE,  "run.status",                     str,          "print the state of a run: a run's name such as exp-000, an experiment's for its latest run, or a folder"),
+        Flag("stop",               MODE,  "run.stop",                       str,          "make a run finish its step, save a checkpoint and stop"),
+        Flag("tail",               MODE,  "run.tail",                       str,          "show the output of a run until it ends"),
+        Flag("run-dir",            MODE,  "run.run_dir",                    str,          "train in this folder, which may hold an unfinished run (default: by --expname)"),
+        Flag("nodes",              MODE,  "slurm.nodes",                    count(),      "number of machines of the Slurm job", needs="submit=slurm"),
+        Flag("gpus-per-node",      MODE,  "slurm.gpus_per_node",            count(0),     "number of GPUs on each machine of the Slurm job", needs="submit=slurm"),
+        Flag("tasks-per-node",     MODE,  "slurm.tasks_per_node",           count(),      "number of processes on each machine of the Slurm job; one process drives all GPUs of its machine", needs="submit=slurm"),
+        Flag("time",               MODE,  "slurm.time",                     str,          "time limit of the Slurm job in sbatch's format (default: the partition's)", needs="submit=slurm"),
+        Flag("partition",          MODE,  "slurm.partition",                str,          "partition of the Slurm job (default: the cluster's)", needs="submit=slurm"),
+    ),
     "Presets": (
         Flag("gansformer-default", FREE,  "run.gansformer_default",         boolean,      "use the published GANsformer settings for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
         Flag("baseline",           FREE,  "run.baseline",                   key_of(presets.BASELINES), "train a baseline of the paper's comparison instead of a GANsformer"),

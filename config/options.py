@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dnnlib.submission.internal.slurm import TargetOptions
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -21,6 +23,11 @@ class RunOptions:
     custom_ops: str = "auto"
     xla: bool = False
     doctor: bool = False  # check the machine
+    submit: str | None = None  # target, if not this process
+    status: str | None = None  # a run to look at, to stop, to follow
+    stop: str | None = None
+    tail: str | None = None
+    run_dir: str | None = None  # None = the experiment's unfinished one, or a new one
     dry_run: bool = False
     gansformer_default: bool = False
     baseline: str | None = None
@@ -116,6 +123,7 @@ class EvalOptions:
 # Name in the flag table, and in the configuration => class.
 OPTIONS = {
     "run": RunOptions,
+    "slurm": TargetOptions,
     "data": DataOptions,
     "loop": LoopOptions,
     "networks": NetworkNames,

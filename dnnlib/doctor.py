@@ -9,7 +9,10 @@ error: the CUDA 10 libraries of TensorFlow 1.15 do so on GPUs that are newer tha
 from __future__ import annotations
 
 import importlib
+import os
+import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +72,29 @@ def _all_lines(gpus: str | None, custom_ops: str) -> Iterator[Line]:
         for name, error, ok in selftest.check(device):
             advice = "" if ok else selftest.advice(device)
             yield Line(f"{device} {name}", f"differs from NumPy by {error:.1e}", advice)
+
+
+def device_names(devices: list[str]) -> list[str]:
+    """What the devices are, for people, such as "/gpu:0: NVIDIA A100, ..."."""
+    gpus = _nvidia_lines() if devices[0].startswith("/gpu:") else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if re.fullmatch(r"\d+(,\d+)*", visible):
+        gpus = [
+            line for index in visible.split(",") for line in gpus if line.name == f"GPU {index}"
+        ]
+    if not gpus:
+        return [f"{device}: {_processor()}" for device in devices]
+    return [f"{device}: {line.found}" for device, line in zip(devices, gpus)]
+
+
+def _processor() -> str:
+    """Name of this machine's processor."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"model name\s*:\s*(.*)", text)
+    return found.group(1) if found else platform.machine()
 
 
 # Versions

@@ -9,6 +9,8 @@ from config.options import RunOptions
 from config.resolve import contradictions
 from dnnlib import util
 from dnnlib.errors import UserError
+from dnnlib.submission import run_lock
+from dnnlib.submission.run_context import ABORT_NAME, FINISHED_NAME
 from dnnlib.submission.run_dir import CONFIG_NAME, create_run, latest_run, load_config
 from training import checkpoint
 
@@ -29,6 +31,8 @@ def choose_run(config):
       UserError: the flags, or the dataset, contradict those of the unfinished run.
     """
     options = RunOptions(**config["run"])
+    if options.run_dir is not None:
+        return _named_run(options, config)
     latest = latest_run(options.result_dir, options.expname)
     if latest is None or options.restart:
         return create_run(options.result_dir, options.expname)
@@ -36,6 +40,15 @@ def choose_run(config):
     if differing and is_finished:
         return create_run(options.result_dir, options.expname)
     return latest if is_to_be_continued(latest, config) else None
+
+
+def _named_run(options, config):
+    """The folder of --run-dir, if there is anything left to train in it; else None."""
+    run_dir = pathlib.Path(options.run_dir)
+    if options.restart:
+        raise UserError("--restart and --run-dir exclude each other; leave out one of them")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir if is_to_be_continued(run_dir, config) else None
 
 
 def is_to_be_continued(run_dir, config):
@@ -97,22 +110,10 @@ def locked(run_dir):
     Raises:
       UserError: another process does.
     """
-    try:
-        import fcntl  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        yield
-        return
-    with (pathlib.Path(run_dir) / ".lock").open("w") as file:
-        try:
-            # Released by the system when the process ends, in whatever way.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{run_dir} is being trained by another process; wait for it, "
-                "or use another --expname"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        else:
+    with run_lock.hold(run_dir) as is_held:
+        if is_held:
             checkpoint.remove_leftovers(run_dir)
+        for name in (ABORT_NAME, FINISHED_NAME):  # of a run that is continued now
+            with contextlib.suppress(FileNotFoundError):
+                (run_dir / name).unlink()
         yield

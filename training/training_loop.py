@@ -47,8 +47,6 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
     maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
     maintenance.begin(time.time() - started)
     abort = pathlib.Path(run_dir) / ABORT_NAME
-    if abort.exists():
-        abort.unlink()  # it stopped the run before; this one is wanted
     context = RunContext.get()
     batches, is_first = dataset.iterate(state.nimg, options.batch_size), True
     with contextlib.closing(batches), contextlib.closing(maintenance), catch_signals() as stop:

@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.txt"
 # What a run directory holds before the run has a configuration.
-LEFT_BY_REFUSED = {LOG_NAME, "run.json", "git.diff", ".lock"}
+LEFT_BY_REFUSED = {LOG_NAME, "run.json", "git.diff", ".lock", "job.sh"}
 NEEDED = ("flags", "loop", "facts")  # parts of a configuration that every reader relies on
 
 

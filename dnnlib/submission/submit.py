@@ -13,53 +13,55 @@ calls ``generate_images(seeds=[1, 2, 3])`` and leaves ``_finished.txt`` at its e
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import getpass
-import json
-import os
 import pathlib
 import pickle
 import platform
 import pprint
 import re
 import shutil
-import subprocess
 import sys
-import time
 from enum import Enum
 from typing import Any
 
 from dnnlib import objects, util
 from dnnlib.errors import UserError
+from dnnlib.submission.describe import describe_run
 from dnnlib.submission.execute import make_run_dir_path, run_wrapper  # noqa: F401 - StyleGAN2's names
-from dnnlib.submission.internal import local
+from dnnlib.submission.internal import detached, local, slurm
+from dnnlib.submission.names import (  # noqa: F401 - StyleGAN2's names
+    PathType,
+    convert_path,
+    get_path_from_template,
+    get_template_from_path,
+    get_user_name,
+    set_user_name_override,
+)
 from dnnlib.submission.run_dir import create_numbered
-
-RUN_NAME = "run.json"
 
 # What may be a source file; data, pictures and snapshots are not copied.
 SOURCE_SUFFIXES = (".py", ".cc", ".cu", ".h", ".sh", ".toml", ".txt", ".md", ".html", ".css", ".js")
 _SKIPPED_FOLDERS = ("__pycache__", "results", "datasets", "images", "node_modules", "tests", "docs")
-
-_user_name_override: str | None = None
 
 
 class SubmitTarget(Enum):
     """Where the function is executed.
 
     LOCAL: in this process.
+    DETACHED: in a process of its own, which survives the terminal.
+    SLURM: as a job of a cluster.
     """
 
     LOCAL = 1
+    DETACHED = 2
+    SLURM = 3
 
 
-class PathType(Enum):
-    """How paths are written: WINDOWS, LINUX, or AUTO for that of this machine."""
-
-    WINDOWS = 1
-    LINUX = 2
-    AUTO = 3
+TARGETS = {
+    SubmitTarget.LOCAL: local.Target,
+    SubmitTarget.DETACHED: detached.Target,
+    SubmitTarget.SLURM: slurm.Target,
+}
 
 
 class PlatformExtras:
@@ -86,7 +88,8 @@ class SubmitConfig(util.EasyDict):
       submit_target: SubmitTarget.
       num_gpus: number of GPUs, for the run function's use.
       print_info: print this configuration first.
-      local: options of the target LOCAL.
+      local: options of all targets, dnnlib.submission.internal.local.TargetOptions.
+      slurm: options of the target SLURM, dnnlib.submission.internal.slurm.TargetOptions.
 
       run_id: number of the run.
       run_name: name of the run directory.
@@ -108,6 +111,7 @@ class SubmitConfig(util.EasyDict):
         self.num_gpus = 1
         self.print_info = False
         self.local = local.TargetOptions()
+        self.slurm = slurm.TargetOptions()
 
         self.run_id = None
         self.run_name = None
@@ -118,98 +122,6 @@ class SubmitConfig(util.EasyDict):
         self.host_name = "localhost"
         self.task_name = None
         self.platform_extras = PlatformExtras()
-
-
-# Paths and names
-
-
-def get_path_from_template(path_template: str, path_type: PathType = PathType.AUTO) -> str:
-    """A path in the form of a platform, with ``<USERNAME>`` replaced."""
-    path = path_template.replace("<USERNAME>", get_user_name())
-    if path_type is PathType.AUTO:
-        path_type = PathType.WINDOWS if os.name == "nt" else PathType.LINUX
-    if path_type is PathType.WINDOWS:
-        return path.replace("/", "\\")
-    return path.replace("\\", "/")
-
-
-def get_template_from_path(path: str) -> str:
-    """A path with forward slashes, as templates are written."""
-    return path.replace("\\", "/")
-
-
-def convert_path(path: str, path_type: PathType = PathType.AUTO) -> str:
-    """A path of any platform in the form of one platform."""
-    return get_path_from_template(get_template_from_path(path), path_type)
-
-
-def set_user_name_override(name: str | None) -> None:
-    """Let :func:`get_user_name` answer ``name``; None ends that."""
-    global _user_name_override  # noqa: PLW0603 - of the process
-    _user_name_override = name
-
-
-def get_user_name() -> str:
-    """Name of the user, or "unknown" where the system does not tell."""
-    if _user_name_override is not None:
-        return _user_name_override
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container without that user
-        return "unknown"
-
-
-# What a run directory says about its run
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git in the project's folder; None without git or outside of a repository."""
-    root = str(pathlib.Path(__file__).resolve().parents[2])
-    try:
-        done = subprocess.run(
-            ["git", "-C", root, *arguments], stdout=-1, stderr=-3, check=True, timeout=20
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace")
-
-
-def _package_versions() -> dict[str, str]:
-    """Versions of the packages that are loaded and matter for the numbers."""
-    names = ("tensorflow", "numpy", "scipy", "PIL")
-    loaded = {name: sys.modules.get(name) for name in names}
-    return {name: str(module.__version__) for name, module in loaded.items() if module}
-
-
-def describe_run(run_dir: str | os.PathLike) -> None:
-    """Write what is needed to make a run again: ``run.json``, and ``git.diff`` of local changes.
-
-    A run that is continued adds an entry. Holds the command, folder, time, host, user, Python,
-    versions of packages, and the git commit.
-    """
-    path = pathlib.Path(run_dir) / RUN_NAME
-    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
-    entry = {
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": [sys.executable, *sys.argv],
-        "folder": os.getcwd(),
-        "host": platform.node(),
-        "user": get_user_name(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": _package_versions(),
-        "git_commit": commit.strip() if commit else None,
-        "has_local_changes": bool(diff),
-    }
-    entries = []
-    if path.exists():
-        with contextlib.suppress(ValueError, TypeError):  # damaged
-            entries = list(json.loads(path.read_text(encoding="utf-8")))
-    with util.atomic_write(path, "w") as file:
-        file.write(json.dumps([*entries, entry], indent=2) + "\n")
-    if diff:
-        with util.atomic_write(pathlib.Path(run_dir) / "git.diff", "w") as file:
-            file.write(diff)
 
 
 def _copy_sources(config: SubmitConfig, folder: pathlib.Path) -> None:
@@ -249,15 +161,17 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
         configuration of the run.
 
     Returns:
-      What the function returns.
+      LOCAL: what the function returns; DETACHED: the process id; SLURM: the job's number.
 
     Raises:
-      UserError: the folder cannot be made; ``run_dir`` does not exist.
+      UserError: the folder cannot be made; ``run_dir`` does not exist; there is no Slurm.
     """
     config = copy.deepcopy(submit_config)
     if not isinstance(run_func_name, str):
         run_func_name = objects.get_top_level_function_name(run_func_name)
     objects.get_obj_by_name(run_func_name)  # fails before there is a folder
+    if config.submit_target is SubmitTarget.SLURM:
+        slurm.check()
     config.user_name = get_user_name()
     config.host_name = platform.node() or "localhost"
     config.run_func_name, config.run_func_kwargs = run_func_name, run_func_kwargs
@@ -272,7 +186,7 @@ def submit_run(submit_config: SubmitConfig, run_func_name: Any, **run_func_kwarg
     config.run_id = int(number.group()) if number else None
     config.run_name = folder.name
     config.task_name = f"{config.user_name}-{folder.name}"
-    target = local.Target()
+    target = TARGETS[config.submit_target]()
     target.finalize_submit_config(config, str(folder))
     _write(config, folder)
     if config.print_info:

@@ -64,6 +64,7 @@ def test_a_value_reaches_all_its_destinations(flag):
         on = {"g-reg": "path_length", "metrics": "fid"}
         argv += [f"--{name}={value.split(',')[0] or on.get(name, 'True')}"]
         argv += ["--transformer"] if name in ("kmeans", "pos-type") else []
+        argv += ["--train"] if name == "submit" else []
     if flag.name == "components-num":
         argv += ["--latent-size=768"]
     if flag.name.endswith("-start-res"):

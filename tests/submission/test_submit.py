@@ -9,7 +9,7 @@ import pytest
 
 import dnnlib
 from dnnlib import util
-from dnnlib.submission import submit
+from dnnlib.submission import names, submit
 
 SCRIPT = """
 import dnnlib
@@ -134,7 +134,7 @@ def test_context_of_a_run(tmp_path):
 
 
 def test_paths_of_both_platforms(monkeypatch):
-    monkeypatch.setattr(submit, "_user_name_override", "ada")
+    monkeypatch.setattr(names, "_user_name_override", "ada")
     template = "~/runs/<USERNAME>/x"
     assert dnnlib.get_path_from_template(template, dnnlib.PathType.LINUX) == "~/runs/ada/x"
     assert dnnlib.get_path_from_template(template, dnnlib.PathType.WINDOWS) == r"~\runs\ada\x"

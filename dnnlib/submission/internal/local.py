@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from dnnlib.submission.execute import run_wrapper
@@ -16,6 +18,16 @@ class TargetOptions:
 
     def __init__(self) -> None:
         self.do_not_copy_source_files = False
+
+
+def command_of(run_dir: str) -> list[str]:
+    """The command that executes the run of a directory in a process of its own.
+
+    Modules are found there where they are found here.
+    """
+    path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
+    interpreter = ["env", f"PYTHONPATH={path}", sys.executable]
+    return [*interpreter, "-m", "dnnlib.submission", os.path.abspath(run_dir)]
 
 
 class Target:
