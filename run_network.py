@@ -1,7 +1,6 @@
 """Train a GANsformer or one of its baselines, look at one or measure one; see ``--help``."""
 
 import json
-import os
 import pathlib
 import sys
 
@@ -16,6 +15,7 @@ from config.resolve import (
     reloaded_flags,
     resolve,
 )
+from config.rules import settings_by_rule
 from dnnlib import EasyDict, RunContext, cli, doctor, util
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import jobs
@@ -53,9 +53,9 @@ def main(argv=None):
         return
     reloaded = reloaded_flags(given) if given.get("reload") else architecture_flags(given)
     path = dataset_path({**reloaded, **given})
-    if not os.path.isdir(path):
-        Dataset(path)  # says how to prepare it
-    config = resolve(given, reloaded)
+    resolution = given.get("resolution") or Dataset(path).resolution
+    config = resolve(given, reloaded, resolution)
+    say_rules(given, resolution)
     dataset = open_dataset(path, config)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
@@ -72,6 +72,14 @@ def main(argv=None):
     train(config, dataset)
     given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
     look(given)
+
+
+def say_rules(given, resolution):
+    """A line about settings that were chosen by rule, if any."""
+    found = settings_by_rule(given, resolution)
+    if found:
+        text = ", ".join(f"--{name} {value:g}" for name, value in found.items())
+        util.log(f"By rule for {resolution}x{resolution} images: {text}")
 
 
 def architecture_flags(given):
@@ -194,8 +202,9 @@ def train_submitted(submit_config, flags):
 
     given = parse([f"--{name}={value}" for name, value in flags.items()])
     given["train"] = True
-    config = resolve(given)
-    dataset = open_dataset(dataset_path(given), config)
+    path = dataset_path(given)
+    config = resolve(given, None, given.get("resolution") or Dataset(path).resolution)
+    dataset = open_dataset(path, config)
     run_dir = pathlib.Path(submit_config.run_dir)
     if resume.is_to_be_continued(run_dir, config):
         with resume.locked(run_dir):

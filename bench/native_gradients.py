@@ -66,7 +66,7 @@ class Side:
         with self._session.as_default():
             found = self.training.gradients(self.phases[index], nimg, images, labels, update)
             if update and self.phases[index].name == "D":
-                self.training.finish_iteration()
+                self.training.finish_iteration(nimg)
             return found
 
 

@@ -48,7 +48,7 @@ class Trainer:
             for phase in self.step.phases:
                 if phase.interval == 1 or with_reg:
                     self.step.run_phase(phase, self.nimg, self.images, self.labels)
-            self.step.finish_iteration()
+            self.step.finish_iteration(self.nimg)
         self.nimg += self.batch_size
 
     def warm_up(self):

@@ -32,6 +32,7 @@ class RunOptions:
     gansformer_default: bool = False
     baseline: str | None = None
     recipe: str | None = None  # of presets.RECIPES
+    auto: bool = False  # settings by the rules of rules.py
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class LoopOptions:
     seed: int = 0
     precision: str = "float32"  # of products
     ema_kimg: float = 10.0  # half-life of the moving average of G
+    # while fewer images were shown than ema_kimg / ema_rampup, the half-life is this part of them
+    ema_rampup: float | None = None
     g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)
     d_reg_interval: int = 16
     tick_kimg: float = 8.0

@@ -1,8 +1,8 @@
 """Command line => configuration: one nested dict of plain values.
 
-Precedence: default in the consumer's signature < options of the run to --reload < preset < flag
-that was given, in whatever spelling. :func:`parse` needs no TensorFlow; :func:`resolve` imports the
-consumers, for their defaults.
+Precedence: default in the consumer's signature < options of the run to --reload < preset < rules <
+flag that was given, in whatever spelling. :func:`parse` needs no TensorFlow; :func:`resolve`
+imports the consumers, for their defaults.
 
 What becomes of the configuration: ``training_loop(run_dir, config, ...)`` hands each consumer its
 own part, ``config["D_loss"]`` for instance; those of G and D are options of the networks, and the
@@ -19,6 +19,7 @@ from typing import Any
 from config import presets
 from config.flags import FIXED, FLAGS, GROUPS, MODE
 from config.options import DataOptions, RunOptions
+from config.rules import settings_by_rule
 from dnnlib.cli import Parser
 from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.submission.run_dir import latest_run, load_config
@@ -122,12 +123,13 @@ def preset_values(given):
     return recipe
 
 
-def resolve(given, reloaded=None):
+def resolve(given, reloaded=None, resolution=None):
     """Flags => configuration.
 
     Args:
       given: result of :func:`parse`.
       reloaded: values of all flags of an earlier run, for --reload.
+      resolution: of the dataset, if it is known; for settings by rule.
 
     Returns:
       {consumer: {parameter: value}} of plain values, with "flags", the value of every flag.
@@ -140,6 +142,7 @@ def resolve(given, reloaded=None):
     values["ratio"] = presets.RATIOS.get(given.get("dataset"))
     values.update(reloaded or {})
     values.update(preset_values({"dataset": values["dataset"], **given}))
+    values.update(settings_by_rule(given, values["resolution"] or resolution))
     values.update(given)
     check(values, given)
     config: dict[str, Any] = {}

@@ -4,6 +4,10 @@ The rules are those of StyleGAN2-ADA's automatic configuration (Karras et al. 20
 arXiv:2006.06676); they assume the logistic loss with R1.
 """
 
+from config.presets import DATASETS
+
+BESIDE_PRESETS = ("batch-size", "gamma", "g-lr", "d-lr", "ema-kimg")
+
 
 def choose_batch(resolution, num_devices):
     """Images in a step: as many as the published memory budget takes, at most 64."""
@@ -22,7 +26,7 @@ def choose_settings(resolution, num_devices, batch=None):
     Args:
       resolution: side of the images.
       num_devices: GPUs, or 1 for the CPU.
-      batch: images in a step; None = by rule.
+      batch: images in a step; None: by rule.
 
     Returns:
       {name of a flag: value}.
@@ -38,3 +42,28 @@ def choose_settings(resolution, num_devices, batch=None):
         "ema-rampup": 0.05,
         "channel-base": 16384 if resolution >= 512 else 8192,
     }
+
+
+def settings_by_rule(given, resolution):
+    """What rules say about a training: all with --auto; without it, what a preset leaves open.
+
+    A published preset has values for certain datasets. For others, its gamma, batch, learning rates
+    and moving average are those that rules give.
+
+    Args:
+      given: the flags on the command line, {name: value}.
+      resolution: side of the images, or None if it is not known.
+
+    Returns:
+      {name of a flag: value}; the flags that were given are not among them.
+    """
+    is_preset = given.get("gansformer-default") or given.get("baseline")
+    is_open = is_preset and not given.get("recipe") and given.get("dataset") not in DATASETS
+    if resolution is None or not (given.get("auto") or is_open):
+        return {}
+    gpus = given.get("gpus") or "none"
+    num_devices = int(gpus[4:]) if gpus.startswith("cpu:") else len(gpus.split(","))
+    found = choose_settings(resolution, num_devices, given.get("batch-size"))
+    if not given.get("auto"):
+        found = {name: found[name] for name in BESIDE_PRESETS}
+    return {name: value for name, value in found.items() if name not in given}

@@ -269,8 +269,11 @@ class TrainingGraph:
             averages = [replica.G.own_vars["dlatent_avg"] for replica in self.replicas]
             mean = tf.add_n([average.read_value() for average in averages]) / len(averages)
             updates = [average.assign(mean).op for average in averages]
-        half_life = self._options.ema_kimg * 1000
+        half_life, rampup = self._options.ema_kimg * 1000, self._options.ema_rampup
         beta = 0.5 ** (self._options.batch_size / half_life) if half_life else 0.0
+        if rampup is not None:
+            so_far = tf.cast(self._nimg + self._options.batch_size, tf.float32) * rampup
+            beta = 0.5 ** (self._options.batch_size / tf.minimum(so_far, max(half_life, 1e-8)))
         with tf.control_dependencies(updates):
             return self.Gs.setup_as_moving_average_of(self.G, beta)
 
@@ -303,9 +306,13 @@ class TrainingGraph:
                 sums[name] += float(value) / self.split.num_rounds
         return {**sums, f"grad_norm/{phase.name}": float(norm)}
 
-    def finish_iteration(self):
-        """Move the generator's moving average; call once after the phases of an iteration."""
-        tflib.run(self._finish)
+    def finish_iteration(self, nimg):
+        """Move the generator's moving average; call once after the phases of an iteration.
+
+        Args:
+          nimg: images shown before this iteration.
+        """
+        tflib.run(self._finish, {self._nimg: nimg})
 
     def gradients(self, phase, nimg, images, labels, update=False):
         """The first replica's gradients in a phase, or in its first round.

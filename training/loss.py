@@ -149,17 +149,22 @@ def discriminator_loss(batch, name="logistic"):
 
 
 @takes_flags("D_reg", {"name": DISCRIMINATOR_REGULARIZERS})
-def discriminator_penalty(batch, name="r1", gamma=10.0):
+def discriminator_penalty(batch, name="r1", gamma=10.0, gamma_end=None, gamma_kimg=1000.0):
     """Regularizer of D.
 
     Args:
       batch: Batch.
       name: key of DISCRIMINATOR_REGULARIZERS.
       gamma: weight.
+      gamma_end: weight in the end, to which it moves along half a cosine; None: gamma.
+      gamma_kimg: thousands of images within which it moves.
 
     Returns:
       [N] penalty.
     """
+    if gamma_end is not None:
+        done = tf.minimum(tf.cast(batch.step.nimg, tf.float32) / (1000.0 * gamma_kimg), 1.0)
+        gamma = gamma_end + (gamma - gamma_end) * 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done))
     return gamma * look_up(DISCRIMINATOR_REGULARIZERS, name, "discriminator regularizer")(batch)
 
 

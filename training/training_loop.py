@@ -88,7 +88,7 @@ def run_iteration(graph, state, batch):
     for phase in graph.phases:
         if iteration % phase.interval == 0:
             values.update(graph.run_phase(phase, state.nimg, *batch))
-    graph.finish_iteration()
+    graph.finish_iteration(state.nimg)
     for name, value in values.items():
         tflib.autosummary(name, value)
     return values

@@ -129,7 +129,7 @@ def _step(flags, resolution=8, times=1):
             for phase in graph.phases:
                 labels = np.zeros([num, 0], np.float32)
                 seen.update(graph.run_phase(phase, 0, images.astype(np.uint8), labels))
-            graph.finish_iteration()
+            graph.finish_iteration(0)
             results.append((seen, tflib.run(state)))
     return results
 

@@ -27,6 +27,8 @@ OPTIONS += ["--channel-base=256", "--channel-max=16", "--d-reg-interval=2"]
 ATTENTION = {"duplex": ["--duplex", "--kmeans=false"], "kmeans": []}
 # Convolutions by minimal filtering round up to ten times as coarsely as sums over taps do.
 TIMES_ROUNDING, UNIT = 20, 2.0**-24
+# In a saturated softmax p (d - sum of p d) cancels, which moving the weights does not show.
+TIMES_ROUNDING_SATURATED = 100
 NOTHING = 1e-5  # a variable's largest gradient, of that of its network, where rounding begins
 
 
@@ -70,7 +72,7 @@ def median_errors(found, wanted):
     return {name: float(np.median(values)) for name, values in errors.items()}
 
 
-def assert_same_gradients(sides, nimg):
+def assert_same_gradients(sides, nimg, times=TIMES_ROUNDING):
     """In the state of the native side, for every phase and variable."""
     state = sides["native"].state()
     moved = compare.neighbours(state, np.random.RandomState(1))
@@ -85,7 +87,7 @@ def assert_same_gradients(sides, nimg):
         wrong = {
             name: (error, bounds[name])
             for name, error in errors.items()
-            if not error <= TIMES_ROUNDING * max(bounds[name], UNIT)
+            if not error <= times * max(bounds[name], UNIT)
         }
         assert not wrong, (phase.name, wrong)
         present = [name for name, value in reference[0].items() if value.any()]
@@ -110,7 +112,8 @@ def test_gradients_at_special_values(sides, what):
     native = sides["native"]
     state = trained_like(sides["fresh"], seed=1)
     native.load(dict(compare.special_states(state))[what])
-    assert_same_gradients(sides, 40)
+    times = TIMES_ROUNDING_SATURATED if what == "scores x 100" else TIMES_ROUNDING
+    assert_same_gradients(sides, 40, times)
 
 
 def test_updates_are_adams(sides):

@@ -233,6 +233,20 @@ def test_the_moving_average_follows_after_each_iteration(fresh):
     assert np.abs(Gs["dlatent_avg"]).max() > 0
 
 
+def test_the_half_life_of_the_moving_average_grows(session):
+    argv = [*GANSFORMER, "--batch-size=4", "--ema-kimg=0.1", "--ema-rampup=0.25", "--g-lr=0.01"]
+    graph = TrainingGraph(make_config(*argv, resolution=4), ["/cpu:0"])
+    # Images shown before => half-life: a quarter of those shown after the step, at most 100.
+    for nimg, half_life in ((12, 4), (28, 8), (4000, 100)):
+        before = tflib.run(graph.Gs.trainables)
+        run_iteration(graph, LoopState(nimg=nimg), batch(4, resolution=4))
+        after, source = tflib.run([graph.Gs.trainables, graph.G.trainables])
+        beta = 0.5 ** (4 / half_life)
+        for name, value in after.items():
+            want = source[name] + (before[name] - source[name]) * beta
+            np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 MODELS = {
     "clevr": ["--gansformer-default", "--dataset=clevr", "--components-num=2", "--latent-size=8"],
     "ffhq": ["--gansformer-default", "--dataset=ffhq", "--components-num=2", "--latent-size=8"],

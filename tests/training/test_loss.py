@@ -312,3 +312,15 @@ def test_second_derivatives(session, kind, name):
 
 def norm(arrays):
     return np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays))
+
+
+@pytest.mark.parametrize(
+    "nimg, weight", [(0, 3.0), (1500, 0.5 + 2.5 * 0.5 * (1 + np.cos(np.pi / 4))), (99000, 0.5)]
+)
+def test_gamma_moves_along_a_cosine(session, nimg, weight):
+    batch, _, _ = linear_batch()
+    batch.step.nimg = nimg
+    one = loss.discriminator_penalty(batch, "r1", 1.0)
+    moved = loss.discriminator_penalty(batch, "r1", 3.0, gamma_end=0.5, gamma_kimg=6.0)
+    one, moved = session.run([one, moved])
+    np.testing.assert_allclose(moved, one * weight, rtol=1e-5)

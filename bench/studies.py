@@ -1,0 +1,137 @@
+"""The studies behind recommended values: what is compared, on which budget; study.py runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+# 24 thousand images of 32x32 scenes: 5 to 15 minutes on one core.
+BUDGET = (
+    "--dataset scenes --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 8 "
+    "--ema-kimg 0.5 --total-kimg 24"
+)
+DEMO = f"--gansformer-default {BUDGET}"  # logistic loss, R1, k-means centroids
+SMALL = f"--gansformer-default --recipe small {BUDGET}"  # relativistic loss, R1 and R2, duplex
+
+R1R2 = "--d-reg r1r2 --d-reg-interval 4"
+RELATIVISTIC = "--g-loss relativistic --d-loss relativistic"
+SIMPLEX = "--kmeans false --duplex false"
+DUPLEX = "--kmeans false --duplex true"
+
+# The models of the paper's Table 1, in its order.
+MODELS = {
+    "GAN": "--baseline GAN",
+    "kGAN": "--baseline kGAN",
+    "SAGAN": "--baseline SAGAN",
+    "StyleGAN2": "--baseline StyleGAN2",
+    "simplex": f"--gansformer-default {SIMPLEX}",
+    "duplex": f"--gansformer-default {DUPLEX}",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A comparison of settings over seeds.
+
+    Attributes:
+      question: what it is to answer, one sentence.
+      base: flags of all of its runs.
+      settings: {name: flags that the setting adds}; the first one is what others are compared with.
+      seeds: number of seeds, 0 and on.
+      prepare: flags for prepare_data.py; "" if the dataset is there already.
+      metrics: what the judge measures of each run, by EfficientNet-lite0's features.
+      images_num: images that are measured.
+    """
+
+    question: str
+    base: str
+    settings: dict[str, str]
+    seeds: int = 3
+    prepare: str = "--scenes --images-num 6000 --resolution 32"
+    metrics: str = "fid,pr,objects,layout"
+    images_num: int = 2000
+
+
+STUDIES = {
+    "native": Study(
+        "Do native operations train like their references, by the demo's recipe?",
+        DEMO,
+        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        seeds=10,
+    ),
+    "native-small": Study(
+        "Do native operations train like their references, by the recipe for small images?",
+        SMALL,
+        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        seeds=5,
+    ),
+    "objective": Study(
+        "Which loss and regularizer, with k-means centroids as published?",
+        DEMO,
+        {
+            "logistic-r1": "",
+            "logistic-r1r2": R1R2,
+            "relativistic-r1": f"{RELATIVISTIC} --d-reg-interval 4",
+            "relativistic-r1r2": f"{RELATIVISTIC} {R1R2}",
+        },
+    ),
+    "attention": Study(
+        "Which attention, with the recipe for small images?",
+        SMALL,
+        {
+            "kmeans": "--kmeans true --duplex false",
+            "simplex": SIMPLEX,
+            "duplex": DUPLEX,
+        },
+    ),
+    "components": Study(
+        "How many latent components, each of 16 numbers?",
+        SMALL,
+        {
+            "K8": "--components-num 8 --latent-size 128",
+            "K4": "--components-num 4 --latent-size 64",
+            "K16": "--components-num 16 --latent-size 256",
+        },
+    ),
+    "generator": Study(
+        "Latent stem, noise, style mixing: what helps on small images?",
+        SMALL,
+        {
+            "recipe": "",
+            "latent-stem": "--latent-stem true",
+            "no-noise": "--local-noise false",
+            "style-mixing": "--style-mixing 0.9",
+        },
+    ),
+    "lr": Study(
+        "Which learning rate?",
+        SMALL,
+        {name: f"--g-lr {name} --d-lr {name}" for name in ("0.004", "0.002", "0.001", "0.008")},
+    ),
+    "gamma": Study(
+        "How strong a regularizer?",
+        SMALL,
+        {name: f"--gamma {name}" for name in ("0.05", "0.01", "0.2", "1.0")},
+    ),
+    "batch": Study(
+        "Which batch size, at an equal number of images?",
+        SMALL,
+        {name: f"--batch-size {name}" for name in ("8", "4", "16", "32")},
+    ),
+    "baselines": Study(
+        "The paper's comparison, with its objective: logistic loss and R1.", BUDGET, MODELS
+    ),
+    "baselines-small": Study(
+        "The paper's comparison, with the objective of the recipe for small images.",
+        f"{BUDGET} {RELATIVISTIC} {R1R2}",
+        MODELS,
+    ),
+    "smoke": Study(
+        "Does a study run at all? (A few steps of tiny networks, which learn nothing.)",
+        "--dataset scenes --gansformer-default --resolution 16 --channel-base 64 --channel-max 8 "
+        "--batch-size 4 --total-kimg 0.008",
+        {"kmeans": "", "simplex": SIMPLEX},
+        seeds=2,
+        prepare="--scenes --images-num 40 --resolution 16",
+        images_num=40,
+    ),
+}

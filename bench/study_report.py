@@ -1,0 +1,306 @@
+"""What comes out of a study: figures, a table, a sheet, and sections of docs/results.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+from studies import STUDIES
+
+from dnnlib.errors import UserError
+from dnnlib.submission.run_dir import latest_run
+from dnnlib.util import atomic_write, log
+from metrics.registry import count_text
+from metrics.report import read_records
+from vis.pictures import read_picture, save_picture, titled
+
+SHEET_SEEDS = 3  # on a sheet
+SHEET_WIDTH = 400  # of a run's samples on it, in pixels, at most
+PAGE = "results.md"
+
+# Results => (title of the column, digits behind the point).
+COLUMNS = {
+    "fid{n}-efficientnet": ("distance", 0),
+    "pr{n}{sep}3-efficientnet_precision": ("precision", 2),
+    "pr{n}{sep}3-efficientnet_recall": ("recall", 2),
+    "objects{n}": ("objects", 1),
+    "objects{n}_colours": ("colours", 1),
+    "layout{n}_spread": ("spread", 2),
+    "layout{n}_variety": ("variety", 2),
+}
+
+
+# Runs
+
+
+def is_finished(run_dir):
+    """Whether a run was trained to its end."""
+    return run_dir is not None and (run_dir / "network-final.pkl").exists()
+
+
+def read_figures(run_dir, study):
+    """{title of a column: value} of the final snapshot, as far as it was judged."""
+    number, found = count_text(study.images_num), {}
+    if not is_finished(run_dir):
+        return found
+    number = number if number.endswith("k") else f"-{number}"
+    for pattern, (title, _) in COLUMNS.items():
+        name = pattern.format(n=number, sep="-" if number.startswith("-") else "")
+        for metric in (name.rsplit("_", 1)[0], name):
+            for record in read_records(run_dir, metric)[-1:]:
+                if name in record["results"]:
+                    found[title] = record["results"][name]
+    return found
+
+
+def is_judged(run_dir, study):
+    """Whether all that a study measures is known of a run."""
+    return len(read_figures(run_dir, study)) == len(_titles(study))
+
+
+def _titles(study):
+    """Titles of the columns that a study's metrics fill."""
+    wanted = tuple(study.metrics.split(","))
+    return [title for name, (title, _) in COLUMNS.items() if name.startswith(wanted)]
+
+
+def _read_json(path, fallback):
+    """A JSON file; ``fallback`` if there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else fallback
+
+
+def _minutes(run_dir):
+    """Time that a run's training took; None if it does not say."""
+    path = run_dir / "stats.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return round(json.loads(lines[-1])["seconds"] / 60, 1) if lines else None
+
+
+def collect(name, study, folder):
+    """All that is known of a study's runs.
+
+    Args:
+      name: of the study.
+      study: studies.Study.
+      folder: of this study.
+
+    Returns:
+      A dict of plain values: name, question, base, settings, titles, and runs, a list of dicts of
+      setting, seed, minutes, commit and figures; only finished runs are in it.
+    """
+    settings = _read_json(Path(folder) / "study.json", {"settings": study.settings})["settings"]
+    runs = []
+    for setting in settings:
+        pattern = re.compile(re.escape(setting) + r"-s(\d+)-\d{3,}")
+        matches = [pattern.fullmatch(path.name) for path in Path(folder, "runs").glob("*")]
+        for seed in sorted({int(match.group(1)) for match in matches if match}):
+            run_dir = latest_run(str(Path(folder, "runs")), f"{setting}-s{seed}")
+            if is_finished(run_dir):
+                about = (_read_json(run_dir / "run.json", None) or [{}])[-1]
+                runs.append(
+                    {
+                        "setting": setting,
+                        "seed": seed,
+                        "minutes": _minutes(run_dir),
+                        "commit": about.get("git_commit"),
+                        "packages": about.get("packages"),
+                        "figures": read_figures(run_dir, study),
+                        "run_dir": str(run_dir),
+                    }
+                )
+    return {
+        "name": name,
+        "question": study.question,
+        "base": study.base,
+        "settings": settings,
+        "images_num": study.images_num,
+        "titles": _titles(study),
+        "runs": runs,
+    }
+
+
+# Tables
+
+
+def _values(results, setting, title):
+    """A figure of all of a setting's runs that have it."""
+    runs = [run for run in results["runs"] if run["setting"] == setting]
+    return [run["figures"][title] for run in runs if title in run["figures"]]
+
+
+def _spread(values, digits):
+    """Median and range as text: "787 (651-1004)"."""
+    if not values:
+        return ""
+    middle, low, high = (f"{f(values):.{digits}f}" for f in (np.median, np.min, np.max))
+    return middle if len(values) == 1 else f"{middle} ({low}-{high})"
+
+
+def chance(first, second):
+    """How often ranks differ as much by chance (Mann-Whitney, both sides); None of fewer than 3.
+
+    Args:
+      first: list of numbers.
+      second: list of numbers.
+    """
+    if min(len(first), len(second)) < 3:
+        return None
+    return float(mannwhitneyu(first, second, alternative="two-sided").pvalue)
+
+
+def table(results):
+    """Lines of Markdown: a row for each setting, medians and ranges over its seeds."""
+    titles, digits = results["titles"], dict(COLUMNS.values())
+    head = ["setting", "runs", *titles, "chance", "minutes"]
+    lines = [_row(head), _row(["---"] * len(head))]
+    first = None
+    for setting in results["settings"]:
+        runs = [run for run in results["runs"] if run["setting"] == setting]
+        values = _values(results, setting, titles[0])
+        p = None if first is None else chance(first, values)
+        first = values if first is None else first
+        minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
+        cells = [_spread(_values(results, setting, title), digits[title]) for title in titles]
+        last = ["" if p is None else f"{p:.2g}", f"{np.median(minutes):.0f}" if minutes else ""]
+        lines.append(_row([setting, str(len(runs)), *cells, *last]))
+    return lines
+
+
+def _row(cells):
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+# Sheets
+
+
+def _samples(run_dir):
+    """The upper left quarter of a run's last sheet of samples, small; None if there is none."""
+    paths = sorted(Path(run_dir).glob("fakes-*.png"))
+    if not paths:
+        return None
+    picture = read_picture(paths[-1])
+    height, width = (size // 2 for size in picture.shape[:2])
+    step = -(-width // SHEET_WIDTH)
+    height, width = height // step * step, width // step * step
+    blocks = picture[:height, :width].reshape(height // step, step, width // step, step, 3)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def sheet(results):
+    """Samples side by side: a row for each setting, a column for each of the first seeds.
+
+    Returns:
+      [height, width, 3] uint8, or None if no run has samples.
+    """
+    found = {(run["setting"], run["seed"]): _samples(run["run_dir"]) for run in results["runs"]}
+    found = {place: samples for place, samples in found.items() if samples is not None}
+    if not found:
+        return None
+    seeds = sorted({seed for _, seed in found})[:SHEET_SEEDS]
+    shown = [setting for setting in results["settings"] if any(s == setting for s, _ in found)]
+    empty = np.full_like(next(iter(found.values())), 255)
+    places = [(setting, seed) for setting in shown for seed in seeds]
+    pictures = [found.get(place, empty) for place in places]
+    return titled(
+        np.stack(pictures), [f"{setting}, seed {seed}" for setting, seed in places], len(seeds)
+    )
+
+
+def write(folder, results):
+    """Write results.json, table.md and sheet.png."""
+    with atomic_write(Path(folder) / "results.json", "w") as file:
+        file.write(json.dumps(results, indent=1) + "\n")
+    with atomic_write(Path(folder) / "table.md", "w") as file:
+        file.write("\n".join(table(results)) + "\n")
+    picture = sheet(results)
+    if picture is not None:
+        save_picture(Path(folder) / "sheet.png", picture)
+
+
+# Documentation
+
+
+def section(results, picture=None):
+    """Markdown of one study.
+
+    Args:
+      results: see :func:`collect`.
+      picture: path of its sheet beside the page, or None.
+    """
+    name, base = results["name"], results["base"]
+    commits = sorted({(run["commit"] or "unknown")[:7] for run in results["runs"]})
+    versions = {(run["packages"] or {}).get("tensorflow", "unknown") for run in results["runs"]}
+    settings = [f"`{s}`: `{flags or 'nothing more'}`" for s, flags in results["settings"].items()]
+    lines = [
+        f"### {name}: {results['question']}",
+        "",
+        f"    python bench/study.py {name}",
+        "",
+        f"All runs: `{base}`. {'; '.join(settings)}. Median (range) over the seeds, "
+        f"{results['images_num']:,} samples; TensorFlow {', '.join(sorted(versions))}, "
+        f"commit {', '.join(commits)}.",
+        "",
+        *table(results),
+    ]
+    if picture:
+        lines += ["", f"![Samples of {name}]({picture})"]
+    return lines
+
+
+def document(folder, docs):
+    """Put the results of all studies into a page, between the marks of each.
+
+    Results that were put there before stay, as docs/studies/*.json holds them; text outside of the
+    marks is not touched.
+
+    Args:
+      folder: of all studies.
+      docs: folder of the documentation.
+    """
+    kept, images = Path(docs, "studies"), Path(docs, "images")
+    kept.mkdir(exist_ok=True)
+    for path in sorted(Path(folder).glob("*/results.json")):
+        results = _read_json(path, None)
+        for run in results["runs"]:
+            run.pop("run_dir", None)
+        if results["runs"]:
+            with atomic_write(kept / f"{results['name']}.json", "w") as file:
+                file.write(json.dumps(results, indent=1) + "\n")
+            if (path.parent / "sheet.png").exists():
+                images.mkdir(exist_ok=True)
+                shutil.copy(
+                    str(path.parent / "sheet.png"), str(images / f"study-{results['name']}.png")
+                )
+    page = Path(docs, PAGE)
+    text = page.read_text(encoding="utf-8")
+    paths = {path.stem: path for path in sorted(kept.glob("*.json"))}
+    if not paths:
+        raise UserError(f"{folder}: holds no results yet; run a study first")
+    known = [name for name in STUDIES if name in paths]
+    for name in [*known, *(name for name in paths if name not in known)]:
+        picture = f"images/study-{name}.png"
+        lines = section(_read_json(paths[name], None), Path(docs, picture).exists() and picture)
+        text = replace_section(text, name, "\n".join(lines))
+    with atomic_write(page, "w") as file:
+        file.write(text)
+    log(f"{page}: {', '.join(paths)}")
+
+
+def replace_section(text, name, section_text):
+    """Put a study's section between its marks, or at the end.
+
+    Args:
+      text: of the page.
+      name: of the study.
+      section_text: Markdown.
+    """
+    start, end = f"<!-- study {name} -->", f"<!-- end of study {name} -->"
+    marked = f"{start}\n{section_text}\n{end}"
+    if start in text and end in text:
+        before, rest = text.split(start, 1)
+        return before + marked + rest.split(end, 1)[1]
+    return f"{text.rstrip()}\n\n{marked}\n"

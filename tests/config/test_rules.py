@@ -1,0 +1,63 @@
+"""Settings by rule, for --auto and for sets that a preset says nothing about."""
+
+import pytest
+
+from config import presets, rules
+from config.resolve import parse, resolve
+
+
+@pytest.mark.parametrize(
+    "resolution, devices, batch, gamma",
+    # StyleGAN2-ADA's automatic configuration, for one, two and eight GPUs.
+    [
+        (256, 1, 16, 0.8192),
+        (256, 2, 32, 0.4096),
+        (256, 8, 64, 0.2048),
+        (1024, 1, 4, 52.4288),
+        (1024, 8, 32, 6.5536),
+        (32, 1, 32, 0.0064),
+    ],
+)
+def test_batch_and_gamma(resolution, devices, batch, gamma):
+    found = rules.choose_settings(resolution, devices)
+    assert found["batch-size"] == batch
+    assert found["gamma"] == pytest.approx(gamma, rel=1e-6)
+
+
+def test_the_rest_follows():
+    small, large = rules.choose_settings(256, 2), rules.choose_settings(1024, 8)
+    assert (small["g-lr"], small["d-lr"], small["ema-kimg"]) == (0.0025, 0.0025, 10.0)
+    assert (large["g-lr"], large["ema-kimg"], large["ema-rampup"]) == (0.002, 10.0, 0.05)
+    assert (small["channel-base"], large["channel-base"]) == (8192, 16384)
+    assert rules.choose_settings(64, 1, batch=8)["gamma"] == pytest.approx(0.1024)
+
+
+def flags(*argv, resolution):
+    return resolve(parse(["--train", *argv]), None, resolution)["flags"]
+
+
+def test_auto_beats_presets_and_flags_beat_auto():
+    argv = ["--gansformer-default", "--dataset=clevr", "--auto", "--g-lr=0.5"]
+    found = flags(*argv, resolution=256)
+    assert found["gamma"] == pytest.approx(0.0002 * 256**2 / 16) and found["batch-size"] == 16
+    assert found["g-lr"] == 0.5 and found["d-lr"] == 0.0025 and found["ema-rampup"] == 0.05
+    assert found["components-num"] == presets.DATASETS["clevr"]["components-num"]
+
+
+def test_devices_are_those_that_are_named():
+    found = flags("--dataset=cats", "--auto", "--gpus=0,1,2,5", resolution=128)
+    assert found["batch-size"] == 64
+    assert flags("--dataset=cats", "--auto", "--gpus=cpu:2", resolution=256)["batch-size"] == 32
+
+
+def test_a_preset_takes_from_rules_what_it_leaves_open():
+    known = flags("--gansformer-default", "--dataset=ffhq", resolution=64)
+    assert (known["gamma"], known["batch-size"]) == (10.0, 32)
+    other = flags("--gansformer-default", "--dataset=cats", "--batch-size=8", resolution=64)
+    assert other["gamma"] == pytest.approx(0.1024) and other["ema-kimg"] == 2.5
+    assert other["channel-base"] == known["channel-base"] and other["ema-rampup"] is None
+    assert (
+        flags("--gansformer-default", "--dataset=cats", "--recipe=small", resolution=64)["gamma"]
+        == presets.SMALL["gamma"]
+    )
+    assert flags("--dataset=cats", resolution=64)["gamma"] == 10.0
