@@ -1,6 +1,7 @@
 """Train a GANsformer or one of its baselines, look at one or measure one; see ``--help``."""
 
 import json
+import os
 import pathlib
 import sys
 

@@ -1,6 +1,6 @@
 """The FIR filter of ``upfirdn_2d`` in plain TensorFlow: any device, any order of derivative.
 
-Two forms, the faster one for the runtime (times in docs/performance.md):
+Two forms, the faster one for the runtime (times in docs/performance_history.md):
 * depthwise convolution, strided for down, its transpose for up;
 * on TF 1.15, whose depthwise convolution is slow on a CPU, and up to 64 rows and columns, one
   product with a constant banded matrix per axis, which contains rates, pads and crops.
