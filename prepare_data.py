@@ -14,7 +14,7 @@ from datasets_tool import inspect_set, labels
 from datasets_tool.catalogue import ENTRIES, RESOLUTION, prepare_entry
 from datasets_tool.convert import Recipe, prepare
 from datasets_tool.decode import CROPS, WHOLE_CROPS, check_resolution
-from datasets_tool.scenes import ScenesSource
+from datasets_tool.scenes import CLEVR_OBJECTS, LARGE_OBJECTS, ScenesSource
 from datasets_tool.sources.formats import FORMATS, open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
@@ -23,6 +23,7 @@ from dnnlib.errors import UserError
 MEANT_FOR = {
     "images_num": ("scenes",),
     "seed": ("scenes",),
+    "large_objects": ("scenes",),
     "images_dir": ("task",),
     "format": ("task",),
     "labels": ("task",),
@@ -61,6 +62,12 @@ def build_parser():
         "--images-num", type=cli.positive_int, help="number of scenes (default: 10000)"
     )
     scenes.add_argument("--seed", type=seed, help="another seed, other scenes (default: 0)")
+    scenes.add_argument(
+        "--large-objects",
+        action="store_true",
+        default=None,
+        help="one to four large objects instead of three to ten, for pictures of 32x32",
+    )
     images = parser.add_argument_group("your own images")
     images.add_argument(
         "--images-dir",
@@ -200,7 +207,8 @@ def recipe_of(args, resolution=None, shards_num=1):
 def prepare_scenes(args, options):
     """Do --scenes."""
     resolution = args.resolution or 64
-    source = ScenesSource(args.images_num or 10000, resolution, args.seed or 0)
+    kind = LARGE_OBJECTS if args.large_objects else CLEVR_OBJECTS
+    source = ScenesSource(args.images_num or 10000, resolution, args.seed or 0, kind)
     recipe = Recipe(
         resolution=resolution,
         shards_num=args.shards_num or 1,

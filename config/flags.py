@@ -239,7 +239,7 @@ GROUPS = {
     "Evaluation": (
         Flag("metrics",            FREE,  "eval.metrics",                   str,          "comma-separated measures, such as fid,kid,is,pr,dc,ppl,ls: of every snapshot in training, or with --eval (default there: fid)"),
         Flag("eval-images-num",    FREE,  "eval.images_num",                count(2),     "number of images to measure (default: as each protocol prescribes)", needs="metrics eval"),
-        Flag("eval-all",           MODE,  "eval.all",                       boolean,      "measure all snapshots of the run and plot the curve", needs="eval"),
+        Flag("eval-all",           MODE,  "eval.all",                       boolean,      "evaluate all snapshots of the run, and draw the curves in its report.html", needs="eval"),
         Flag("eval-folder",        MODE,  "eval.folder",                    str,          "folder of pictures to measure instead of a generator's samples", needs="eval"),
         Flag("eval-reference",     MODE,  "eval.reference",                 str,          "folder of pictures to compare with instead of the dataset", needs="eval"),
         Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own", needs="metrics eval"),

@@ -12,9 +12,9 @@ from datasets_tool.sources.archives import ZipSource, open_zip
 from datasets_tool.sources.databases import LmdbSource, RecordsSource, ZippedRecordsSource
 from datasets_tool.sources.folders import picture_suffixes
 from datasets_tool.sources.formats import open_source
-from dnnlib.download import download, file_md5
+from dnnlib.download import download
 from dnnlib.errors import UserError
-from dnnlib.util import log, make_folder
+from dnnlib.files import file_digest, log, make_folder
 
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 _STANFORD = "http://downloads.cs.stanford.edu/nlp/data/dorarad/"
@@ -127,7 +127,7 @@ def _archive(entry, source, archives):
     if source is not None and not source.startswith(("http://", "https://")):
         if not os.path.isfile(source):
             raise UserError(f"--source {source}: there is no such file or folder")
-        found = file_md5(source, entry.file)
+        found = file_digest(source, "md5", entry.file)
         if found != entry.md5:
             raise UserError(
                 f"--source {source}: md5 {found} instead of {entry.md5}: not the file that is "

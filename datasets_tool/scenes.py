@@ -1,7 +1,8 @@
 """``scenes``: a CLEVR-like set of images, rendered here instead of downloaded.
 
 Three to ten spheres, cubes and cylinders in 8 colours, 2 sizes and 2 materials stand on a grey
-ground (CLEVR, Johnson et al. 2017, arXiv:1612.06890). Image i of seed s is the same in any set: its
+ground (CLEVR, Johnson et al. 2017, arXiv:1612.06890); or one to four large ones, which small
+pictures can show. Image i of seed s is the same in any set: its
 randomness depends on (s, i) alone.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections import namedtuple
 
 import numpy as np
 
@@ -32,7 +34,9 @@ COLOURS = {
     "cyan": (41, 208, 208),
     "yellow": (255, 238, 51),
 }
-OBJECTS_NUM = (3, 10)
+Objects = namedtuple("Objects", "least most scale")  # how many in a picture, and how large
+CLEVR_OBJECTS = Objects(3, 10, 1.0)
+LARGE_OBJECTS = Objects(1, 4, 1.9)  # for small pictures and short trainings
 
 _SAMPLES = 3  # rays per pixel along each axis
 _GAMMA = 2.2
@@ -98,8 +102,8 @@ def _place(camera, rng, shape, radius, placed):
     return None
 
 
-def sample_scene(seed, index):
-    """Draw scene ``index`` of ``seed``.
+def sample_scene(seed, index, kind=CLEVR_OBJECTS):
+    """Draw scene ``index`` of ``seed``, with objects of a kind.
 
     Returns:
         camera, light (dict, see raycast.render), a list of objects as dicts with the attributes
@@ -115,13 +119,13 @@ def sample_scene(seed, index):
         "key": key.astype(np.float32)[:, None],
         "fill": (fill / math.sqrt(fill @ fill)).astype(np.float32)[:, None],
     }
-    count = rng.randint(OBJECTS_NUM[0], OBJECTS_NUM[1] + 1)
+    count = rng.randint(kind.least, kind.most + 1)
     while True:  # start over when an object finds no room, as most tries do find it
         objects, placed = [], []
         for _ in range(count):
             shape = SHAPES[rng.randint(len(SHAPES))]
             size = list(SIZES)[rng.randint(len(SIZES))]
-            radius = SIZES[size] / (2**0.5 if shape == "cube" else 1)
+            radius = kind.scale * SIZES[size] / (2**0.5 if shape == "cube" else 1)
             place = _place(camera, rng, shape, radius, placed)
             if place is None:
                 break
@@ -168,13 +172,14 @@ def _key_points(light, rng, side, count):
     return points
 
 
-def render_scene(seed, index, resolution):
+def render_scene(seed, index, resolution, kind=CLEVR_OBJECTS):
     """Render one image.
 
     Args:
         seed: seed of the set.
         index: number of the image.
         resolution: side in pixels.
+        kind: Objects.
 
     Returns:
         image: uint8 [3, H, W].
@@ -182,7 +187,7 @@ def render_scene(seed, index, resolution):
         scene: dict with "image_index" and "objects": their attributes, the pixel coordinates of
             their centres and the boxes [left, top, right, bottom] of their visible parts.
     """
-    camera, light, objects, rng = sample_scene(seed, index)
+    camera, light, objects, rng = sample_scene(seed, index, kind)
     side, n = resolution * _SAMPLES, _SAMPLES
     solids = [_solid(item) for item in objects]
     eye = camera.eye.astype(np.float32)[:, None]
@@ -214,9 +219,10 @@ def _box(seen, samples):
 class ScenesSource(Source):
     """The first ``num_images`` scenes of a seed, with masks and attributes beside the images."""
 
-    def __init__(self, num_images, resolution, seed=0):
+    def __init__(self, num_images, resolution, seed=0, kind=CLEVR_OBJECTS):
         check_resolution(resolution)
         self.num_images, self.resolution, self.seed = num_images, resolution, seed
+        self.kind = kind
         self.description = f"rendered scenes, seed {seed}"
 
     def __len__(self):
@@ -228,7 +234,7 @@ class ScenesSource(Source):
 
     def load(self, key):
         """Render scene ``key``."""
-        image, mask, scene = render_scene(self.seed, key, self.resolution)
+        image, mask, scene = render_scene(self.seed, key, self.resolution, self.kind)
         line = json.dumps(scene, separators=(",", ":")).encode() + b"\n"
         # Each line is a gzip member of its own: the file can grow, and be cut back, at any line.
         gzip = zlib.compressobj(wbits=31)
@@ -239,8 +245,9 @@ class ScenesSource(Source):
         return image, set(), side_data
 
     def fingerprint(self):
-        """Seed, number and version of the renderer."""
-        return {"scenes": self.seed, "images_num": self.num_images, "renderer": RENDERER_VERSION}
+        """Seed, number, version of the renderer, and the objects if they are not CLEVR's."""
+        facts = {"scenes": self.seed, "images_num": self.num_images, "renderer": RENDERER_VERSION}
+        return facts if self.kind == CLEVR_OBJECTS else {**facts, "objects": list(self.kind)}
 
     def resolution_of_set(self):
         """The resolution asked for."""

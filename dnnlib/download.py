@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import html.parser
 import json
 import os
@@ -17,9 +16,8 @@ from collections import namedtuple
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from dnnlib.files import explain_full_disk, log
+from dnnlib.files import explain_full_disk, file_digest, log
 
-_BLOCK = 1 << 20
 _NETWORK_BLOCK = 1 << 16  # what a break of the connection can cost
 _TIMEOUT = (20, 60)  # seconds to connect, and without any data
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds
@@ -32,21 +30,6 @@ _Job = namedtuple("_Job", "url part title way_out room tries")
 
 class _BrokenOffError(Exception):
     """A failure after which it makes sense to try again."""
-
-
-def file_md5(path: str, title: str = "") -> str:
-    """MD5 of a file, in hexadecimal, with a progress bar for large ones."""
-    return _file_digest(path, "md5", title)
-
-
-def _file_digest(path, kind, title):
-    digest, size = hashlib.new(kind), os.path.getsize(path)
-    bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {title}", disable=None)
-    with open(path, "rb") as file, bar:  # noqa: PTH123
-        for block in iter(lambda: file.read(_BLOCK), b""):
-            digest.update(block)
-            bar.update(len(block))
-    return digest.hexdigest()
 
 
 def download(
@@ -87,7 +70,7 @@ def download(
         told = {name: _read_note(job)[name] for name in TOLD}
         kind = "sha256" if told["sha256"] and not md5 else "md5"
         wanted = md5 or told[kind]
-        found = _file_digest(job.part, kind, job.title) if wanted else None
+        found = file_digest(job.part, kind, job.title) if wanted else None
         if found == wanted and os.path.getsize(job.part):
             os.replace(job.part, path)
             _forget(job.part + ".json")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import pathlib
 import sys
 import tempfile
 from typing import IO, Any, Iterator
+
+from tqdm import tqdm
 
 from dnnlib.errors import UserError
 
@@ -84,6 +87,17 @@ def lock(path: str | os.PathLike) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def file_digest(path: str | os.PathLike, kind: str = "sha256", title: str | None = None) -> str:
+    """Checksum of a file in hexadecimal; with a title, a progress bar is shown."""
+    digest, size, is_hidden = hashlib.new(kind), os.path.getsize(path), None if title else True
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {title}", disable=is_hidden)
+    with pathlib.Path(path).open("rb") as file, bar:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()
 
 
 def cache_folder(variable: str, *below: str) -> pathlib.Path:

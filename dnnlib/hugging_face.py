@@ -7,7 +7,6 @@ wants a later commit gives it as revision, or removes the file from the cache.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
 import os
@@ -17,7 +16,7 @@ import shutil
 
 from dnnlib.download import download
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write, lock, log
+from dnnlib.files import atomic_write, file_digest, lock, log
 from dnnlib.model_names import HubFile
 
 WAY_OUT = (
@@ -48,7 +47,7 @@ def fetch(name: str, folder: str | os.PathLike, tries: int, verbose: bool) -> pa
     with lock(path.parent / f".{path.name}.lock"):
         note = _read_note(note_path)
         if path.is_file():
-            if _sha256(path) == note.get("sha256"):
+            if file_digest(path) == note.get("sha256"):
                 return path
             log(f"{path}: not the file that was downloaded; downloading it again")
             path.unlink()
@@ -57,7 +56,7 @@ def fetch(name: str, folder: str | os.PathLike, tries: int, verbose: bool) -> pa
         if verbose:
             log(f"Downloading {name} to {path}")
         commit = _download(pinned, path, name, tries)
-        found = {"name": name, "commit": commit, "sha256": _sha256(path)}
+        found = {"name": name, "commit": commit, "sha256": file_digest(path)}
         if note.get("sha256", found["sha256"]) != found["sha256"]:
             path.unlink()
             raise UserError(
@@ -78,14 +77,6 @@ def _read_note(path):
         if isinstance(note, dict):
             return note
     return {}
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _download(wanted, path, name, tries):

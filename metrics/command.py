@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pathlib
 
 from config.options import DataOptions, EvalOptions, LoopOptions, RunOptions
 from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
+from dnnlib.files import file_digest
 from dnnlib.submission.run_dir import find_snapshots, open_log, snapshot_kimg
 from dnnlib.tflib.autosummary import SummaryWriter
 from dnnlib.tflib.compat import tf
@@ -19,6 +19,7 @@ from metrics.features import Features
 from metrics.generated import GeneratedImages
 from metrics.image_sources import DatasetImages, FolderImages
 from training.dataset import Dataset
+from vis.report.page import write_report
 
 MAX_BATCH = 64  # images at a time; more is no faster
 PIXELS = 4 * 256 * 256  # at a time, unless --batch-gpu says otherwise; as in training
@@ -49,7 +50,7 @@ class TrainingMetrics:
 
     Args:
       evaluator: metrics.evaluate.Evaluator.
-      run_dir: of the run; gets the records, plots and the best snapshots.
+      run_dir: of the run; gets the records and the best snapshots.
     """
 
     def __init__(self, evaluator, run_dir):
@@ -83,14 +84,14 @@ class TrainingMetrics:
 
         snapshot = pathlib.Path(snapshot)
         facts = dict(
-            snapshot=snapshot.name, sha256=_checksum(snapshot), kimg=snapshot_kimg(snapshot)
+            snapshot=snapshot.name, sha256=file_digest(snapshot)[:16], kimg=snapshot_kimg(snapshot)
         )
         try:
             records = evaluator.evaluate(self._images, on_record=keep, **facts)
         except UserError as error:
             util.log(f"Not measured: {error}")
             return {}
-        report.summarize(self._run_dir, evaluator.protocols, self._names)
+        report.keep_best(self._run_dir, evaluator.protocols, self._names)
         return {name: value for record in records for name, value in record["results"].items()}
 
 
@@ -207,7 +208,9 @@ class _Command:
                     named = {f"metrics/{k}": v for k, v in record["results"].items()}
                     writer.write(named, int((kimg or 0) * 1000))
                 self._show(records)
-            report.summarize(run_dir, self.protocols, [record["metric"] for record in records])
+            names = [record["metric"] for record in records]
+            report.keep_best(run_dir, self.protocols, names)
+            util.log(f"Curves and samples: {write_report(run_dir)}")
 
     def evaluate_folder(self, out_dir):
         """Measure a folder of pictures; writes into a folder of evaluations."""
@@ -232,7 +235,7 @@ class _Command:
 
     def _evaluate_snapshot(self, path, out_dir, name, kimg=None):
         """Measure a snapshot in a graph of its own, but for what is recorded already."""
-        facts = dict(snapshot=name, sha256=_checksum(path), kimg=kimg)
+        facts = dict(snapshot=name, sha256=file_digest(path)[:16], kimg=kimg)
         with tf.Graph().as_default(), tflib.create_session(self._settings):
             Gs = tflib.load_generator(path)
             evaluator = self.evaluator(Gs.output_shapes[0][-1])
@@ -257,12 +260,3 @@ class _Command:
     def _show(self, records):
         for line in report.table(records):
             util.log(line)
-
-
-def _checksum(path):
-    """SHA-256 of a file, shortened."""
-    digest = hashlib.sha256()
-    with pathlib.Path(path).open("rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()[:16]

@@ -6,41 +6,10 @@ import numpy as np
 
 from metrics.checks import UnfitError
 from metrics.registry import register
+from vis.latents import lerp, slerp
 
 EPSILON = 1e-4  # step along the path
 CROP_UNIT = 8  # the face crop is given in eighths of the image
-
-
-def lerp(a, b, t):
-    """a + (b - a) t for a, b [N, ...] and t [N]."""
-    return a + (b - a) * t.reshape([-1] + [1] * (a.ndim - 1))
-
-
-def slerp(a, b, t):
-    """Move from a to b along the arc between their directions.
-
-    The directions turn evenly by the angle between them, the lengths change linearly. Mappings that
-    normalise their input see only the directions, as in the paper; a global latent, which is not
-    normalised, keeps its typical length.
-
-    Args:
-      a: [N, ..., D].
-      b: [N, ..., D].
-      t: [N]; 0 gives a, 1 gives b.
-
-    Returns:
-      [N, ..., D].
-    """
-    a_length, b_length = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    a_unit, b_unit = a / a_length, b / b_length
-    cosine = (a_unit * b_unit).sum(axis=-1, keepdims=True)
-    aside = b_unit - cosine * a_unit  # towards b, at right angles to a
-    sine = np.linalg.norm(aside, axis=-1, keepdims=True)
-    aside /= np.maximum(sine, 1e-300)
-    t = t.reshape([-1] + [1] * (a.ndim - 1))
-    angle = t * np.arctan2(sine, cosine)
-    direction = a_unit * np.cos(angle) + aside * np.sin(angle)
-    return direction * (a_length + (b_length - a_length) * t)
 
 
 def face_crop(images):

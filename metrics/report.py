@@ -1,4 +1,4 @@
-"""What measurements leave: a file for each metric, a table, a plot, the best snapshot's name."""
+"""What measurements leave: a file for each metric, a table, the best snapshot's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pathlib
 import shutil
 
 from dnnlib import util
-from metrics import plot
 
 
 def records_path(run_dir, metric):
@@ -67,20 +66,6 @@ def table(records):
     return [line.rstrip() for line in lines]
 
 
-def write_plot(run_dir, metric):
-    """Plot a metric's results against kimg as metric-NAME.png; returns its path or None."""
-    records = by_kimg(read_records(run_dir, metric))
-    curves = {}
-    for kimg, record in records.items():
-        for name, value in record["results"].items():
-            curves.setdefault(name, []).append((kimg, value))
-    if len(records) < 2:
-        return None
-    path = pathlib.Path(run_dir) / f"metric-{metric}.png"
-    plot.save_curves(path, curves, "thousands of images", metric)
-    return path
-
-
 def link_best(run_dir, protocol, metric):
     """Give the best snapshot that is still there a name of its own, best-METRIC.pkl.
 
@@ -115,8 +100,8 @@ def link_best(run_dir, protocol, metric):
     return best, link
 
 
-def summarize(run_dir, protocols, metrics):
-    """After measuring: plots and best snapshots; logs a line for each.
+def keep_best(run_dir, protocols, metrics):
+    """After measuring: name the best snapshots, and log a line for each.
 
     Args:
       run_dir: of the run.
@@ -124,9 +109,6 @@ def summarize(run_dir, protocols, metrics):
       metrics: their names, with the labels of their features.
     """
     for protocol, metric in zip(protocols, metrics):
-        path = write_plot(run_dir, metric)
-        if path:
-            util.log(f"Plot of {metric}: {path}")
         found = link_best(run_dir, protocol, metric)
         if found:
             best, link = found

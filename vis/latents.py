@@ -80,38 +80,54 @@ def truncate(ws, average, psi, cutoff=None):
 
 
 def lerp(a, b, t):
-    """Straight line from a (t = 0) to b (t = 1); both ends are exact."""
-    if t in {0, 1}:
+    """Straight line from a (t = 0) to b (t = 1); for a number t, both ends are exact.
+
+    Args:
+      a: [N, ...].
+      b: [N, ...].
+      t: a number, or [N].
+
+    Returns:
+      [N, ...], of a's type.
+    """
+    if np.ndim(t) == 0 and t in {0, 1}:
         return (a, b)[int(t)]
-    return a + (b - a) * np.float32(t)
+    return (a + (b - a) * _for_samples(t, a)).astype(a.dtype)
 
 
 def slerp(a, b, t):
     """Arc from a (t = 0) to b (t = 1), for every vector of the last axis on its own.
 
-    sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, with w the angle between a and b (Shoemake
-    1985). The ends are a and b themselves, so lengths are kept: normal latents far from each other
-    stay typical all along the way.
+    The directions turn evenly by the angle between them (Shoemake 1985), the lengths change
+    linearly: normal latents far from each other stay typical all along the way.
 
     Args:
-      a: [..., D].
-      b: [..., D].
-      t: in [0, 1].
+      a: [N, ..., D].
+      b: [N, ..., D].
+      t: a number, for which both ends are exact, or [N].
 
     Returns:
-      [..., D], of a's type.
+      [N, ..., D], of a's type.
     """
-    if t in {0, 1}:
+    if np.ndim(t) == 0 and t in {0, 1}:
         return (a, b)[int(t)]
-    lengths = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
-    cosine = np.sum(a * b, axis=-1, keepdims=True) / np.maximum(lengths, 1e-12)
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    sine = np.sin(angle)
+    a_length, b_length = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    a_unit, b_unit = a / np.maximum(a_length, 1e-12), b / np.maximum(b_length, 1e-12)
+    cosine = (a_unit * b_unit).sum(axis=-1, keepdims=True)
+    aside = b_unit - cosine * a_unit  # towards b, at right angles to a
+    sine = np.linalg.norm(aside, axis=-1, keepdims=True)
+    t = _for_samples(t, a)
+    angle = t * np.arctan2(sine, cosine)
+    direction = a_unit * np.cos(angle) + aside / np.maximum(sine, 1e-12) * np.sin(angle)
+    arc = direction * (a_length + (b_length - a_length) * t)
     # Vectors along one line define no arc.
-    on_line = sine < 1e-4
-    safe = np.where(on_line, 1, sine)
-    arc = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / safe
-    return np.where(on_line, lerp(a, b, t), arc).astype(a.dtype)
+    return np.where(sine < 1e-6, a + (b - a) * t, arc).astype(a.dtype)
+
+
+def _for_samples(t, x):
+    """A number, or [N], as a factor of x [N, ...]."""
+    t = np.asarray(t, x.dtype)
+    return t.reshape([-1] + [1] * (x.ndim - 1)) if t.ndim == 1 else t
 
 
 def interpolate(keys, steps, between=slerp, is_loop=True):

@@ -99,7 +99,8 @@ def test_all_snapshots_are_measured_once(place, capsys):
     evaluate(place, all=True)
     found = records(place, "fid-10-random")
     assert [record["kimg"] for record in found] == [16, 8]  # 16 was known already
-    assert (place / "results/exp-000/metric-fid-10-random.png").exists()
+    page = (place / "results/exp-000/report.html").read_text(encoding="utf-8")
+    assert '"title": "fid-10-random"' in page
     best = min(found, key=lambda record: record["results"]["fid-10-random"])
     assert f"Best fid-10-random: {best['results']['fid-10-random']:.6g} at {best['kimg']} kimg" in (
         capsys.readouterr().out
@@ -241,7 +242,6 @@ def test_metrics_while_training(place, painter):
     assert set(found[0]) == {"fid-10-random", "kid-10-random"}
     assert found[0] == pytest.approx(found[1], rel=1e-4)  # the same weights, the same draws
     assert [record["kimg"] for record in records(place, "fid-10-random")] == [8, 16]
-    assert (run_dir / "metric-fid-10-random.png").exists()
     assert (run_dir / "best-fid-10-random.pkl").exists()
 
 

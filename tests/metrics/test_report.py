@@ -1,10 +1,8 @@
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from metrics import plot, registry, report
+from metrics import registry, report
 
 
 def record(kimg, value, metric="fid50k", **more):
@@ -91,54 +89,3 @@ def test_nothing_is_best_of_two_values_or_none(tmp_path):
 
 
 # Plots
-
-
-@pytest.mark.parametrize(
-    "low, high", [(0, 1), (3.2, 77.1), (-0.001, 0.0005), (1e-7, 3e-7), (5, 5), (0, 0), (990, 1010)]
-)
-def test_ticks_are_few_round_and_cover_the_values(low, high):
-    values = plot.ticks(low, high)
-    assert values[0] <= low and values[-1] >= high and 2 <= len(values) <= 9
-    steps = np.diff(values)
-    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
-    digits = float(f"{steps[0]:e}".split("e")[0])
-    assert any(abs(digits - round_one) < 1e-6 for round_one in (1, 2, 5, 10))
-
-
-def test_values_far_apart_get_a_logarithmic_axis(tmp_path):
-    assert plot.decades(0.66, 227) == [0.1, 1, 10, 100, 1000]
-    assert plot.decades(1, 100) == [1, 10, 100]
-    plot.save_curves(tmp_path / "a.png", {"fid": [(0, 100.0), (50, 10.0), (100, 1.0)]}, "x", "t")
-    picture = np.asarray(Image.open(str(tmp_path / "a.png"))).astype(int)
-    row = (plot.TOP + plot.HEIGHT - plot.BOTTOM) // 2
-    column = (plot.LEFT + plot.WIDTH - plot.RIGHT) // 2
-    # 10 lies in the middle of 1 and 100.
-    assert np.abs(picture[row, column] - plot.component_colors(2)[0]).max() < 60
-
-
-def test_a_plot_shows_every_value_in_its_place(tmp_path):
-    points = [(0, 10.0), (50, 60.0), (100, 20.0)]
-    plot.save_curves(tmp_path / "a.png", {"fid": points, "kid": [(0, 70.0), (100, 70.0)]}, "x", "t")
-    picture = np.asarray(Image.open(str(tmp_path / "a.png"))).astype(int)
-    assert picture.shape == (plot.HEIGHT, plot.WIDTH, 3)
-    first, second = plot.component_colors(2).astype(int)
-    x_ticks, y_ticks = plot.ticks(0, 100), plot.ticks(10, 70)
-
-    def at(x, y):
-        right, top = plot.WIDTH - plot.RIGHT, plot.HEIGHT - plot.BOTTOM
-        column = plot.LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - plot.LEFT)
-        row = top + (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (plot.TOP - top)
-        return picture[min(round(row), top - 1), min(round(column), right - 1)]
-
-    for x, y in points:
-        assert np.abs(at(x, y) - first).max() < 60
-    assert np.abs(at(50, 70.0) - second).max() < 60
-    assert (at(25, 50.0) == 255).all()
-
-
-def test_a_plot_needs_two_snapshots(tmp_path):
-    fill(tmp_path, [(10, 50.0)])
-    assert report.write_plot(tmp_path, "fid50k") is None
-    fill(tmp_path, [(20, 40.0)])
-    assert report.write_plot(tmp_path, "fid50k") == tmp_path / "metric-fid50k.png"
-    assert (tmp_path / "metric-fid50k.png").stat().st_size > 1000
