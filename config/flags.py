@@ -159,6 +159,13 @@ GROUPS = {
         Flag("attention-dropout",  FIXED, "G.attention_dropout D.attention_dropout", PROBABILITY, "dropout rate of attention in training", needs=f"{ATTENTION} mapping-ltnt2ltnt"),
         Flag("attention-form",     FREE,  "synthesis.attention_form D.attention_form", registered(), "compute attention at linear cost (folded), or as the paper writes it (literal): the same function, to read and to alter", needs=ATTENTION),
     ),
+    "Augmentation": (
+        Flag("aug",                FIXED, "aug.name",                       one_of("none", "ada", "fixed", "diffaugment"), "augment what the discriminator sees, for small training sets: with an adapted probability (ada), a fixed one, or the cheaper DiffAugment"),
+        Flag("aug-pipe",           FIXED, "aug.pipe",                       one_of("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"), "transformations to draw from; combined names are the initials of their parts", needs="aug=ada,fixed"),
+        Flag("aug-p",              FIXED, "aug.p",                          PROBABILITY,  "probability of each transformation; with ada, the initial one (default: 0)", needs="aug=ada,fixed"),
+        Flag("aug-target",         FIXED, "aug.target",                     number(float, -1, 1), "mean sign of the discriminator's scores of real images that ada aims at", needs="aug=ada"),
+        Flag("aug-kimg",           FIXED, "aug.kimg",                       POSITIVE,     "thousands of images within which ada can raise the probability from 0 to 1", needs="aug=ada"),
+    ),
     "Output": (
         Flag("tick",               FREE,  "loop.tick_kimg",                 POSITIVE,     "thousands of images between status lines"),
         Flag("snapshot-ticks",     FREE,  "loop.snapshot_ticks",            count(),      "ticks between snapshots, which come with sample images"),

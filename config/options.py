@@ -88,6 +88,17 @@ class OptimizerOptions:
 
 
 @dataclass(frozen=True)
+class AugmentOptions:
+    """Augmentation of what the discriminator sees (ADA, Karras et al. 2020, arXiv:2006.06676)."""
+
+    name: str = "none"  # "ada" adapts p, "fixed" does not, "diffaugment" is another, cheaper one
+    pipe: str = "bgc"  # of training.augment.PIPES
+    p: float | None = None  # probability of each transformation; where "ada" begins, None = 0
+    target: float = 0.6  # of r_t, the mean sign of D's scores of reals
+    kimg: float = 500.0  # thousands of images in which p can go from 0 to 1
+
+
+@dataclass(frozen=True)
 class VisOptions:
     """What to show, and how. If no kind is asked for, all useful ones are made."""
 
@@ -130,6 +141,7 @@ OPTIONS = {
     "data": DataOptions,
     "loop": LoopOptions,
     "networks": NetworkNames,
+    "aug": AugmentOptions,
     "vis": VisOptions,
     "eval": EvalOptions,
     "G_opt": OptimizerOptions,

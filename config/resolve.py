@@ -269,6 +269,8 @@ def check(values, given=()):
             f"--batch-size={values['batch-size']} is not divisible by "
             f"--batch-gpu={values['batch-gpu']}"
         )
+    if values["aug"] == "fixed" and values["aug-p"] is None:
+        raise UserError("--aug=fixed needs a probability, such as --aug-p=0.2")
     for name in given:
         if name in FLAGS and not FLAGS[name].matters(values):
             needs = [

@@ -52,6 +52,7 @@ class Batch:
       reals: [N, C, H, W] in [-1, 1].
       G_options: keywords of G that replace its own.
       D_options: keywords of D that replace its own.
+      augmentation: function of images [N, C, H, W] and a RandomSource, see :meth:`augmented`.
       device: of the replica.
       step: what it shares with the other replicas.
       watched: {name: tensor}, see :meth:`watch`.
@@ -64,6 +65,7 @@ class Batch:
     reals: Any = None
     G_options: dict = field(default_factory=dict)
     D_options: dict = field(default_factory=dict)
+    augmentation: Any = None
     device: str | None = None
     step: Step = field(default_factory=Step)
     watched: dict = field(default_factory=dict)
@@ -86,6 +88,12 @@ class Batch:
             options["return_ws"] = True
         outputs = self.G.get_output_for(z, self.labels, return_as_list=True, **options)
         return (outputs[0], outputs[-1]) if return_ws else outputs[0]
+
+    def augmented(self, images, site):
+        """What D sees of images: [N, C, H, W] => the same; ``site`` names its randomness."""
+        if self.augmentation is None:
+            return images
+        return self.augmentation(images, self.rng.child(f"augment_{site}"))
 
     def scores(self, images, site):
         """D in training mode: [N, C, H, W] => [N, 1]; ``site`` names its randomness."""

@@ -33,6 +33,9 @@ class LoopState:
     tick: int = 0  # ticks reported
     tick_nimg: int = 0  # images shown when the present tick began
     seconds: float = 0.0  # spent training, over all sessions
+    augment_p: float | None = None  # probability of augmentation; None = not begun to adapt
+    augment_signs: float = 0.0  # sum of signs of D's scores of reals since p was moved
+    augment_nimg: int = 0  # images in it
 
 
 def find_states(run_dir):

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from config.options import LoopOptions, OptimizerOptions
+from config.options import AugmentOptions, LoopOptions, OptimizerOptions
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.builders import find_builder
 from training import loss
+from training.augment import augment
 from training.batch import Batch, Step, mean_of
 
 # Phase => the function of a batch that it minimizes.
@@ -123,16 +124,21 @@ class TrainingGraph:
       G, D, Gs: the networks of the first replica, and the moving average of G.
       split: Split of the batch.
       phases: list of Phase, in the order of an iteration.
+      augment_options: AugmentOptions.
+      augment_p: probability of each augmentation in the next phases.
     """
 
     def __init__(self, config, devices):
         self._config = config
         self._options = options = LoopOptions(**config["loop"])
+        self.augment_options = AugmentOptions(**config["aug"])
+        self.augment_p = self.augment_options.p or 0.0
         resolution = config["facts"]["resolution"]
         self.split = split_batch(options.batch_size, options.batch_gpu, len(devices), resolution)
         with tf.device("/cpu:0"):
             self._nimg = tf.placeholder(tf.int64, [], "nimg")
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
+            self._fed_p = tf.placeholder_with_default(np.float32(0), [], "augment_p")
         self._means = {}  # running means of regularizers
         self._build_replicas(devices)
         self.G, self.D = self.replicas[0].G, self.replicas[0].D
@@ -193,8 +199,13 @@ class TrainingGraph:
                 self._generator_options(),
                 device=replica.device,
                 step=step,
+                augmentation=None if self.augment_options.name == "none" else self._augment,
             )
         return step.batches
+
+    def _augment(self, images, rng):
+        """What D sees of images, [N, C, H, W]."""
+        return augment(images, rng, self.augment_options, self._fed_p)
 
     def _build_phases(self):
         """Losses and updates of an iteration, in their order."""
@@ -334,7 +345,7 @@ class TrainingGraph:
     def _feed(self, nimg, images, labels, turn):
         """Placeholders and values of one round."""
         stride = self.split.num_replicas * self.split.num_rounds
-        feed = {self._nimg: nimg, self._round: turn}
+        feed = {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
         for index, replica in enumerate(self.replicas):
             first = turn * self.split.num_replicas + index
             feed[replica.reals] = images[first::stride]

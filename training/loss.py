@@ -3,11 +3,15 @@
 f = D(G(z)) are the scores of fakes, t = D(x) those of reals. See
 :class:`training.batch.Batch` for what a loss is computed from.
 
+All losses and penalties of D take augmented reals and fakes, and so does G's loss (ADA, Sec. 2.2).
+Penalties differentiate D by the augmented image, not through the augmentation.
+
 Papers: GAN (Goodfellow et al. 2014, arXiv:1406.2661), WGAN (Arjovsky et al. 2017,
 arXiv:1701.07875), WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), Geometric GAN (Lim & Ye 2017,
 arXiv:1705.02894), R1 and R2 (Mescheder et al. 2018, arXiv:1801.04406), ProGAN (Karras et al. 2018,
 arXiv:1710.10196), StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), RpGAN (Jolicoeur-Martineau
-2018, arXiv:1807.00734), R3GAN (Huang et al. 2024, arXiv:2501.05441).
+2018, arXiv:1807.00734), R3GAN (Huang et al. 2024, arXiv:2501.05441), ADA (Karras et al. 2020,
+arXiv:2006.06676).
 """
 
 from __future__ import annotations
@@ -122,9 +126,9 @@ def generator_loss(batch, name="logistic_ns"):
       [N, 1] loss.
     """
     loss_fn = look_up(GENERATOR_LOSSES, name, "generator loss")
-    scores = [batch.scores(batch.fakes(), "D_fake")]
+    scores = [batch.scores(batch.augmented(batch.fakes(), "fake"), "D_fake")]
     if len(inspect.signature(loss_fn).parameters) > 1:
-        scores.append(batch.scores(batch.reals, "D_real"))
+        scores.append(batch.scores(batch.augmented(batch.reals, "real"), "D_real"))
     return loss_fn(*scores)
 
 
@@ -140,8 +144,13 @@ def discriminator_loss(batch, name="logistic"):
       [N, 1] loss.
     """
     loss_fn = look_up(DISCRIMINATOR_LOSSES, name, "discriminator loss")
-    fake_scores = batch.watch("scores/fake", batch.scores(batch.fakes(), "D_fake"))
-    real_scores = batch.watch("scores/real", batch.scores(batch.reals, "D_real"))
+    fakes, reals = batch.augmented(batch.fakes(), "fake"), batch.augmented(batch.reals, "real")
+    fake_scores = batch.watch("scores/fake", batch.scores(fakes, "D_fake"))
+    real_scores = batch.watch("scores/real", batch.scores(reals, "D_real"))
+    if batch.augmentation is not None:
+        is_relative = name in ("relativistic", "wgan")  # only differences of scores mean anything
+        signs = tf.sign(real_scores - fake_scores if is_relative else real_scores)
+        batch.watch("augment/r_t", signs)
     return loss_fn(fake_scores, real_scores)
 
 
@@ -171,13 +180,13 @@ def discriminator_penalty(batch, name="r1", gamma=10.0, gamma_end=None, gamma_ki
 @register(DISCRIMINATOR_REGULARIZERS, "r1")
 def _r1(batch):
     """1/2 |dD/dx|^2 at the reals (Mescheder et al. 2018, Eq. 9)."""
-    return 0.5 * _squared_slope(batch, batch.reals)
+    return 0.5 * _squared_slope(batch, batch.augmented(batch.reals, "real"))
 
 
 @register(DISCRIMINATOR_REGULARIZERS, "r2")
 def _r2(batch):
     """1/2 |dD/dx|^2 at the fakes (Mescheder et al. 2018, Eq. 10)."""
-    return 0.5 * _squared_slope(batch, batch.fakes())
+    return 0.5 * _squared_slope(batch, batch.augmented(batch.fakes(), "fake"))
 
 
 @register(DISCRIMINATOR_REGULARIZERS, "r1r2")
@@ -190,7 +199,8 @@ def _r1r2(batch):
 def _gp(batch):
     """(|dD/dx| - 1)^2 on the line between a real and a fake (WGAN-GP, Eq. 3)."""
     mix = batch.rng.uniform("gp_mix", [1, 1, 1])  # [N, 1, 1, 1]
-    images = batch.reals + (batch.fakes() - batch.reals) * mix
+    fakes, reals = batch.augmented(batch.fakes(), "fake"), batch.augmented(batch.reals, "real")
+    images = reals + (fakes - reals) * mix
     # 1e-12: the root has an infinite slope at 0, where a D with dead units may be.
     slope = tf.sqrt(_squared_slope(batch, images) + 1e-12)
     return tf.square(slope - 1.0)

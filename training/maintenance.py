@@ -245,6 +245,8 @@ def status_line(row):
         f"D {_short(row['loss/D']):<6s}",
     ]
     parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k.startswith("reg/")]
+    if "augment/p" in row:
+        parts.append(f"aug {row['augment/p']:.3f}")
     parts.append(f"mem {row['memory_gb']:.1f} GB")
     line = " ".join(parts)
     while len(line) > LINE_WIDTH:

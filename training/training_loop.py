@@ -12,7 +12,7 @@ from config.options import LoopOptions
 from dnnlib import RunContext, tflib, util
 from dnnlib.errors import UserError
 from dnnlib.submission.run_context import ABORT_NAME
-from training import checkpoint
+from training import augment, checkpoint
 from training.graph import TrainingGraph
 from training.maintenance import Maintenance
 
@@ -85,10 +85,16 @@ def run_iteration(graph, state, batch):
     """
     iteration = state.nimg // graph.split.batch_size
     values = {}
+    graph.augment_p = augment.probability(graph.augment_options, state)
     for phase in graph.phases:
         if iteration % phase.interval == 0:
             values.update(graph.run_phase(phase, state.nimg, *batch))
     graph.finish_iteration(state.nimg)
+    if "augment/r_t" in values:
+        if graph.augment_options.name != "diffaugment":
+            values["augment/p"] = graph.augment_p
+        r_t = values["augment/r_t"]
+        augment.adapt(graph.augment_options, state, r_t, graph.split.batch_size)
     for name, value in values.items():
         tflib.autosummary(name, value)
     return values

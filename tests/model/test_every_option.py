@@ -13,7 +13,7 @@ from dnnlib import tflib
 from training.graph import TrainingGraph
 
 TRAINED = ("G", "mapping", "synthesis", "D", "G_loss", "G_reg", "D_loss", "D_reg")
-TRAINED += ("G_opt", "D_opt")
+TRAINED += ("G_opt", "D_opt", "aug")
 BASE = "--dataset=cats --batch-size=4 --channel-base=16 --channel-max=6 --mapping-layersnum=2 "
 BASE += "--latent-size=8 --gamma=1"
 
@@ -23,6 +23,7 @@ KMEANS = ATTENTION + " --kmeans"
 AGGREGATORS = "--d-transformer --components-num=2"
 KGAN = "--kgan --components-num=2 --merge-type=softmax"
 PATHS = "--g-reg=path_length"
+ADA = "--aug=ada --aug-p=0.6"
 
 CASES = {
     "": """
@@ -34,7 +35,12 @@ CASES = {
         --g-loss=hinge --g-loss=wgan --g-loss=relativistic --d-loss=hinge --d-loss=wgan
         --d-loss=relativistic --d-reg=r2 --d-reg=r1r2 --d-reg=gp
         --d-reg=none --gamma=2 --d-reg-interval=3 --g-reg=path_length --g-lr=0.01
-        --d-lr=0.01 --clip=0.01 --ema-kimg=1
+        --d-lr=0.01 --clip=0.01 --ema-kimg=1 --aug=ada --aug=diffaugment
+    """,
+    ADA: """
+        --aug=fixed --aug-p=0.3 --aug-pipe=blit --aug-pipe=geom --aug-pipe=color --aug-pipe=filter
+        --aug-pipe=noise --aug-pipe=cutout --aug-pipe=bg --aug-pipe=bgcf --aug-pipe=bgcfn
+        --aug-pipe=bgcfnc
     """,
     PATHS: """
         --g-reg-weight=1 --g-reg-interval=3
@@ -81,8 +87,11 @@ GRID = [(together, option) for together, options in CASES.items() for option in 
 
 # The split of a batch changes nothing but rounding (test_graph.py); how variables begin is not seen
 # here, where all are set (test_positional.py).
-SAME = ("--batch-gpu=2", "--pos-init=normal")
+# In its first step ada does nothing, or what fixed does.
+SAME = ("--batch-gpu=2", "--pos-init=normal", "--aug=ada", "--aug=fixed")
 ELSEWHERE = {
+    "aug-target": "acts on later steps only; see test_augment.py",
+    "aug-kimg": "likewise",
     "truncation-psi": "acts on samples only",
     "d-start-res": "an 8x8 image has one resolution with attention in D; see BIG",
     "d-end-res": "likewise",

@@ -32,6 +32,7 @@ CHARTS = {
     "grad_norm": ("Norms of the gradients", ""),
     "reg": ("Regularisation", ""),
     "path_length": ("Path length", ""),
+    "augment": ("Augmentation", "probability and signs"),
     "sec_per_kimg": ("Speed", "seconds per 1,000 images"),
     "memory_gb": ("Memory", "GB"),
 }
