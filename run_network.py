@@ -47,6 +47,7 @@ def main(argv=None):
         print(build_parser(with_defaults=True).format_help())
         return
     cli.choose_gpus(given.get("gpus"))
+    cli.refuse_missing_gpus(given.get("gpus"))
     if look_elsewhere(given):
         return
     if not given.get("train") and (given.get("vis") or given.get("eval")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from dnnlib.errors import UserError, closest, must_be_one_of
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # of NVIDIA; WSL; AMD
 MAX_RATIO = 100  # of height to width, and of width to height
 
 
@@ -137,6 +139,21 @@ def choose_gpus(gpus: str | None) -> list[str] | None:
     return [f"/gpu:{index}" for index in range(len(numbers))]
 
 
+def refuse_missing_gpus(gpus: str | None) -> None:
+    """Raise UserError if GPUs are chosen and Linux has none; TensorFlow takes seconds to say so.
+
+    Args:
+      gpus: see :func:`choose_gpus`.
+    """
+    is_chosen = gpus is not None and gpus[:1].isdigit()
+    if is_chosen and sys.platform.startswith("linux"):
+        if not any(glob.glob(pattern) for pattern in GPU_FILES):
+            raise UserError(
+                f"--gpus={gpus}: this machine has no GPU that its system knows (no "
+                f"{', '.join(GPU_FILES)}); see nvidia-smi, or use --gpus none for the CPU"
+            )
+
+
 def start_tensorflow(
     gpus: str | None = None,
     custom_ops: str = "auto",
@@ -161,6 +178,7 @@ def start_tensorflow(
       UserError: TensorFlow does not see the GPUs, they compute wrong numbers, or it cannot do what
         a flag asks for.
     """
+    refuse_missing_gpus(gpus)
     chosen = choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
     from dnnlib.tflib import compat, native, selftest  # noqa: PLC0415 - TensorFlow takes seconds to load
     from dnnlib.tflib.precision import set_precision  # noqa: PLC0415

@@ -89,3 +89,14 @@ def test_gpus_are_numbers():
         cli.choose_gpus("2,0,2")
     with pytest.raises(UserError, match="or cpu:2 for two logical CPU devices"):
         cli.choose_gpus("cpu:0")
+
+
+def test_a_machine_without_gpus_says_so_at_once(monkeypatch):
+    monkeypatch.setattr(cli.sys, "platform", "linux")
+    monkeypatch.setattr(cli.glob, "glob", lambda pattern: [])
+    with pytest.raises(UserError, match="--gpus=0,1: this machine has no GPU that its system"):
+        cli.refuse_missing_gpus("0,1")
+    for gpus in (None, "none", "cpu:2"):
+        cli.refuse_missing_gpus(gpus)
+    monkeypatch.setattr(cli.glob, "glob", lambda pattern: ["/dev/nvidia0"])
+    cli.refuse_missing_gpus("0")

@@ -12,7 +12,7 @@ import numpy as np
 from config.options import LoopOptions
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
-from dnnlib.submission.run_dir import find_snapshots
+from dnnlib.submission.run_dir import find_snapshots, kimg_text
 from dnnlib.tflib.autosummary import SummaryWriter
 from training import checkpoint
 from vis.attention_maps import layer_strips, overlay_sheet
@@ -184,7 +184,9 @@ class Maintenance:
             raise UserError(f"{error}; last good snapshot: {last or 'none yet'}") from error
 
     def _kimg(self):
-        return f"{self._state.nimg // 1000:06d}"
+        """Images shown, for names of files; finer where snapshots are closer than a thousand."""
+        spacing = self._options.tick_kimg * self._options.snapshot_ticks
+        return kimg_text(self._state.nimg, is_fine=spacing < 1)
 
     def _save_pictures(self):
         """Sample grid and, for a network with attention, overlays; always of the same latents."""

@@ -48,13 +48,34 @@ def latest_run(result_dir: str, expname: str) -> pathlib.Path | None:
     return runs[-1] if runs else None
 
 
-def snapshot_kimg(path: pathlib.Path) -> int | None:
+def kimg_text(nimg: int, is_fine: bool = False) -> str:
+    """Images shown, as names of files have it: 12000 => "000012", finely 12512 => "000012.512"."""
+    rest = f".{nimg % 1000:03d}" if is_fine and nimg % 1000 else ""
+    return f"{nimg // 1000:06d}{rest}"
+
+
+def named_kimg(name: str, kind: str) -> float | None:
+    """Thousands of images that a file name tells, such as ``network-snapshot-000012.512.pkl``.
+
+    Args:
+      name: of the file.
+      kind: what it begins with, such as "network-snapshot".
+
+    Returns:
+      int, or float if the name is finer; None if the name is not of this kind.
+    """
+    match = re.fullmatch(rf"{re.escape(kind)}-(\d{{6,}})(\.\d{{3}})?\.\w+", name)
+    if not match:
+        return None
+    return float(match.group(1) + match.group(2)) if match.group(2) else int(match.group(1))
+
+
+def snapshot_kimg(path: pathlib.Path) -> float | None:
     """Thousands of images that a snapshot's name tells; None if it is no snapshot's name."""
-    match = re.fullmatch(r"network-snapshot-(\d{6,})\.pkl", path.name)
-    return int(match.group(1)) if match else None
+    return named_kimg(path.name, "network-snapshot") if path.suffix == ".pkl" else None
 
 
-def find_snapshots(run_dir: str | pathlib.Path) -> list[tuple[int | None, pathlib.Path]]:
+def find_snapshots(run_dir: str | pathlib.Path) -> list[tuple[float | None, pathlib.Path]]:
     """Snapshots of a run, (kimg, path) in the order of the training.
 
     ``network-final.pkl`` equals the last numbered one; it counts, with None as its kimg, only if

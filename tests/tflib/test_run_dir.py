@@ -168,3 +168,19 @@ def test_the_newest_snapshot_is_the_one_of_the_most_kimg(tmp_path):
     assert run_dir.newest_snapshot(str(tmp_path), "exp").name == "network-snapshot-1000000.pkl"
     (empty / "network-snapshot-000001.pkl").touch()
     assert run_dir.newest_snapshot(str(tmp_path), "exp").parent == empty
+
+
+def test_snapshots_less_than_a_thousand_images_apart_have_names_of_their_own(tmp_path):
+    names = [
+        f"network-snapshot-{run_dir.kimg_text(nimg, True)}.pkl" for nimg in (0, 512, 1000, 1024)
+    ]
+    assert (
+        names[1] == "network-snapshot-000000.512.pkl" and names[2] == "network-snapshot-000001.pkl"
+    )
+    assert run_dir.kimg_text(12512) == "000012"
+    for name in [*names, "network-snapshot-final.pkl", "fakes-000001.png"]:
+        (tmp_path / name).touch()
+    found = run_dir.find_snapshots(tmp_path)
+    assert found == [(k, tmp_path / n) for k, n in zip((0, 0.512, 1, 1.024), names)]
+    assert run_dir.named_kimg("fakes-000001.png", "fakes") == 1
+    assert run_dir.named_kimg("fakes-1.png", "fakes") is None

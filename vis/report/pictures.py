@@ -3,11 +3,12 @@
 import base64
 import functools
 import io
-import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, features
+
+from dnnlib.submission.run_dir import named_kimg
 
 MAX_HISTORY = 40  # pictures of one kind
 MAX_WIDTH = 1000  # pixels
@@ -31,9 +32,8 @@ def history(run_dir, kind):
     Returns:
       List of (kimg, path), oldest first.
     """
-    name = re.compile(re.escape(kind) + r"-(\d{6,})\.png")
-    found = [(name.fullmatch(path.name), path) for path in Path(run_dir).iterdir()]
-    pictures = sorted((int(match.group(1)), path) for match, path in found if match)
+    found = [(named_kimg(path.name, kind), path) for path in Path(run_dir).glob("*.png")]
+    pictures = sorted((kimg, path) for kimg, path in found if kimg is not None)
     stride = 1
     while -(-len(pictures) // stride) >= MAX_HISTORY:
         stride *= 2
