@@ -71,7 +71,7 @@ def start(args):
 
 
 def session_config(threads, xla=False):
-    """Sessions use exactly so many threads."""
+    """Sessions use exactly this number of threads."""
     config = tf.ConfigProto(
         intra_op_parallelism_threads=threads,
         inter_op_parallelism_threads=threads,

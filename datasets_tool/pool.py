@@ -37,7 +37,7 @@ class Recipe:
         ratio: height / width that pictures are cut to.
         crop: how (see images.fit).
         shards_num: files per level.
-        max_images: stop after so many.
+        max_images: number of images to stop after.
         multi_resolution: also write all smaller sizes down to 4x4.
     """
 

@@ -97,7 +97,7 @@ _CLEAN = dict(roles=["clean"], best=min, role="clean")
 @register("fid10k-train", **_FID, num_fakes=10000, num_reals=10000)
 @register("fid50k-clean", **_CLEAN, num_fakes=50000, num_reals=50000)
 def fid(context, num_fakes, num_reals, role="pool"):
-    """FID of generated images against so many training images (None: all of them)."""
+    """FID of generated images against ``num_reals`` training images (None: all)."""
     real = context.real_moments(role, num_reals)
     fake = context.fake_moments(role, num_fakes)
     return {"": frechet_distance(*real, *fake)}

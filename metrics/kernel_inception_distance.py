@@ -63,7 +63,7 @@ _KID = dict(roles=["pool"], best=min, needs_real_features=True)
 @register("kid50k-full", **_KID, num_fakes=50000, num_reals=None)
 @register("kid10k-train", **_KID, num_fakes=10000, num_reals=10000)
 def kid(context, num_fakes, num_reals):
-    """KID of generated images against so many training images (None: all)."""
+    """KID of generated images against ``num_reals`` training images (None: all)."""
     real = context.real_features("pool", num_reals)
     fake = context.fake_features("pool", num_fakes)
     return {"": kernel_distance(real, fake, context.rng("kid"))}

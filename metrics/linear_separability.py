@@ -27,7 +27,7 @@ def attribute_entropy(latents, logits, num_kept):
     Args:
       latents: [N, D].
       logits: [N] of a classifier of the attribute; the sign is its answer, the size how sure it is.
-      num_kept: only so many latents count, those of which the classifier is surest.
+      num_kept: number of latents that are kept: those of which the classifier is surest.
 
     Returns:
       H(answer | side of the best plane) in bits, 0 to 1.
