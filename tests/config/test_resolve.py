@@ -61,7 +61,7 @@ def test_a_value_reaches_all_its_destinations(flag):
     needs = flag.needs.split()
     if needs:
         name, _, value = needs[0].partition("=")
-        on = {"g-reg": "path_length", "metrics": "fid"}
+        on = {"g-reg": "path_length", "metrics": "fid", "end-gamma": "0.5"}
         argv += [f"--{name}={value.split(',')[0] or on.get(name, 'True')}"]
         argv += ["--transformer"] if name in ("kmeans", "pos-type") else []
         argv += ["--train"] if name == "submit" else []
@@ -158,7 +158,8 @@ def test_a_boolean_of_the_preset_can_be_switched_off():
 
 def test_defaults_come_from_the_signatures():
     result = resolved()
-    assert result["D_reg"] == {"name": "r1", "gamma": 10.0}
+    wanted = {"name": "r1", "gamma": 10.0, "gamma_end": None, "gamma_kimg": 1000.0}
+    assert result["D_reg"] == wanted
     assert result["G"]["z_dim"] == result["G"]["w_dim"] == result["D"]["a_dim"] == 512
     assert result["loop"]["batch_size"] == 32 and result["loop"]["total_kimg"] == 25000
 
@@ -189,7 +190,7 @@ def test_the_published_preset(dataset, name):
     G, D, synthesis = result["G"], result["D"], result["G"]["synthesis"]
     assert G["components_num"] == D["components_num"] == components
     assert G["z_dim"] == G["w_dim"] == D["a_dim"] == latent // components
-    assert result["D_reg"] == {"name": "r1", "gamma": gamma}
+    assert (result["D_reg"]["name"], result["D_reg"]["gamma"]) == ("r1", gamma)
     assert result["data"]["mirror_augment"] is mirror
     assert G["mapping"]["mapping_ltnt2ltnt"] is ltnt2ltnt and synthesis["style"] is style
     assert G["transformer"] and G["use_pos"] and D["use_pos"] and G["mapping"]["mapping_resnet"]
