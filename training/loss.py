@@ -147,10 +147,8 @@ def discriminator_loss(batch, name="logistic"):
     fakes, reals = batch.augmented(batch.fakes(), "fake"), batch.augmented(batch.reals, "real")
     fake_scores = batch.watch("scores/fake", batch.scores(fakes, "D_fake"))
     real_scores = batch.watch("scores/real", batch.scores(reals, "D_real"))
-    if batch.augmentation is not None:
-        is_relative = name in ("relativistic", "wgan")  # only differences of scores mean anything
-        signs = tf.sign(real_scores - fake_scores if is_relative else real_scores)
-        batch.watch("augment/r_t", signs)
+    is_relative = name in ("relativistic", "wgan")  # only differences of scores mean anything
+    batch.watch("scores/r_t", tf.sign(real_scores - fake_scores if is_relative else real_scores))
     return loss_fn(fake_scores, real_scores)
 
 

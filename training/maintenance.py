@@ -15,6 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import find_snapshots, kimg_text
 from dnnlib.tflib.autosummary import SummaryWriter
 from training import checkpoint
+from training.alarms import Alarms, variety
 from vis.attention_maps import layer_strips, overlay_sheet
 from vis.pictures import crop_to_ratio, sample_grid, save_picture
 from vis.report.page import REPORT_NAME, write_report
@@ -49,6 +50,7 @@ class Maintenance:
         self._columns = columns
         self._writer = SummaryWriter(run_dir) if self._options.summarize else None
         self._timed_nimg, self._timed_since = state.nimg, time.time()
+        self._alarms, self._signs, self._variety = Alarms(), 0.0, None
 
     def begin(self, seconds):
         """Say what is trained; show the data and, in a new run, the untrained generator."""
@@ -121,6 +123,9 @@ class Maintenance:
             "memory_gb": memory,
             **means,
         }
+        if self._variety is not None:  # of the last snapshot
+            row["samples/variety"] = self._variety
+        self._signs = means.get("scores/r_t", 0.0)
         self._guard(_append_row, self._run_dir / STATS_NAME, row)
         if self._writer is not None:
             scalars = {k: v for k, v in row.items() if k != "nimg" and v is not None}
@@ -199,6 +204,7 @@ class Maintenance:
         if has_attention:
             options["maps"] = "layers"
         samples, *maps = Gs.run(z, labels, batch_size=batch, **options)
+        self._warn(samples)
         self._save_grid(f"fakes-{self._kimg()}.png", samples)
         if has_attention:
             self._save_attention("attention", overlay_sheet, OVERLAY_NUM, samples, maps)
@@ -207,6 +213,13 @@ class Maintenance:
             for kind in ("fakes", "attention", "layers"):
                 for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:
                     path.unlink()
+
+    def _warn(self, samples):
+        """Say so if samples of the moving average hardly vary, or if D knows its reals."""
+        reals, _ = self._dataset.sample_grid(self._grid_num)
+        self._variety = variety(samples, reals / 127.5 - 1)
+        for line in self._alarms.check(self._variety, self._signs):
+            util.log(line)
 
     def _save_attention(self, kind, draw, num, samples, maps):
         """A sheet of the first ``num`` samples, drawn by ``draw(samples, maps, ratio=...)``."""
@@ -247,6 +260,8 @@ def status_line(row):
         f"D {_short(row['loss/D']):<6s}",
     ]
     parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k.startswith("reg/")]
+    if "scores/r_t" in row:
+        parts.append(f"r_t {row['scores/r_t']:<5.2f}")
     if "augment/p" in row:
         parts.append(f"aug {row['augment/p']:.3f}")
     parts.append(f"mem {row['memory_gb']:.1f} GB")

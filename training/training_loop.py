@@ -90,11 +90,9 @@ def run_iteration(graph, state, batch):
         if iteration % phase.interval == 0:
             values.update(graph.run_phase(phase, state.nimg, *batch))
     graph.finish_iteration(state.nimg)
-    if "augment/r_t" in values:
-        if graph.augment_options.name != "diffaugment":
-            values["augment/p"] = graph.augment_p
-        r_t = values["augment/r_t"]
-        augment.adapt(graph.augment_options, state, r_t, graph.split.batch_size)
+    if graph.augment_options.name not in ("none", "diffaugment"):
+        values["augment/p"] = graph.augment_p
+    augment.adapt(graph.augment_options, state, values["scores/r_t"], graph.split.batch_size)
     for name, value in values.items():
         tflib.autosummary(name, value)
     return values

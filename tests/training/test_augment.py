@@ -73,9 +73,9 @@ def test_every_loss_and_penalty_takes_augmented_images(name):
     loss.generator_loss(given, "relativistic")
     loss.discriminator_loss(given, "logistic")
     assert [tflib.run(x).mean() for x in D.images] == [20, 10, 20, 10]
-    np.testing.assert_array_equal(tflib.run(given.watched["augment/r_t"]), np.ones([5, 1]))
+    np.testing.assert_array_equal(tflib.run(given.watched["scores/r_t"]), np.ones([5, 1]))
     loss.discriminator_loss(given, "relativistic")
-    np.testing.assert_array_equal(tflib.run(given.watched["augment/r_t"]), -np.ones([5, 1]))
+    np.testing.assert_array_equal(tflib.run(given.watched["scores/r_t"]), -np.ones([5, 1]))
 
     del D.images[:]
     penalty = tflib.run(loss.discriminator_penalty(given, name, 1.0))
@@ -161,7 +161,7 @@ def test_resuming_and_splitting_change_nothing(tmp_path):
     whole = train(graph, state, 7)
     want, end = tflib.run(graph.state_vars()), state
     assert seen[0]["augment/p"] == 0.5 and {row["augment/p"] for row in whole[3:]} != {0.5}
-    assert all(abs(row["augment/r_t"]) <= 1 for row in whole)
+    assert all(abs(row["scores/r_t"]) <= 1 for row in whole)
 
     # Resumed: the same to the bit. Steps 3 and 4 of the first period come after the checkpoint.
     state = checkpoint.restore_state(tmp_path, graph.state_vars())
@@ -191,7 +191,7 @@ def test_every_split_sees_the_same(devices):
             seen.append(train(graph, LoopState(), 1)[0])
     for name, value in seen[0].items():
         assert seen[1][name] == pytest.approx(value, rel=2e-3, abs=1e-4), name
-    assert seen[0]["augment/r_t"] == pytest.approx(seen[1]["augment/r_t"], abs=1e-6)
+    assert seen[0]["scores/r_t"] == pytest.approx(seen[1]["scores/r_t"], abs=1e-6)
 
 
 def two_cpus():
@@ -230,5 +230,5 @@ def test_the_flag_names_the_pipes():
 
 def test_the_status_line_shows_p():
     row = {"tick": 3, "kimg": 12.0, "seconds": 60.0, "sec_per_kimg": 5.0, "memory_gb": 1.0}
-    row.update({"loss/G": 1.0, "loss/D": 2.0, "augment/p": 0.1234, "augment/r_t": 0.6})
+    row.update({"loss/G": 1.0, "loss/D": 2.0, "augment/p": 0.1234, "scores/r_t": 0.6})
     assert " aug 0.123 " in status_line(row) and len(status_line(row)) <= 100

@@ -32,7 +32,8 @@ CHARTS = {
     "grad_norm": ("Norms of the gradients", ""),
     "reg": ("Regularisation", ""),
     "path_length": ("Path length", ""),
-    "augment": ("Augmentation", "probability and signs"),
+    "augment": ("Augmentation", "probability"),
+    "samples": ("Variety of the samples", "of the real images' variance"),
     "sec_per_kimg": ("Speed", "seconds per 1,000 images"),
     "memory_gb": ("Memory", "GB"),
 }
