@@ -1,6 +1,7 @@
 """What the speed benchmarks share: timing, memory, and the two models that they compare."""
 
 import argparse
+import json
 import os
 import resource
 import sys
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from dnnlib.tflib import native
-from dnnlib.tflib.compat import configure, tf, xla_settings
+from dnnlib.tflib.compat import TF_VERSION, configure, local_gpu_names, tf, xla_settings
 from dnnlib.tflib.precision import CHOICES, set_precision
 
 MODELS = {
@@ -31,11 +32,13 @@ def build_parser(description):
     parser.add_argument("--channel-max", type=int, default=128)
     parser.add_argument("--components-num", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-gpu", type=int, help="images at once on a device")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=6, help="timed repetitions of each model")
     parser.add_argument("--custom-ops", default="auto", choices=["auto", "ref", "native"])
     parser.add_argument("--precision", default="float32", choices=CHOICES)
     parser.add_argument("--xla", action="store_true", help="as run_network.py --xla")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument(
         "--full", action="store_true", help="CLEVR's preset, with its own channels and latents"
     )
@@ -53,6 +56,8 @@ def resolve_model(model, args):
 
     argv = [*MODELS[model], "--train", "--batch-size", str(args.batch_size)]
     argv += ["--resolution", str(args.resolution), "--dataset", "clevr" if args.full else "scenes"]
+    if args.batch_gpu:
+        argv += ["--batch-gpu", str(args.batch_gpu)]
     if not args.full:
         argv += ["--channel-base", str(args.channel_base), "--channel-max", str(args.channel_max)]
     if model != "StyleGAN2" and not args.full:
@@ -115,6 +120,21 @@ def peak_memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def gpu_peak_memory_mb():
+    """Most memory of the first GPU that TensorFlow has given out so far; None without a GPU."""
+    if not local_gpu_names() or TF_VERSION < (2, 5):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
+def write_json(path, figures):
+    """Write figures, as a whole or not at all; None does not."""
+    if path is not None:
+        beside = path.with_name(path.name + ".unfinished")
+        beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+
+
 def compare(description, purpose, make):
     """Time both models in turns; print images per second, their ratio, utilisation, peak memory.
 
@@ -142,7 +162,7 @@ def compare(description, purpose, make):
         f"{', XLA' if args.xla else ''}; "
         f"bare convolution {yardstick / 1e9:.0f} GFLOP/s"
     )
-    rates = {}
+    rates, figures = {}, {}
     for model, runner in runners.items():
         rates[model] = args.batch_size / float(np.median(times[model]))
         flops = runner.flops_per_image()
@@ -150,5 +170,8 @@ def compare(description, purpose, make):
             f"{model:11s} {rates[model]:7.2f} images/s  "
             f"{flops / 1e9:6.2f} GFLOP/image  utilisation {rates[model] * flops / yardstick:.2f}"
         )
+        figures[model] = dict(images_per_second=rates[model], gflop_per_image=flops / 1e9)
     print(f"overhead of attention in {purpose}: {rates['StyleGAN2'] / rates['GANsformer']:.3f}")
     print(f"peak memory of the process (both models): {peak_memory_mb():.0f} MB")
+    figures.update(gflops_of_a_convolution=yardstick / 1e9, gpu_peak_mb=gpu_peak_memory_mb())
+    write_json(args.json, dict(figures, batch_size=args.batch_size))

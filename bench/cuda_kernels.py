@@ -12,6 +12,7 @@ installed, its bias and leaky ReLU are timed as well.
 import argparse
 import concurrent.futures
 import ctypes
+import json
 import os
 import pathlib
 import subprocess
@@ -34,8 +35,8 @@ TAPS = np.array([1, 3, 3, 1]) / 8.0
 SIZES = [[8, 64, 64, 64], [8, 128, 128, 128], [4, 256, 256, 64], [8, 32, 32, 512]]
 
 
-def compile_kernels(nvcc, archs, folder):
-    """Compile every source, several at once; returns the library."""
+def compile_kernels(nvcc, archs, folder, library=None):
+    """Compile every source, several at once; returns the library, which may lie elsewhere."""
     command = [nvcc, "-std=c++17", "-O3", "-Xcompiler", "-fPIC", "-cudart", "shared"]
     for arch in archs:
         command += ["-gencode", f"arch=compute_{arch},code=sm_{arch}"]
@@ -48,7 +49,7 @@ def compile_kernels(nvcc, archs, folder):
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sorted(SOURCES.glob("*.cu"))))
-    library = folder / "kernels.so"
+    library = library or folder / "kernels.so"
     subprocess.run([*command, "-shared", "-o", str(library), *objects], check=True)
     return library
 
@@ -171,14 +172,16 @@ def torch_milliseconds(memory, shape):
 
 
 def measure(kernels, memory):
-    """Print bytes per second of every kernel over those of a copy."""
+    """Print bytes per second of every kernel over those of a copy; returns all figures."""
+    figures = {}
     for height_width in SIZES:
         size, height, width, channels = height_width
         maker = cuda_cases.Maker(kernels)
         flat = [size, height * width, channels]
         a, b = (maker.work(flat) for _ in range(2))
         copy = 2 * a.nbytes / memory.milliseconds(lambda a=a, b=b: a.copy_from(b))
-        print(f"{height_width}: a copy moves {copy / 1e6:.0f} GB/s")
+        print(f"{height_width}: a copy moves {copy / 1e6:.0f} GB/s", flush=True)
+        figures[f"copy {flat}"] = dict(gb_per_second=copy / 1e6)
         pads = ((2, 1), (2, 1))
         jobs = [maker.upfirdn(height_width, (1, 1), (1, 1), pads, None, (TAPS, TAPS))]
         jobs += maker.bias_act(flat, "lrelu", "b") + maker.bias_act(flat, "lrelu", "sbn")
@@ -187,10 +190,13 @@ def measure(kernels, memory):
             job.run()
             time = memory.milliseconds(job.run)
             share = job.moved / time / copy
-            print(f"  {share:5.0%} of a copy's bandwidth, {time:7.3f} ms: {job.name}")
+            print(f"  {share:5.0%} of a copy's bandwidth, {time:7.3f} ms: {job.name}", flush=True)
+            figures[job.name] = dict(milliseconds=time, share_of_copy=share)
         other = torch_milliseconds(memory, flat)
         if other is not None:
             print(f"  PyTorch, bias and leaky ReLU: {other:.3f} ms")
+            figures[f"PyTorch, bias and leaky ReLU {flat}"] = dict(milliseconds=other)
+    return figures
 
 
 def gpu_arch():
@@ -212,6 +218,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", action="append", help="compile for this one; may be repeated")
     parser.add_argument("--rounds", type=int, default=24, help="of random shapes")
+    parser.add_argument(
+        "--library", type=pathlib.Path, metavar="FILE", help="compiled one; made if it is not there"
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args()
     nvcc, present = find_nvcc(), gpu_arch()
     if nvcc is None:
@@ -224,7 +234,9 @@ def main():
     if not archs:
         sys.exit("nothing to compile for")
     with tempfile.TemporaryDirectory() as folder:
-        library = compile_kernels(nvcc, archs, pathlib.Path(folder))
+        library = args.library
+        if library is None or not library.exists():
+            library = compile_kernels(nvcc, archs, pathlib.Path(folder), library)
         for arch in archs:
             print(f"sm_{arch}: compiled")
         if present is None:
@@ -235,7 +247,9 @@ def main():
         wrong = check(kernels, args.rounds)
         if wrong:
             sys.exit(f"{wrong} results are wrong")
-        measure(kernels, memory)
+        figures = measure(kernels, memory)
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

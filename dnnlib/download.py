@@ -13,8 +13,6 @@ import time
 import urllib.parse
 from collections import namedtuple
 
-from tqdm import tqdm
-
 from dnnlib.errors import UserError
 from dnnlib.files import explain_full_disk, file_digest, log
 
@@ -152,6 +150,8 @@ def _continue(session, job):
 
 def _write(response, job, have, total):
     """Append the response's body to the first ``have`` bytes of the part."""
+    from tqdm import tqdm  # noqa: PLC0415 - as above
+
     bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=_name(job), disable=None)
     with open(job.part, "r+b" if have else "wb") as file, bar:  # noqa: PTH123
         file.seek(have)

@@ -11,8 +11,6 @@ import sys
 import tempfile
 from typing import IO, Any, Iterator
 
-from tqdm import tqdm
-
 from dnnlib.errors import UserError
 
 _log_file: IO[bytes] | None = None
@@ -92,6 +90,8 @@ def lock(path: str | os.PathLike) -> Iterator[None]:
 def file_digest(path: str | os.PathLike, kind: str = "sha256", title: str | None = None) -> str:
     """Checksum of a file in hexadecimal; with a title, a progress bar is shown."""
     digest, size, is_hidden = hashlib.new(kind), os.path.getsize(path), None if title else True
+    from tqdm import tqdm  # noqa: PLC0415 - for the kernels' benchmark NumPy is enough
+
     bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {title}", disable=is_hidden)
     with pathlib.Path(path).open("rb") as file, bar:
         for block in iter(lambda: file.read(1 << 20), b""):
