@@ -1,8 +1,8 @@
 """Train a GANsformer or one of its baselines, look at one or measure one; see ``--help``."""
 
+import contextlib
 import json
 import os
-import pathlib
 import sys
 
 from config.flags import GROUPS
@@ -18,6 +18,7 @@ from config.resolve import (
 )
 from config.rules import settings_by_rule
 from dnnlib import EasyDict, RunContext, cli, doctor, util
+from dnnlib.cluster import find_cluster
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import jobs
 from dnnlib.submission.describe import add_facts as add_facts_of_run
@@ -70,10 +71,9 @@ def main(argv=None):
         check_animation(config["vis"]["animation"])
     if config["run"]["submit"]:
         submit({**reloaded, **given} if given.get("reload") else given, config)
-        return
-    train(config, dataset)
-    given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
-    look(given)
+    elif train(config, dataset):
+        given.pop("pretrained-pkl", None)  # what it began with is no longer what to look at
+        look(given)
 
 
 def say_rules(given, resolution):
@@ -134,31 +134,64 @@ def open_dataset(path, config):
     return dataset
 
 
-def start_tensorflow(config, precision="float32"):
-    """Open a session; returns the names of the devices to train on."""
+def start_tensorflow(config):
+    """Open a session."""
     run = config["run"]
-    devices, settings = cli.start_tensorflow(run["gpus"], run["custom_ops"], run["xla"], precision)
+    _, settings = cli.start_tensorflow(run["gpus"], run["custom_ops"], run["xla"])
     from dnnlib import tflib  # noqa: PLC0415 - needs TensorFlow
 
     tflib.init_tf({"rnd.tf_random_seed": config["loop"]["seed"], **settings})
-    return devices
 
 
-def train(config, dataset):
-    """Train in a new run directory, or continue an unfinished run."""
+def start_training(config):
+    """Open a session, together with the other workers if there are any.
+
+    Returns:
+      Names of the devices to train on, and training.distributed.Workers or Alone.
+    """
+    run, loop = config["run"], config["loop"]
+    chosen = (run["gpus"], run["custom_ops"], run["xla"], loop["precision"])
+    devices, settings = cli.start_tensorflow(*chosen)
+    from dnnlib.tflib import selftest  # noqa: PLC0415 - needs TensorFlow
+    from training import distributed  # noqa: PLC0415 - needs TensorFlow
+
+    selftest.refuse_wrong(devices)
+    settings["rnd.tf_random_seed"] = loop["seed"]
+    return devices, distributed.join(find_cluster(), settings, run["worker_timeout"])
+
+
+def train(config, dataset, is_submitted=False):
+    """Train in a new run directory, or continue an unfinished run.
+
+    Args:
+      config: resolved configuration, with "facts".
+      dataset: training.dataset.Dataset.
+      is_submitted: the run directory, which ``run.run_dir`` names, is described and logged to.
+
+    Returns:
+      Whether this process has the run directory: of several workers, the first one.
+    """
     from training import resume  # noqa: PLC0415 - needs TensorFlow
 
-    run_dir = resume.choose_run(config)
-    if run_dir is None:
-        return
-    with resume.locked(run_dir):
+    devices, workers = start_training(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workers.watched())
+        run_dir = resume.choose_run(config) if workers.is_first else None
+        if workers.share(run_dir is None):
+            return workers.is_first
+        if not workers.is_first:
+            train_in(None, config, dataset, devices, workers)
+            return False
+        stack.enter_context(resume.locked(run_dir))
         try:
-            with open_log(run_dir):
+            if not is_submitted:
+                stack.enter_context(open_log(run_dir))
                 describe_run(run_dir)
-                train_in(run_dir, config, dataset)
+            train_in(run_dir, config, dataset, devices, workers)
         except UserError:
             discard_unused(run_dir)
             raise
+    return True
 
 
 def submit(given, config):
@@ -200,43 +233,44 @@ def train_submitted(submit_config, flags):
       submit_config: dnnlib.SubmitConfig, with ``run_dir``.
       flags: {name of a flag: value}, as on the command line.
     """
-    from training import resume  # noqa: PLC0415 - needs TensorFlow
-
     given = parse([f"--{name}={value}" for name, value in flags.items()])
-    given["train"] = True
     path = dataset_path(given)
+    given = {**given, "train": True, "run-dir": submit_config.run_dir}
     config = resolve(given, None, given.get("resolution") or Dataset(path).resolution)
-    dataset = open_dataset(path, config)
-    run_dir = pathlib.Path(submit_config.run_dir)
-    if resume.is_to_be_continued(run_dir, config):
-        with resume.locked(run_dir):
-            train_in(run_dir, config, dataset)
+    train(config, open_dataset(path, config), is_submitted=True)
 
 
-def train_in(run_dir, config, dataset):
-    """Train in a run directory that we hold; it may have an unfinished run of the configuration."""
+def train_in(run_dir, config, dataset, devices, workers):
+    """Train in a run directory that we hold; it may have an unfinished run of the configuration.
+
+    Args:
+      run_dir: path; None for workers but the first.
+      config: resolved configuration, with "facts".
+      dataset: training.dataset.Dataset.
+      devices: TensorFlow's names.
+      workers: training.distributed.Workers, or Alone.
+    """
+    from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
+    from training import checkpoint, distributed, pretrained  # noqa: PLC0415 - needs TensorFlow
+    from training.training_loop import training_loop  # noqa: PLC0415 - needs TensorFlow
+
     with RunContext(EasyDict(run_dir=run_dir)):
-        devices = start_tensorflow(config, config["loop"]["precision"])
-        from dnnlib.tflib import selftest  # noqa: PLC0415 - needs TensorFlow
-        from training import checkpoint, pretrained  # noqa: PLC0415 - needs TensorFlow
-
-        selftest.refuse_wrong(devices)
-        add_facts_of_run(run_dir, devices=doctor.device_names(devices))
-        source = pretrained.prepare(run_dir, config)
-        save_config(run_dir, config)
-        from metrics.command import training_metrics  # noqa: PLC0415 - needs TensorFlow
-        from training.training_loop import training_loop  # noqa: PLC0415 - needs TensorFlow
-
-        metrics = training_metrics(config, dataset, run_dir)
-
-        util.log(f"Training in {run_dir} on {', '.join(devices)}: {dataset.num_images:,} images")
+        source = metrics = None
+        if workers.is_first:
+            add_facts_of_run(run_dir, devices=doctor.device_names(devices))
+            source = pretrained.prepare(run_dir, config)
+            save_config(run_dir, config)
+            metrics = training_metrics(config, dataset, run_dir)
+            places = f"{', '.join(devices)} of {workers.count} worker(s)"
+            util.log(f"Training in {run_dir} on {places}: {dataset.num_images:,} images")
+        distributed.agree(workers, config, dataset)
         try:
-            is_done = training_loop(run_dir, config, dataset, devices, metrics, source)
+            is_done = training_loop(run_dir, config, dataset, devices, metrics, source, workers)
         except (OptionError, pretrained.NothingFitsError):
-            if not checkpoint.find_states(run_dir):
+            if workers.is_first and not checkpoint.find_states(run_dir):
                 (run_dir / CONFIG_NAME).unlink()  # other flags may be tried in this folder
             raise
-        if not is_done:
+        if not (is_done and workers.is_first):
             return
         (run_dir / FINISHED_NAME).touch()
         final = run_dir / "network-final.pkl"  # there is none if there was nothing to do

@@ -112,6 +112,7 @@ GROUPS = {
         Flag("stop",               MODE,  "run.stop",                       str,          "make a run finish its step, save a checkpoint and stop"),
         Flag("tail",               MODE,  "run.tail",                       str,          "show the output of a run until it ends"),
         Flag("run-dir",            MODE,  "run.run_dir",                    str,          "train in this folder, which may hold an unfinished run (default: by --expname)"),
+        Flag("worker-timeout",     FREE,  "run.worker_timeout",             POSITIVE,     "seconds without a sign of life after which a worker of a distributed training is lost and all others stop"),
         Flag("nodes",              MODE,  "slurm.nodes",                    count(),      "number of machines of the Slurm job", needs="submit=slurm"),
         Flag("gpus-per-node",      MODE,  "slurm.gpus_per_node",            count(0),     "number of GPUs on each machine of the Slurm job", needs="submit=slurm"),
         Flag("tasks-per-node",     MODE,  "slurm.tasks_per_node",           count(),      "number of processes on each machine of the Slurm job; one process drives all GPUs of its machine", needs="submit=slurm"),

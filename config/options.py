@@ -27,6 +27,7 @@ class RunOptions:
     status: str | None = None  # a run to look at, to stop, to follow
     stop: str | None = None
     tail: str | None = None
+    worker_timeout: float = 30.0  # seconds without a sign of life
     run_dir: str | None = None  # None = the experiment's unfinished one, or a new one
     dry_run: bool = False
     gansformer_default: bool = False

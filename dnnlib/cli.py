@@ -197,7 +197,7 @@ def start_tensorflow(
         selftest.refuse_new_gpus(devices)
     settings = compat.xla_settings() if xla else {}
     if devices[-1].startswith("/cpu:") and len(devices) > 1:
-        settings["device_count.CPU"] = len(devices)
+        settings["device_count"] = {"CPU": len(devices)}
     return devices, settings
 
 

@@ -19,12 +19,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def log(text: str = "") -> None:
     """Write one line to standard output, and to the file chosen with :func:`log_to`, if any."""
-    line = f"{text}\n"
-    sys.stdout.write(line)
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+    log_to_file_only(text)
+
+
+def log_to_file_only(text: str) -> None:
+    """Write one line to the file chosen with :func:`log_to`, if any."""
     if _log_file is not None:
         with drop_if_full():
-            _log_file.write(line.encode("utf-8"))
+            _log_file.write(f"{text}\n".encode())
 
 
 @contextlib.contextmanager

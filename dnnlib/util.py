@@ -16,6 +16,7 @@ from dnnlib.files import (  # noqa: F401
     lock,
     log,
     log_to,
+    log_to_file_only,
     make_folder,
 )
 from dnnlib.objects import (  # noqa: F401 - StyleGAN2's scripts find these here

@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from training.distributed import ALONE
+
 
 class Step:
     """What the batches of all devices share in one phase of a step.
@@ -18,14 +20,15 @@ class Step:
     Args:
       nimg: images shown before the step, number or [] tensor.
       num_rounds: rounds over which gradients are accumulated.
+      workers: training.distributed.Workers, or Alone.
 
     Attributes:
       batches: list of Batch, one for each device.
       means: {name: (variable, its value after this round)} of the running means.
     """
 
-    def __init__(self, nimg=0, num_rounds=1):
-        self.nimg, self.num_rounds = nimg, num_rounds
+    def __init__(self, nimg=0, num_rounds=1, workers=ALONE):
+        self.nimg, self.num_rounds, self.workers = nimg, num_rounds, workers
         self.batches, self.means = [], {}
         self._measured = {}
 
@@ -130,8 +133,9 @@ class Batch:
                 zeros = tf.initializers.zeros()
                 variable = tf.get_variable(name, [], initializer=zeros, trainable=False)
                 before = variable.read_value()
+            mean = step.workers.total(mean_of(results)) / step.workers.count
             # Rounds share the step's move of the running mean.
-            after = before + decay / step.num_rounds * (mean_of(results) - before)
+            after = before + decay / step.num_rounds * (mean - before)
             step.means[name] = (variable, after)
         return step.means[name][1]
 

@@ -3,6 +3,8 @@
 A global batch of N images is split over R devices (replicas) and Q rounds, whose gradients are
 accumulated. Replica r of R in round q of Q handles the samples q * R + r, + Q * R, + 2 * Q * R, ...
 of the global batch, with the random numbers of those samples. So any split does the same training.
+
+Of W workers (processes), worker w has the replicas w, w + W, ..., hence the samples w, w + W, ...
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dnnlib.tflib.builders import find_builder
 from training import loss
 from training.augment import augment
 from training.batch import Batch, Step, mean_of
+from training.distributed import ALONE
 
 # Phase => the function of a batch that it minimizes.
 FUNCTIONS = {
@@ -41,7 +44,7 @@ class Split:
 
     batch_size: int
     batch_gpu: int
-    num_replicas: int
+    num_replicas: int  # of all workers
     num_rounds: int
 
 
@@ -118,7 +121,8 @@ class TrainingGraph:
 
     Args:
       config: resolved configuration, with the dataset's facts.
-      devices: names of the devices; one replica on each.
+      devices: names of this worker's devices; one replica on each.
+      workers: training.distributed.Workers, or Alone.
 
     Attributes:
       G, D, Gs: the networks of the first replica, and the moving average of G.
@@ -128,13 +132,14 @@ class TrainingGraph:
       augment_p: probability of each augmentation in the next phases.
     """
 
-    def __init__(self, config, devices):
-        self._config = config
+    def __init__(self, config, devices, workers=ALONE):
+        self._config, self.workers = config, workers
         self._options = options = LoopOptions(**config["loop"])
         self.augment_options = AugmentOptions(**config["aug"])
         self.augment_p = self.augment_options.p or 0.0
         resolution = config["facts"]["resolution"]
-        self.split = split_batch(options.batch_size, options.batch_gpu, len(devices), resolution)
+        num_replicas = len(devices) * workers.count
+        self.split = split_batch(options.batch_size, options.batch_gpu, num_replicas, resolution)
         with tf.device("/cpu:0"):
             self._nimg = tf.placeholder(tf.int64, [], "nimg")
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
@@ -184,9 +189,11 @@ class TrainingGraph:
         split = self.split
         num = max(1, split.batch_gpu // shrink)
         stride = split.num_replicas * split.num_rounds
-        step, seed = Step(self._nimg, split.num_rounds), self._options.seed
+        step, seed = Step(self._nimg, split.num_rounds, self.workers), self._options.seed
         for index, replica in enumerate(self.replicas):
-            first = index if split.num_rounds == 1 else self._round * split.num_replicas + index
+            first = index * self.workers.count + self.workers.rank
+            if split.num_rounds > 1:
+                first = self._round * split.num_replicas + first
             rng = tflib.StepRandom(seed, self._nimg, num * stride, first, stride, f"{phase}/")
             with tf.device(replica.device):
                 reals = tf.cast(replica.reals[:num], tf.float32) * (2 / 255) - 1
@@ -236,6 +243,8 @@ class TrainingGraph:
             epsilon=options.epsilon,
             clip=options.clip,
             accumulate=self.split.num_rounds,
+            all_reduce=self.workers.all_reduce if self.workers.count > 1 else None,
+            num_workers=self.workers.count,
         )
         loss_opt = tflib.Optimizer(f"Loss{name}", **kwargs)
         return loss_opt, tflib.Optimizer(f"Reg{name}", share=loss_opt, **kwargs)
@@ -276,9 +285,10 @@ class TrainingGraph:
     def _build_finish(self):
         """The end of an iteration: agree on dlatent_avg, move Gs."""
         updates = []
-        if len(self.replicas) > 1:
+        if self.split.num_replicas > 1:
             averages = [replica.G.own_vars["dlatent_avg"] for replica in self.replicas]
-            mean = tf.add_n([average.read_value() for average in averages]) / len(averages)
+            own = tf.add_n([average.read_value() for average in averages])
+            mean = self.workers.all_reduce([own])[0] / self.split.num_replicas
             updates = [average.assign(mean).op for average in averages]
         half_life, rampup = self._options.ema_kimg * 1000, self._options.ema_rampup
         beta = 0.5 ** (self._options.batch_size / half_life) if half_life else 0.0
@@ -302,11 +312,11 @@ class TrainingGraph:
         Args:
           phase: one of :attr:`phases`.
           nimg: images shown before this iteration.
-          images: [N, C, H, W] uint8, the global batch.
+          images: [N, C, H, W] uint8, this worker's part of the global batch.
           labels: [N, c_dim].
 
         Returns:
-          {name: float} of the watched values, means over the batch.
+          {name: float} of the watched values, means over this worker's part.
         """
         sums = dict.fromkeys(phase.watched, 0.0)
         for turn in range(self.split.num_rounds):
@@ -331,7 +341,7 @@ class TrainingGraph:
         Args:
           phase: one of :attr:`phases`.
           nimg: images shown before this iteration.
-          images: [N, C, H, W] uint8, the global batch.
+          images: [N, C, H, W] uint8, this worker's part of the global batch.
           labels: [N, c_dim].
           update: do what :meth:`run_phase` does in this round, with these gradients.
 
@@ -344,10 +354,11 @@ class TrainingGraph:
 
     def _feed(self, nimg, images, labels, turn):
         """Placeholders and values of one round."""
-        stride = self.split.num_replicas * self.split.num_rounds
+        num = len(self.replicas)
+        stride = num * self.split.num_rounds
         feed = {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
         for index, replica in enumerate(self.replicas):
-            first = turn * self.split.num_replicas + index
+            first = turn * num + index
             feed[replica.reals] = images[first::stride]
             if labels.shape[1]:
                 feed[replica.labels] = labels[first::stride]

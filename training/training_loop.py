@@ -7,29 +7,34 @@ import math
 import pathlib
 import signal
 import time
+from dataclasses import asdict
 
 from config.options import LoopOptions
 from dnnlib import RunContext, tflib, util
-from dnnlib.errors import UserError
 from dnnlib.submission.run_context import ABORT_NAME
 from training import augment, checkpoint
+from training.distributed import ALONE, DivergedError, Onlooker
 from training.graph import TrainingGraph
 from training.maintenance import Maintenance
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=None):
+
+def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=None, workers=ALONE):
     """Train until ``total_kimg`` thousand real images have been shown.
 
     Goes on from the newest checkpoint in the run directory, if there is one. After Ctrl-C or
     SIGTERM a checkpoint is written and the process exits with status 128 + signal number.
 
     Args:
-      run_dir: of the run; gets snapshots, checkpoints, pictures and statistics.
+      run_dir: of the run; gets snapshots, checkpoints, pictures and statistics. None for workers
+        but the first.
       config: resolved configuration.
       dataset: training.dataset.Dataset.
       devices: names of the devices; one replica on each.
       metrics: object that measures each snapshot, see metrics.command.TrainingMetrics.
       pretrained: training.pretrained.Pretrained that a run without checkpoint begins with.
+      workers: training.distributed.Workers, or Alone.
 
     Returns:
       Whether the training is done; False if ``abort.txt`` in the run directory has stopped it.
@@ -39,37 +44,68 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
     """
     options = LoopOptions(**config["loop"])
     started = time.time()
-    graph = TrainingGraph(config, devices)
-    state = checkpoint.restore_state(run_dir, graph.state_vars())
-    if pretrained is not None and not state.nimg:
-        pretrained.start(graph, config, run_dir)
-    graph.sync_replicas()
-    maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
+    graph = TrainingGraph(config, devices, workers)
+    state = begin(run_dir, config, graph, pretrained)
+    if workers.is_first:
+        maintenance = Maintenance(run_dir, config, graph, dataset, state, metrics)
+    else:
+        maintenance = Onlooker(state)
     maintenance.begin(time.time() - started)
-    abort = pathlib.Path(run_dir) / ABORT_NAME
-    context = RunContext.get()
-    batches, is_first = dataset.iterate(state.nimg, options.batch_size), True
+    context, is_first = RunContext.get(), True
+    batches = dataset.iterate(
+        state.nimg, options.batch_size, part=workers.rank, parts=workers.count
+    )
     with contextlib.closing(batches), contextlib.closing(maintenance), catch_signals() as stop:
         while state.nimg < options.total_kimg * 1000:
-            values = run_iteration(graph, state, next(batches))
+            batch = next(batches)
+            workers.begin_step()
+            values = run_iteration(graph, state, batch)
             check_finite(values, state, maintenance)
             state.nimg += options.batch_size
             is_done = state.nimg >= options.total_kimg * 1000
+            if workers.is_first:
+                workers.be_busy()  # it may save and measure
             if is_first:
                 maintenance.end_first_step()
             is_first = False
             if is_done or state.nimg >= state.tick_nimg + options.tick_kimg * 1000:
                 maintenance.end_tick(is_done)
-            if stop.signum and not is_done:
-                maintenance.stop()
-                raise SystemExit(128 + stop.signum)
             if context is not None:
                 context.update(values["loss/G"], state.nimg / 1000, options.total_kimg)
-                if context.should_stop() and not is_done:
-                    util.log(f"{abort} asks to stop")
-                    maintenance.stop()
-                    return False
+            is_aborted = context is not None and context.should_stop()
+            signum, is_aborted = agree_to_stop(workers, stop.signum, is_aborted)
+            if (signum or is_aborted) and not is_done:
+                if is_aborted and workers.is_first:
+                    util.log(f"{pathlib.Path(run_dir) / ABORT_NAME} asks to stop")
+                maintenance.stop()
+                if signum:
+                    raise SystemExit(128 + signum)
+                return False
     return True
+
+
+def begin(run_dir, config, graph, pretrained):
+    """Give all workers the newest checkpoint, a snapshot's values, or the same initial ones.
+
+    Returns:
+      LoopState.
+    """
+    state, workers = checkpoint.LoopState(), graph.workers
+    if workers.is_first:
+        state = checkpoint.restore_state(run_dir, graph.state_vars())
+        if pretrained is not None and not state.nimg:
+            pretrained.start(graph, config, run_dir)
+    workers.broadcast(list(graph.state_vars().values()))
+    graph.sync_replicas()
+    return checkpoint.LoopState(**workers.share(asdict(state)))
+
+
+def agree_to_stop(workers, signum, is_aborted):
+    """Whether a signal, and which, or a file asks any of the workers to stop; the same for all."""
+    wishes = [float(signum == number) for number in STOP_SIGNALS] + [float(is_aborted)]
+    *signals, aborts = workers.sum(wishes)
+    received = [number for number, count in zip(STOP_SIGNALS, signals) if count]
+    return (received[-1] if received else 0), bool(aborts)
 
 
 def run_iteration(graph, state, batch):
@@ -90,6 +126,9 @@ def run_iteration(graph, state, batch):
         if iteration % phase.interval == 0:
             values.update(graph.run_phase(phase, state.nimg, *batch))
     graph.finish_iteration(state.nimg)
+    workers = graph.workers
+    means = [total / workers.count for total in workers.sum(list(values.values()))]
+    values = dict(zip(values, means))
     if graph.augment_options.name not in ("none", "diffaugment"):
         values["augment/p"] = graph.augment_p
     augment.adapt(graph.augment_options, state, values["scores/r_t"], graph.split.batch_size)
@@ -102,12 +141,12 @@ def check_finite(values, state, maintenance):
     """Stop a training that diverged, before anything of it is saved.
 
     Raises:
-      UserError: a value is not finite.
+      DivergedError: a value is not finite.
     """
     bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     if bad:
         snapshot = maintenance.last_snapshot()
-        raise UserError(
+        raise DivergedError(
             f"training diverged in tick {state.tick} at {state.nimg / 1000:g} kimg: "
             f"{', '.join(bad)}; last good snapshot: {snapshot or 'none yet'}; "
             "try lower --g-lr and --d-lr, a higher --gamma, or --clip"
@@ -137,7 +176,7 @@ def catch_signals():
             signal.signal(number, handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             with contextlib.suppress(ValueError):  # not in the main thread
                 before[number] = signal.signal(number, note)
         yield stop

@@ -1,5 +1,7 @@
 """Execute the run of a directory: ``python -m dnnlib.submission RUN_DIR``."""
 
+from __future__ import annotations
+
 import pathlib
 import pickle
 import sys

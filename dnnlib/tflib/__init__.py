@@ -31,6 +31,7 @@ from dnnlib.tflib.tfutil import (
     lerp_clip,
     log2,
     run,
+    session_config,
     set_vars,
     shape_to_list,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "save_autosummaries",
     "save_networks",
     "save_summaries",
+    "session_config",
     "set_vars",
     "shape_to_list",
 ]

@@ -63,6 +63,9 @@ class Optimizer:
       share: Optimizer of the same variables whose moments and step count this one uses and
         updates. For a lazy regularizer: the optimizer of the loss.
       accumulate: Q, runs for each update.
+      all_reduce: function that sums a list of tensors over several processes, each of which has as
+        many replicas and makes the same update; None for one process.
+      num_workers: number of these processes.
       minibatch_multiplier: StyleGAN2's name of ``accumulate``, or None.
       use_loss_scaling: must be False: nothing is computed in float16 here, and bfloat16 has
         float32's range.
@@ -87,6 +90,8 @@ class Optimizer:
         clip=None,
         share=None,
         accumulate=1,
+        all_reduce=None,
+        num_workers=1,
         minibatch_multiplier=None,
         use_loss_scaling=False,
     ):
@@ -109,6 +114,7 @@ class Optimizer:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.clip = clip
         self.accumulate = accumulate
+        self._all_reduce, self._num_workers = all_reduce, num_workers
         self.grad_norm = None
         self._names = []  # of the variables, the same for every replica
         self._replicas = {}  # replica => list of (gradient, variable)
@@ -209,9 +215,8 @@ class Optimizer:
     def _update(self, replicas):
         """Average over replicas and rounds, clip, update every copy. => norm []."""
         averaged = [[] for _ in replicas]  # replica => gradients
-        parts = len(replicas) * self.accumulate
-        for position in range(len(replicas[0])):
-            totals = compat.all_sum([pairs[position][0] for pairs in replicas])
+        parts = len(replicas) * self.accumulate * self._num_workers
+        for totals in self._sums(replicas):
             for gradients, total in zip(averaged, totals):
                 with tf.device(total.device):
                     gradients.append(total / parts if parts > 1 else total)
@@ -239,6 +244,19 @@ class Optimizer:
 
         with tf.control_dependencies([tf.cond(tf.is_finite(norm), apply, skip)]):
             return tf.identity(norm)
+
+    def _sums(self, replicas):
+        """For each variable, the sums of its gradients over everything, one on each device."""
+        own = [compat.all_sum(list(parts)) for parts in zip(*[_gradients(r) for r in replicas])]
+        if self._all_reduce is None:
+            return own
+        sums = []
+        for parts, total in zip(own, self._all_reduce([parts[0] for parts in own])):
+            sums.append([])
+            for part in parts:
+                with tf.device(part.device):
+                    sums[-1].append(tf.identity(total))
+        return sums
 
     def _adam(self, variable, gradient, powers, rates):
         """One variable's update.
@@ -287,6 +305,10 @@ class Optimizer:
         """Forget everything: moments, step count, skipped updates, sums of unfinished rounds."""
         own = [v for v in tf.global_variables() if v.op.name.startswith(self._scope + "/")]
         tfutil.run([variable.initializer for variable in own])
+
+
+def _gradients(pairs):
+    return [gradient for gradient, _ in pairs]
 
 
 def _handle(variable):

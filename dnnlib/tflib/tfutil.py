@@ -20,7 +20,7 @@ _open_contexts = []
 _CACHE = "dnnlib/cache"  # graph collection that holds one dict
 
 
-def init_tf(config_dict=None):
+def init_tf(config_dict=None, target=""):
     """Prepare TensorFlow and make sure that there is a default session.
 
     Does nothing to a session that is already there, so libraries may call it freely.
@@ -29,6 +29,7 @@ def init_tf(config_dict=None):
       config_dict: settings by dotted name. ``rnd.np_random_seed`` and ``rnd.tf_random_seed`` seed
         the generators, ``env.NAME`` sets an environment variable, anything else is a field of
         ``tf.ConfigProto``, for instance ``gpu_options.allow_growth``.
+      target: of the session; that of a server, or "" for this process.
     """
     compat.configure()
     session = tf.get_default_session()
@@ -44,31 +45,21 @@ def init_tf(config_dict=None):
     tf_seed = settings["rnd.tf_random_seed"]
     if tf_seed is not None:
         tf.set_random_seed(np.random.randint(1 << 31) if tf_seed == "auto" else tf_seed)
-    create_session(settings, force_as_default=True)
+    create_session(settings, force_as_default=True, target=target)
 
 
-def create_session(config_dict=None, force_as_default=False):
+def create_session(config_dict=None, force_as_default=False, target=""):
     """Open a session for the default graph.
 
     Args:
       config_dict: as for :func:`init_tf`; seeds and environment variables are ignored.
       force_as_default: install it as the default session until the process ends.
+      target: as for :func:`init_tf`.
 
     Returns:
       tf.Session.
     """
-    config = tf.ConfigProto()
-    for key, value in (config_dict or {}).items():
-        if not key.startswith(("rnd.", "env.")):
-            *path, field = key.split(".")
-            proto = config
-            for name in path:
-                proto = getattr(proto, name)
-            if path == ["device_count"]:  # a map
-                proto[field] = value
-            else:
-                setattr(proto, field, value)
-    session = tf.Session(config=config)
+    session = tf.Session(target, config=session_config(config_dict or {}))
     if force_as_default:
         # The context is left open on purpose: it is the session of the whole process.
         manager = session.as_default()
@@ -76,6 +67,24 @@ def create_session(config_dict=None, force_as_default=False):
         manager.__enter__()
         _open_contexts.append(manager)  # it would be closed if it were collected
     return session
+
+
+def session_config(config_dict):
+    """tf.ConfigProto of settings by dotted name; dicts and lists add to maps and lists."""
+    config = tf.ConfigProto()
+    for key, value in config_dict.items():
+        if not key.startswith(("rnd.", "env.")):
+            *path, field = key.split(".")
+            proto = config
+            for name in path:
+                proto = getattr(proto, name)
+            if isinstance(value, dict):
+                getattr(proto, field).update(value)
+            elif isinstance(value, list):
+                getattr(proto, field).extend(value)
+            else:
+                setattr(proto, field, value)
+    return config
 
 
 def assert_tf_initialized():
