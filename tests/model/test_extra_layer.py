@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dnnlib.tflib.compat import tf
-from training.model import layers
+from training.model import modulation
 
 N, H, W, C, D, R = 2, 4, 6, 5, 7, 3
 
@@ -15,13 +15,13 @@ def test_two_convolutions_in_one_are_the_two_in_turn(session, modulate):
         for shape in ([N, H, W, C], [N, D], [N, D], [N, H, W, R])
     )
     with tf.variable_scope("net"):
-        got = layers.extra_rgb_layer(x, y, y_rgb, R, modulate)
+        got = modulation.extra_rgb_layer(x, y, y_rgb, R, modulate)
     with tf.variable_scope("net", reuse=True):
         with tf.variable_scope("extraLayer"):
-            between, scale = layers.modulated_conv2d_layer(x, y, C, 3, modulate=modulate)
+            between, scale = modulation.modulated_conv2d_layer(x, y, C, 3, modulate=modulate)
         if modulate:
             between *= scale[:, tf.newaxis, tf.newaxis, :]
-        want = layers.modulated_rgb_layer(between, y_rgb, R, modulate)
+        want = modulation.modulated_rgb_layer(between, y_rgb, R, modulate)
     session.run(tf.global_variables_initializer())
     np.testing.assert_allclose(*session.run([got, want]), atol=1e-5)
     sources = [x, y, y_rgb, *tf.trainable_variables()]

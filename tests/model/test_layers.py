@@ -8,10 +8,9 @@ from training.model.layers import (
     conv2d_act_layer,
     dense_layer,
     minibatch_stddev_layer,
-    modulated_conv2d_layer,
-    modulated_rgb_layer,
     num_features,
 )
+from training.model.modulation import modulated_conv2d_layer, modulated_rgb_layer
 
 N, H, I, O, D = 3, 6, 5, 7, 4
 

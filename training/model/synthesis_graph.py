@@ -18,14 +18,12 @@ from training.model.layers import (
     Tail,
     clip,
     conv2d_layer,
-    extra_rgb_layer,
     get_bias,
     get_weight,
-    modulated_conv2d_layer,
-    modulated_rgb_layer,
     noise_strength,
     total_gain,
 )
+from training.model.modulation import extra_rgb_layer, modulated_conv2d_layer, modulated_rgb_layer
 from training.model.options import (
     MAPS,
     NOISE_MODES,
