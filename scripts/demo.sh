@@ -7,13 +7,13 @@ run=results/demo-000
 started=$(date +%s)
 
 train() {
-    "$python" run_network.py --train --gansformer-default --dataset scenes --expname demo \
-        --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 8 --ema-kimg 0.5 \
-        --tick 1 --snapshot-ticks 6 --total-kimg "$1"
+    "$python" run_network.py --train --gansformer-default --recipe small --dataset scenes --expname demo \
+        --resolution 32 --channel-base 512 --channel-max 64 --batch-size 8 --ema-kimg 0.5 \
+        --tick 1 --snapshot-ticks 4 --total-kimg "$1"
 }
 
-echo "1/4  Rendering scenes"
-"$python" prepare_data.py --scenes --images-num 6000 --resolution 32
+echo "1/4  Rendering scenes, of one to four large objects: what pictures of 32x32 can show"
+"$python" prepare_data.py --scenes --large-objects --images-num 6000 --resolution 32
 
 echo "2/4  Training the first half"
 train 12
