@@ -170,6 +170,7 @@ GROUPS = {
     "Output": (
         Flag("tick",               FREE,  "loop.tick_kimg",                 POSITIVE,     "thousands of images between status lines"),
         Flag("snapshot-ticks",     FREE,  "loop.snapshot_ticks",            count(),      "ticks between snapshots, which come with sample images"),
+        Flag("checkpoint-minutes", FREE,  "loop.checkpoint_minutes",        NOT_NEGATIVE, "minutes between checkpoints, besides those that come with snapshots; 0 for none"),
         Flag("last-snapshots",     FREE,  "loop.last_snapshots",            count(-1),    "number of snapshots to keep, -1 for all"),
         Flag("keep-samples",       FREE,  "loop.keep_samples",              boolean,      "keep the sample images of earlier snapshots"),
         Flag("summarize",          FREE,  "loop.summarize",                 boolean,      "write TensorBoard events"),

@@ -64,6 +64,7 @@ class LoopOptions:
     d_reg_interval: int = 16
     tick_kimg: float = 8.0
     snapshot_ticks: int = 3
+    checkpoint_minutes: float = 15.0  # 0 = with snapshots only
     last_snapshots: int = 10  # -1 = all
     keep_samples: bool = True
     summarize: bool = True

@@ -310,6 +310,9 @@ class Onlooker:
     def end_first_step(self):
         """Nothing."""
 
+    def end_step(self):
+        """Nothing."""
+
     def end_tick(self, is_done):
         """Count."""
         del is_done

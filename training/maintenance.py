@@ -50,6 +50,7 @@ class Maintenance:
         self._columns = columns
         self._writer = SummaryWriter(run_dir) if self._options.summarize else None
         self._timed_nimg, self._timed_since = state.nimg, time.time()
+        self._saved_at = time.time()  # there is nothing to lose yet
         self._alarms, self._signs, self._variety = Alarms(), 0.0, None
 
     def begin(self, seconds):
@@ -78,6 +79,13 @@ class Maintenance:
         """Leave the first step, in which TensorFlow prepares the graph, out of the speed."""
         seconds = self._count_time()
         util.log(f"First step: {util.format_time(seconds)}; the next ones are quicker")
+
+    def end_step(self):
+        """Save the state, if that was long ago."""
+        minutes = self._options.checkpoint_minutes
+        if minutes and time.time() - self._saved_at > minutes * 60:
+            self._count_time()
+            self._save_state()
 
     def end_tick(self, is_done):
         """Report, and save what is due."""
@@ -162,6 +170,7 @@ class Maintenance:
 
     def _save_state(self):
         self._guard(checkpoint.save_state, self._run_dir, self._graph.state_vars(), self._state)
+        self._saved_at = time.time()
 
     def last_snapshot(self):
         """Path of the newest snapshot, or None."""

@@ -70,6 +70,7 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
             is_first = False
             if is_done or state.nimg >= state.tick_nimg + options.tick_kimg * 1000:
                 maintenance.end_tick(is_done)
+            maintenance.end_step()
             if context is not None:
                 context.update(values["loss/G"], state.nimg / 1000, options.total_kimg)
             is_aborted = context is not None and context.should_stop()

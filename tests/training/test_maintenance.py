@@ -230,6 +230,23 @@ def test_a_full_disk_between_snapshots_is_one_line(make, tmp_path):
     assert "stats.jsonl: not saved, the disk is full; free some space; last" in str(error.value)
 
 
+def test_checkpoints_come_by_the_clock_too(make, tmp_path, monkeypatch):
+    outputs, state = make(checkpoint_minutes=2.0, snapshot_ticks=5)
+    started = maintenance.time.time()
+    for seconds, nimg in ((100, 1000), (121, 2000), (200, 3000), (242, 4000)):
+        monkeypatch.setattr(maintenance.time, "time", lambda at=started + seconds: at)
+        state.nimg = nimg
+        outputs.end_step()
+    want = [f"training-state-{kimg:06d}.npz" for kimg in (2, 4)]
+    assert names(tmp_path, "training-state-*") == want
+    assert checkpoint.read_progress(tmp_path).seconds == pytest.approx(242, abs=5)
+    outputs, state = make(checkpoint_minutes=0.0)
+    monkeypatch.setattr(maintenance.time, "time", lambda: started + 1e6)
+    state.nimg = 9000
+    outputs.end_step()
+    assert names(tmp_path, "training-state-*") == want
+
+
 def test_divergence_is_reported_with_tick_loss_and_snapshot(make, tmp_path):
     outputs, state = make(snapshot_ticks=1)
     run_ticks(outputs, state, 2)
