@@ -17,7 +17,7 @@ from dnnlib.tflib.compat import local_gpu_names, tf
 class Trainer:
     """A model's training graph with a session of its own."""
 
-    def __init__(self, model, args):
+    def __init__(self, model, args, device=None):
         self.config = common.resolve_model(model, args)
         self.batch_size = args.batch_size
         self.images = np.random.RandomState(0).randint(
@@ -31,7 +31,7 @@ class Trainer:
             with self.session.as_default():
                 from training.graph import TrainingGraph  # noqa: PLC0415 - after the session
 
-                device = "/gpu:0" if local_gpu_names() else "/cpu:0"
+                device = device or ("/gpu:0" if local_gpu_names() else "/cpu:0")
                 self.step = TrainingGraph(self.config, [device])
         components = 0 if model == "StyleGAN2" else args.components_num
         self.g_flops = sum(flops.forward_flops(self.step.G, components).values())

@@ -251,6 +251,35 @@ def test_report_says_what_is_missing(tmp_path, capsys):
     assert "gpu:begin" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_a_visit_is_one_command(tmp_path):
+    """Kernels first, then the packages, then all steps, then the table, whatever fails before."""
+    python, log = tmp_path / "python", tmp_path / "log"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {log}\n'
+        "case $1 in\n"
+        '*unpack.py) mkdir -p "$4" && echo "echo activated" > "$4/activate";;\n'
+        "*measure.py) exit 1;;\n"
+        "*report.py) echo a table;;\n"
+        "esac\n"
+    )
+    python.chmod(0o755)
+    out = tmp_path / "visit"
+    done = subprocess.run(
+        ["sh", str(AIRGAP / "visit.sh"), str(out), "PARTS"],
+        env=dict(os.environ, PYTHON=str(python), SECONDS_LEFT="50"),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [b"activated", b"a table"]
+    first, unpacked, all_steps, table = log.read_text().splitlines()
+    assert re.search(r"measure.py --out .*visit --seconds (50|4\d) --only machine,kernels$", first)
+    assert unpacked.endswith(f"unpack.py PARTS --target {out}/environment")
+    assert re.search(r"measure.py --out .*visit --seconds (50|4\d)$", all_steps)
+    assert table.endswith(f"report.py {out} --json {out}/figures.json")
+
+
 C_LIBRARY = "void cublasCreate(void) {} void cublasOther(void) {} void cufftA(void) {}"
 C_TENSORFLOW = """
 __attribute__((visibility("hidden"), noinline)) void cublasCreate(void) { __asm__(""); }
