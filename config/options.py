@@ -62,6 +62,7 @@ class LoopOptions:
     ema_rampup: float | None = None
     g_reg_interval: int = 4  # iterations (lazy regularization, StyleGAN2, Sec. 3.1)
     d_reg_interval: int = 16
+    freeze_d: int = 0  # first layers of D that are not trained
     tick_kimg: float = 8.0
     snapshot_ticks: int = 3
     checkpoint_minutes: float = 15.0  # 0 = with snapshots only

@@ -24,6 +24,7 @@ from training import loss
 from training.augment import augment
 from training.batch import Batch, Step, mean_of
 from training.distributed import ALONE
+from training.freeze import trained_variables
 
 # Phase => the function of a batch that it minimizes.
 FUNCTIONS = {
@@ -270,7 +271,10 @@ class TrainingGraph:
                 # Through a common running mean every replica's gradient needs all values; the
                 # optimizer averages over replicas, hence their sum.
                 value = mean_of(values) * len(values) if means else values[index]
-                trainables = (batch.G if name[0] == "G" else batch.D).trainables
+                if name[0] == "G":
+                    trainables = batch.G.trainables
+                else:
+                    trainables = trained_variables(batch.D.trainables, self._options.freeze_d)
                 optimizer.register_gradients(value * interval, trainables, index)
         with tf.device("/cpu:0"):
             parts = [{label: value, **batch.watched} for value, batch in zip(values, batches)]

@@ -3,7 +3,7 @@
 f = D(G(z)) are the scores of fakes, t = D(x) those of reals. See
 :class:`training.batch.Batch` for what a loss is computed from.
 
-All losses and penalties of D take augmented reals and fakes, and so does G's loss (ADA, Sec. 2.2).
+All losses and penalties of D take augmented reals and fakes, and so does G's loss (ADA, Sec. 2.1).
 Penalties differentiate D by the augmented image, not through the augmentation.
 
 Papers: GAN (Goodfellow et al. 2014, arXiv:1406.2661), WGAN (Arjovsky et al. 2017,

@@ -1,10 +1,13 @@
 """Each transformation against NumPy or SciPy, its derivatives, and images that pass to the bit."""
 
+import augment_picture
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.ndimage
 import scipy.signal
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from config.options import AugmentOptions
 from dnnlib import tflib
@@ -415,3 +418,13 @@ class Turned(RandomSource):
         draws = self.source.uniform(site, shape)
         closed = np.float32([1, 0, 1]) if site == "gates" else np.float32(0)
         return tf.maximum(draws, closed)
+
+
+@pytest.mark.slow
+def test_the_documentations_sheet_is_drawn(root, tmp_path):
+    augment_picture.draw(str(tmp_path / "a.png"))
+    committed = root / "docs" / "images" / "augmentation.png"
+    with Image.open(str(tmp_path / "a.png")) as found, Image.open(str(committed)) as want:
+        assert found.size == want.size
+        far = np.abs(np.int32(found.convert("RGB")) - np.int32(want.convert("RGB")))
+    assert far.mean() < 3 and committed.stat().st_size < augment_picture.MAX_BYTES

@@ -1,4 +1,4 @@
-"""DiffAugment (Zhao et al. 2020, arXiv:2006.10738, Sec. 4): color, translation, cutout, always.
+"""DiffAugment (Zhao et al. 2020, arXiv:2006.10738): color, translation, cutout, always.
 
 Only crops, shifts and products: a fraction of the cost of ADA's default transformations.
 """

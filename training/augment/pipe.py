@@ -17,7 +17,7 @@ PARTS = {
     "noise": add_noise,
     "cutout": cut_out,
 }
-# --aug-pipe => parts; the joint names as in ADA, Fig. 4.
+# --aug-pipe => parts; joint names are the initials of their parts.
 PIPES = {name: (name,) for name in PARTS}
 PIPES.update({name: tuple(PARTS)[:num] for num, name in enumerate(("bg", "bgc", "bgcf"), 2)})
 PIPES.update(bgcfn=tuple(PARTS)[:5], bgcfnc=tuple(PARTS))
