@@ -45,8 +45,10 @@ class Watch:
         # and whether it left as it should.
         self._heard = [now] * len(addresses)
         self._steps = [0] * len(addresses)
-        self._late_since = [now] * len(addresses)
-        self._is_busy, self._left = [False] * len(addresses), [False] * len(addresses)
+        self._most, self._most_since = 0, now  # the latest step that any has begun
+        self._sum, self._moved = 0, now  # of all steps, to see that something goes on
+        # Before its first step the first worker saves and measures: all may take their time.
+        self._is_busy, self._left = [True] * len(addresses), [False] * len(addresses)
         self._sockets = {}
 
     # The main thread's part
@@ -145,17 +147,12 @@ class Watch:
 
     def _hear(self, rank, message):
         self._heard[rank] = time.monotonic()
-        if message["step"] != self._steps[rank]:
-            self._late_since[rank] = time.monotonic()
         self._steps[rank], self._is_busy[rank] = message["step"], message["busy"]
 
     def _judge(self):
         """Send signs of life, and look for those of the others."""
         own = self._rank
-        last = self._steps[own]
         while not self._is_over.wait(_BEAT):
-            if self._steps[own] != last:
-                last, self._late_since[own] = self._steps[own], time.monotonic()
             self._heard[own] = time.monotonic()
             with self._lock:
                 connections = list(self._sockets.items())
@@ -165,6 +162,10 @@ class Watch:
 
     def _look(self, ranks):
         now, most = time.monotonic(), max(self._steps)
+        if most != self._most:
+            self._most, self._most_since = most, now
+        if sum(self._steps) != self._sum:
+            self._sum, self._moved = sum(self._steps), now
         for rank in ranks:
             if self._left[rank]:
                 continue
@@ -173,12 +174,12 @@ class Watch:
                 self._lose(rank, f"has given no sign of life for {silence:.0f} s")
         if self._rank != 0:
             return
+        late = now - self._most_since
         for rank, step in enumerate(self._steps):
-            late = now - self._late_since[rank]
             is_behind = step < most and not self._is_busy[rank] and not self._left[rank]
             if is_behind and late > self._timeout * _HANG_FACTOR:
                 self._lose(rank, f"hangs: it has not come to step {most} for {late:.0f} s")
-        still = now - max(self._late_since)
+        still = now - self._moved
         if most and not any(self._is_busy) and still > self._timeout * _STALL_FACTOR:
             self._lose(0, f"sees no end of step {most} for {still:.0f} s: a device hangs")
 

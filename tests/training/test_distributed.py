@@ -157,17 +157,20 @@ def test_a_connection_that_ends_is_a_death(fast):
 
 @pytest.mark.parametrize("silent, others", [(1, (0, 2)), (0, (1, 2))])
 def test_silence_is_noticed(fast, silent, others):
-    team = Team(timeout=0.6)
+    team = Team(timeout=2.0)
     team.watches[silent]._is_over.set()  # says nothing any more
     for line in team.wait(*others):
         assert line.startswith(f"worker {silent} (localhost:") and "no sign of life for" in line
 
 
 def test_a_worker_that_lives_and_hangs_is_named(fast, monkeypatch):
-    monkeypatch.setattr("training.distributed_watch._HANG_FACTOR", 1)
-    team = Team(timeout=0.6)
-    for watch in team.watches:
+    monkeypatch.setattr("training.distributed_watch._HANG_FACTOR", 0.1)
+    team = Team(timeout=8.0)
+    for watch in team.watches[1:]:
         watch.begin_step()
+    time.sleep(1.2)  # the first worker is saving and measuring
+    assert not team.lines
+    team.watches[0].begin_step()
     team.watches[0].be_busy()  # it measures: may take its time
     for watch in team.watches[1:]:
         watch.begin_step()
@@ -180,6 +183,19 @@ def test_a_worker_that_lives_and_hangs_is_named(fast, monkeypatch):
         assert (
             line.startswith("worker 1 (localhost:") and "hangs: it has not come to step 3" in line
         )
+
+
+def test_steps_without_end_are_noticed(fast, monkeypatch):
+    monkeypatch.setattr("training.distributed_watch._STALL_FACTOR", 0.1)
+    team = Team(timeout=8.0)
+    for watch in team.watches[1:]:
+        watch.begin_step()
+    time.sleep(1.0)  # the first worker is saving and measuring
+    team.watches[0].begin_step()
+    time.sleep(0.3)
+    assert not team.lines
+    for line in team.wait(0, 1, 2):
+        assert "worker 0 (" in line and "sees no end of step 1 for" in line
 
 
 def test_failures_are_passed_on_and_farewells_are_none(fast):
