@@ -115,8 +115,9 @@ class Workers(Alone):
         """Sum of a tensor over the workers. Every worker makes its operations in one order."""
         self._num_reductions += 1
         with tf.device("/cpu:0"):
+            own = tf.identity(tensor)  # on this device: TensorFlow 1.15 wants it named
             return collective_ops.all_reduce(
-                tensor, self.count, _GROUP, self._num_reductions, "Add", "Id"
+                own, self.count, _GROUP, self._num_reductions, "Add", "Id"
             )
 
     def total(self, tensor):  # noqa: D102 - see Alone
