@@ -1,4 +1,4 @@
-"""What a loss is computed from: the networks of one device and its part of the batch.
+"""The batch of a step: how it is split, and what a loss is computed from on one device.
 
 All randomness comes from the batch's ``rng`` (:class:`dnnlib.tflib.StepRandom`), so a loss is a
 function of its inputs and of the step's number.
@@ -11,7 +11,52 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib.errors import UserError
 from training.distributed import ALONE
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a global batch is split: batch_size = batch_gpu * num_replicas * num_rounds."""
+
+    batch_size: int
+    batch_gpu: int
+    num_replicas: int  # of all workers
+    num_rounds: int
+
+
+def split_batch(batch_size, batch_gpu, num_replicas, resolution):
+    """Choose the number of rounds.
+
+    Args:
+      batch_size: images in a step.
+      batch_gpu: images at once on a device; None = the largest part of the batch that fits the
+        budget of pixels which the published 4 images of 256x256 set.
+      num_replicas: number of devices.
+      resolution: side of the images.
+
+    Returns:
+      Split.
+
+    Raises:
+      UserError: the numbers do not divide.
+    """
+    if batch_size % num_replicas:
+        raise UserError(
+            f"--batch-size={batch_size} is not divisible by the number of devices, {num_replicas}; "
+            "change it or name fewer devices with --gpus"
+        )
+    share = batch_size // num_replicas
+    if batch_gpu is None:
+        most = max(4, 4 * 256**2 // resolution**2)
+        batch_gpu = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
+    if share % batch_gpu:
+        fitting = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
+        raise UserError(
+            f"--batch-gpu={batch_gpu} does not divide {share}, the share of --batch-size="
+            f"{batch_size} of each of {num_replicas} devices; use one of {fitting}"
+        )
+    return Split(batch_size, batch_gpu, num_replicas, share // batch_gpu)
 
 
 class Step:

@@ -18,11 +18,10 @@ import tensorflow.compat.v1 as tf
 
 from config.options import AugmentOptions, LoopOptions, OptimizerOptions
 from dnnlib import tflib
-from dnnlib.errors import UserError
 from dnnlib.tflib.builders import find_builder
 from training import loss
 from training.augment import augment
-from training.batch import Batch, Step, mean_of
+from training.batch import Batch, Step, mean_of, split_batch
 from training.distributed import ALONE
 from training.freeze import trained_variables
 
@@ -37,16 +36,6 @@ REGULARIZERS = {
     "G": loss.GENERATOR_REGULARIZERS,
     "D": loss.DISCRIMINATOR_REGULARIZERS,
 }
-
-
-@dataclass(frozen=True)
-class Split:
-    """How a global batch is split: batch_size = batch_gpu * num_replicas * num_rounds."""
-
-    batch_size: int
-    batch_gpu: int
-    num_replicas: int  # of all workers
-    num_rounds: int
 
 
 @dataclass
@@ -69,40 +58,6 @@ class Phase:
     optimizer: Any
     watched: dict  # name => [] tensor
     update: Any  # tf.Operation
-
-
-def split_batch(batch_size, batch_gpu, num_replicas, resolution):
-    """Choose the number of rounds.
-
-    Args:
-      batch_size: images in a step.
-      batch_gpu: images at once on a device; None = the largest part of the batch that fits the
-        budget of pixels which the published 4 images of 256x256 set.
-      num_replicas: number of devices.
-      resolution: side of the images.
-
-    Returns:
-      Split.
-
-    Raises:
-      UserError: the numbers do not divide.
-    """
-    if batch_size % num_replicas:
-        raise UserError(
-            f"--batch-size={batch_size} is not divisible by the number of devices, {num_replicas}; "
-            "change it or name fewer devices with --gpus"
-        )
-    share = batch_size // num_replicas
-    if batch_gpu is None:
-        most = max(4, 4 * 256**2 // resolution**2)
-        batch_gpu = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
-    if share % batch_gpu:
-        fitting = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
-        raise UserError(
-            f"--batch-gpu={batch_gpu} does not divide {share}, the share of --batch-size="
-            f"{batch_size} of each of {num_replicas} devices; use one of {fitting}"
-        )
-    return Split(batch_size, batch_gpu, num_replicas, share // batch_gpu)
 
 
 def build_networks(config):

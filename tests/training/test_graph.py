@@ -7,8 +7,9 @@ import tensorflow.compat.v1 as tf
 from config.resolve import add_facts, parse, resolve
 from dnnlib import tflib
 from dnnlib.errors import UserError
+from training.batch import split_batch
 from training.checkpoint import LoopState
-from training.graph import TrainingGraph, split_batch
+from training.graph import TrainingGraph
 from training.training_loop import run_iteration
 
 SMALL = ["--channel-base=16", "--channel-max=6", "--mapping-layersnum=2", "--dataset=cats"]
