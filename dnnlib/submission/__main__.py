@@ -7,6 +7,7 @@ import pickle
 import sys
 
 from dnnlib import cli
+from dnnlib.errors import UserError
 from dnnlib.submission.execute import run_wrapper
 
 
@@ -15,9 +16,16 @@ def main(argv: list[str]) -> None:
 
     Args:
       argv: the run directory.
+
+    Raises:
+      UserError: it is not one that was submitted.
     """
-    (run_dir,) = argv
-    with (pathlib.Path(run_dir) / "submit_config.pkl").open("rb") as file:
+    parser = cli.Parser(prog="python -m dnnlib.submission", description=__doc__.partition(":")[0])
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="directory of a run that was submitted")
+    path = pathlib.Path(parser.parse_args(argv).run_dir) / "submit_config.pkl"
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; RUN_DIR is that of a submitted run")
+    with path.open("rb") as file:
         config = pickle.load(file)
     run_wrapper(config)
 

@@ -57,16 +57,16 @@ def test_table_has_a_line_for_each_result():
 def test_the_best_snapshot_stays_when_others_go(tmp_path, capsys, metric, best):
     fill(tmp_path, [(10, 50.0), (20, 40.0), (30, 60.0)], metric)
     protocol = registry.protocols()[metric]
-    report.summarize(tmp_path, [protocol], [metric])
+    report.keep_best(tmp_path, [protocol], [metric])
     link = tmp_path / f"best-{metric}.pkl"
     assert link.read_text() == f"snapshot {best}"
     assert f"at {best} kimg, kept as {link}" in capsys.readouterr().out
     for path in tmp_path.glob("network-snapshot-*.pkl"):
         path.unlink()
-    report.summarize(tmp_path, [protocol], [metric])
+    report.keep_best(tmp_path, [protocol], [metric])
     assert link.read_text() == f"snapshot {best}"
     fill(tmp_path, [(40, 0.0 if metric == "fid50k" else 99.0)], metric)
-    report.summarize(tmp_path, [protocol], [metric])
+    report.keep_best(tmp_path, [protocol], [metric])
     assert link.read_text() == "snapshot 40"
     assert not list(tmp_path.glob(".best*"))
 

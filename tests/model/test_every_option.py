@@ -92,6 +92,8 @@ SAME = ("--batch-gpu=2", "--pos-init=normal", "--aug=ada", "--aug=fixed")
 ELSEWHERE = {
     "aug-target": "acts on later steps only; see test_augment.py",
     "aug-kimg": "likewise",
+    "end-gamma": "acts on later steps only; see test_loss.py",
+    "end-gamma-kimg": "likewise",
     "truncation-psi": "acts on samples only",
     "d-start-res": "an 8x8 image has one resolution with attention in D; see BIG",
     "d-end-res": "likewise",
