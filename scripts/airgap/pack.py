@@ -52,7 +52,7 @@ def download(requirements, wheels: pathlib.Path, python: str, have: dict[str, st
     text = "".join(f"{name}=={version}\n" for name, version in sorted(have.items()))
     constraints.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--dest", str(wheels)]
-    command += ["--only-binary", ":all:", "--python-version", python, "--no-cache-dir"]
+    command += ["--only-binary", ":all:", "--python-version", python]
     command += ["--find-links", str(wheels), "--constraint", str(constraints)]
     for platform in PLATFORMS:
         command += ["--platform", f"{platform}_x86_64"]
