@@ -16,10 +16,10 @@ echo "1/4  Rendering scenes, of one to four large objects: what pictures of 32x3
 "$python" prepare_data.py --scenes --large-objects --images-num 6000 --resolution 32
 
 echo "2/4  Training the first half"
-train 12
+train 8
 
 echo "3/4  Resuming the same run for the second half"
-train 24
+train 16
 
 echo "4/4  Drawing 16 samples and the attention of each latent"
 "$python" generate.py --model $run/network-final.pkl --seeds 0-15 --grid --attention --output-dir $run/generated
