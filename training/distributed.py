@@ -24,6 +24,9 @@ from training.distributed_watch import Watch
 
 START_TIMEOUT = 600.0  # seconds until all workers have to be there
 BUCKET = 8 << 20  # numbers that are reduced at once, so that early gradients need not wait
+# What an operation raises that needs another worker, which is lost.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+LOST += (tf.errors.DeadlineExceededError, tf.errors.InternalError)
 _GROUP = 1  # key of the group of all workers
 _SCOPED_ALLOCATOR_OFF = 2  # RewriterConfig.OFF
 
@@ -183,11 +186,9 @@ class Workers(Alone):
         except (SystemExit, DivergedError):  # of all workers alike
             self._watch.leave()
             raise
-        except tf.errors.OpError:
-            # Another worker is lost: the watch is going to name it, and to end this process.
-            time.sleep(2 * self._timeout)
-            raise
         except BaseException as error:
+            if isinstance(error, LOST):  # the watch is going to name it, and to end this process
+                time.sleep(2 * self._timeout)
             lines = str(error).splitlines() or [type(error).__name__]
             self._watch.leave(failure=lines[0])
             raise

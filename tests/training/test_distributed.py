@@ -239,7 +239,7 @@ class Training:
         return (self.folder / f"output{rank}.txt").read_text()
 
     def wait_for_checkpoint(self, after=0.0):
-        path, deadline = self.run_dir / "training-state-000000.npz", time.time() + 400
+        path, deadline = self.run_dir / "training-state-000000.npz", time.time() + 900
         while not path.exists() or path.stat().st_mtime <= after:
             assert time.time() < deadline and self.processes[0].poll() is None, self.output(0)
             time.sleep(0.1)
@@ -313,7 +313,7 @@ def test_a_lost_worker_stops_all_and_fewer_go_on(tmp_path, data_dir):
 @pytest.mark.slow
 def test_a_stopped_process_is_noticed(tmp_path, data_dir):
     """SIGSTOP stands for a machine that hangs, or a cable that is pulled: nothing is closed."""
-    flags = [*GANSFORMER, "--total-kimg=100", "--worker-timeout=5"]
+    flags = [*GANSFORMER, "--total-kimg=100", "--worker-timeout=25"]
     team = Training(tmp_path / "two", data_dir, 2, *flags)
     team.wait_for_checkpoint()
     team.processes[0].send_signal(signal.SIGSTOP)
