@@ -409,7 +409,7 @@ def test_layers_are_named_by_the_resolution_where_they_act(num_layers, size, fir
         (["--port", "http"], "--port: invalid int value: 'http'"),
         (["--ratio", "0"], "--ratio: must be above 0, got 0"),
         (["--brwser"], "--brwser: no such flag"),
-        (["--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
+        (["--gpus", "5"], "--gpus=5: this machine has no GPU"),
         (["--model", "none.pkl"], "none.pkl"),
     ],
 )

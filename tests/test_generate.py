@@ -186,7 +186,7 @@ def test_every_option_has_a_help_text():
         (["--class", "1"], "--class=1: this model has no classes"),
         (["--interpolate", "--seeds", "1"], "--interpolate needs at least two seeds"),
         (["--gpus", "first"], "--gpus=first: give numbers"),
-        (["--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
+        (["--gpus", "5"], "--gpus=5: this machine has no GPU"),
         (["--seed-list", "1"], "--seed-list: no such flag"),
         (["--interpolate", "--animation", "mp4"], "needs ffmpeg"),
     ],

@@ -112,7 +112,7 @@ def test_targets(folder, tmp_path):
         (["{}/wide.png", "--steps", "0"], "--steps: must be at least 1"),
         (["{}/wide.png", "--seed", "-1"], "--seed=-1: must be from 0"),
         (["{}/wide.png", "--space", "z"], "must be one of w, w+"),
-        (["{}/seed0007_psi1.png", "--gpus", "5"], "--gpus=5: TensorFlow can use 0 of these"),
+        (["{}/seed0007_psi1.png", "--gpus", "5"], "--gpus=5: this machine has no GPU"),
         (["{}/seed0007_psi1.png", "--class", "0"], "this model has no classes"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/no.pkl"], "no such file"),
         (["{}/seed0007_psi1.png", "--trust-snapshot", "{}/vgg16.pkl"], "leave the flag out"),

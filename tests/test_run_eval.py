@@ -115,7 +115,7 @@ def test_flags_about_the_machine_hold_for_measuring_too(run, painted, monkeypatc
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--eval", "--expname", "painter", "--gpus", "7"], "--gpus=7: TensorFlow can use 0"),
+        (["--eval", "--expname", "painter", "--gpus", "7"], "--gpus=7: this machine has no GPU"),
         (["--eval", "--expname", "none"], "--eval: the experiment 'none' has no snapshot in"),
         (["--eval", "--expname", "painter", "--metrics", "fdi"], "did you mean 'fid'"),
         (["--train", "--dataset", "toys", "--metrics", "fdi"], "did you mean 'fid'"),

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import native_gradients as compare
 
-BATCH, RESOLUTION = 4, 32
+BATCH, RESOLUTION = 4, 16
 OPTIONS = ["--gansformer-default", "--dataset=cats", f"--batch-size={BATCH}", "--gamma=1"]
 OPTIONS += ["--components-num=2", "--latent-size=8", "--mapping-layersnum=2"]
 # 16 channels everywhere, so that the native convolutions take part.

@@ -91,7 +91,7 @@ def test_recorded_losses_and_gradients_of_d(sample):
         value = loss.discriminator_loss(batch, name)
         found = tflib.run(value)
         np.testing.assert_allclose(found, data[f"D_loss/{name}"], rtol=1e-3)
-    assert set(batch.watched) == {"scores/fake", "scores/real"}
+    assert set(batch.watched) == {"scores/fake", "scores/real", "scores/r_t"}
     value = tf.reduce_mean(loss.discriminator_loss(batch, "logistic"))
     assert_gradients(value, D, data, "D_loss/logistic")
 

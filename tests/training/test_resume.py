@@ -103,7 +103,8 @@ def test_a_signal_saves_a_checkpoint_and_leaves_quietly(tmp_path, data_dir):
     # Another --gamma: refused at once, in one line.
     out, err = finish(start("never", [*argv, "--gamma=3"]), 2)
     assert re.search(
-        r"exp-000 is unfinished and was begun with --gamma=10.0, not --gamma=3.0; .*--restart", err
+        r"exp-000 is unfinished and was begun with --gamma=0.0008, not --gamma=3.0; .*--restart",
+        err,
     )
     assert len(err.strip().splitlines()) == 1
 

@@ -43,7 +43,9 @@ def run_dir(tmp_path_factory):
     measured = [{"kimg": k, "results": {"fid": 50.0 - k, "fid_std": None}} for k in (2, 4, 4)]
     (folder / "metric-fid.jsonl").write_text("\n".join(map(json.dumps, measured)))
     given = {"dataset": "scenes", "gansformer-default": True, "total-kimg": 8.0, "g-lr": 0.5}
-    resolved = resolve({**given, "resolution": 16, "features": "</script><b>bold</b>"})
+    resolved = resolve(
+        {**given, "resolution": 16, "metrics": "fid", "features": "</script><b>bold</b>"}
+    )
     add_facts(resolved, 16, 3, 24, 0)
     (folder / "config.json").write_text(json.dumps(resolved))
     random = np.random.RandomState(0)
