@@ -47,14 +47,16 @@ def split_batch(batch_size, batch_gpu, num_replicas, resolution):
             "change it or name fewer devices with --gpus"
         )
     share = batch_size // num_replicas
+    # D compares images in groups of 4, or all of fewer (minibatch standard deviation).
+    fitting = [n for n in range(1, share + 1) if share % n == 0 and (n <= 4 or n % 4 == 0)]
     if batch_gpu is None:
         most = max(4, 4 * 256**2 // resolution**2)
-        batch_gpu = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
-    if share % batch_gpu:
-        fitting = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
+        batch_gpu = max(n for n in fitting if n <= most)
+    if batch_gpu not in fitting:
         raise UserError(
             f"--batch-gpu={batch_gpu} does not divide {share}, the share of --batch-size="
-            f"{batch_size} of each of {num_replicas} devices; use one of {fitting}"
+            f"{batch_size} of each of {num_replicas} devices, into parts of at most 4 images or of "
+            f"a multiple of 4; use one of {', '.join(map(str, fitting))}"
         )
     return Split(batch_size, batch_gpu, num_replicas, share // batch_gpu)
 

@@ -54,6 +54,8 @@ def train(config, devices, steps, **kwargs):
         ((32, None, 1, 64), (32, 1)),
         ((12, None, 1, 256), (4, 3)),
         ((2, None, 1, 256), (2, 1)),
+        ((6, None, 1, 32), (3, 2)),
+        ((20, None, 1, 64), (20, 1)),
     ],
 )
 def test_rounds_are_chosen_by_resolution(args, want):
@@ -67,6 +69,7 @@ def test_rounds_are_chosen_by_resolution(args, want):
     [
         ((9, None, 2, 32), "--batch-size=9 is not divisible by the number of devices, 2"),
         ((16, 3, 2, 32), r"--batch-gpu=3 does not divide 8, .* use one of 1, 2, 4, 8"),
+        ((12, 6, 1, 32), r"--batch-gpu=6 .* or of a multiple of 4; use one of 1, 2, 3, 4, 12"),
     ],
 )
 def test_batches_that_do_not_divide_are_refused(args, message):

@@ -139,3 +139,13 @@ def test_published_snapshots_give_the_recorded_images(session, data_dir, name):
             maps = sampler.images_and_maps(full[:2])[1]
             last = join_maps(maps, 32, 32, layer=-1, head=0)
             np.testing.assert_allclose(last, data["Gs_psi1_maps"][:, :, -1, 0], atol=1e-4)
+
+
+def test_the_model_that_comes_with_the_code(sampler, root):
+    """It draws grey ground with other things on it for other seeds; 6 pictures of 32x32."""
+    model = load_sampler(root / "models" / "scenes32.pkl", batch_size=4)
+    pictures = model.pictures(model.images(model.ws_of_seeds(range(6)))).astype(float)
+    assert pictures.shape == (6, 32, 32, 3) and model.has_attention
+    corner = pictures[:, :4, :4].mean(axis=(1, 2))
+    assert np.all(np.abs(corner - corner.mean(axis=1, keepdims=True)) < 25)  # about grey
+    assert pictures.std(axis=0).mean() > 10
