@@ -21,8 +21,7 @@ from dnnlib import EasyDict, RunContext, cli, doctor, util
 from dnnlib.cluster import find_cluster
 from dnnlib.errors import OptionError, UserError
 from dnnlib.submission import jobs
-from dnnlib.submission.describe import add_facts as add_facts_of_run
-from dnnlib.submission.describe import describe_run
+from dnnlib.submission.describe import describe_run, note_facts
 from dnnlib.submission.internal import slurm
 from dnnlib.submission.run_context import FINISHED_NAME
 from dnnlib.submission.run_dir import (
@@ -55,11 +54,7 @@ def main(argv=None):
         look(given)
         return
     reloaded = reloaded_flags(given) if given.get("reload") else architecture_flags(given)
-    path = dataset_path({**reloaded, **given})
-    resolution = given.get("resolution") or Dataset(path).resolution
-    config = resolve(given, reloaded, resolution)
-    say_rules(given, resolution)
-    dataset = open_dataset(path, config)
+    config, dataset = resolve_training(given, reloaded)
     if config["run"]["dry_run"]:
         print(json.dumps(config, indent=2))
         return
@@ -76,12 +71,26 @@ def main(argv=None):
         look(given)
 
 
-def say_rules(given, resolution):
-    """A line about settings that were chosen by rule, if any."""
-    found = settings_by_rule(given, resolution)
-    if found:
-        text = ", ".join(f"--{name} {value:g}" for name, value in found.items())
-        util.log(f"By rule for {resolution}x{resolution} images: {text}")
+def resolve_training(given, reloaded):
+    """The configuration of a training, with "facts", and its dataset; says what rules chose.
+
+    Args:
+      given: the flags on the command line, {name: value}.
+      reloaded: values of flags that these beat, {name: value}.
+    """
+    flags = {**reloaded, **given}
+    path = dataset_path(flags)
+    if not os.path.isdir(path):
+        Dataset(path)  # says how to prepare it
+    by_rule = settings_by_rule(
+        given, lambda: flags.get("resolution") or Dataset(path, labels=False).resolution
+    )
+    config = resolve(given, reloaded, by_rule)
+    dataset = open_dataset(path, config)
+    if by_rule:
+        text = ", ".join(f"--{name} {value:g}" for name, value in by_rule.items())
+        util.log(f"By rule for {dataset.resolution}x{dataset.resolution} images: {text}")
+    return config, dataset
 
 
 def architecture_flags(given):
@@ -234,10 +243,9 @@ def train_submitted(submit_config, flags):
       flags: {name of a flag: value}, as on the command line.
     """
     given = parse([f"--{name}={value}" for name, value in flags.items()])
-    path = dataset_path(given)
     given = {**given, "train": True, "run-dir": submit_config.run_dir}
-    config = resolve(given, None, given.get("resolution") or Dataset(path).resolution)
-    train(config, open_dataset(path, config), is_submitted=True)
+    config, dataset = resolve_training(given, {})
+    train(config, dataset, is_submitted=True)
 
 
 def train_in(run_dir, config, dataset, devices, workers):
@@ -257,7 +265,7 @@ def train_in(run_dir, config, dataset, devices, workers):
     with RunContext(EasyDict(run_dir=run_dir)):
         source = metrics = None
         if workers.is_first:
-            add_facts_of_run(run_dir, devices=doctor.device_names(devices))
+            note_facts(run_dir, devices=doctor.device_names(devices))
             source = pretrained.prepare(run_dir, config)
             save_config(run_dir, config)
             metrics = training_metrics(config, dataset, run_dir)

@@ -19,7 +19,6 @@ from typing import Any
 from config import presets
 from config.flags import FIXED, FLAGS, GROUPS, MODE
 from config.options import DataOptions, RunOptions
-from config.rules import settings_by_rule
 from dnnlib.cli import Parser
 from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.submission.run_dir import latest_run, load_config
@@ -58,7 +57,8 @@ def build_parser(with_defaults=False):
             metavar = _metavar(flag, kwargs.get("choices"))
             group.add_argument(*names, help=text, metavar=metavar, **kwargs)
     for name in UNNEEDED:
-        parser.add_argument(f"--{name}", action=_Unneeded, nargs="?", help=argparse.SUPPRESS)
+        hidden = dict.fromkeys(("dest", "default", "help"), argparse.SUPPRESS)
+        parser.add_argument(f"--{name}", action=_Unneeded, nargs="?", **hidden)
     return parser
 
 
@@ -75,9 +75,6 @@ UNNEEDED = {
 
 class _Unneeded(argparse.Action):
     """Say why a flag is not needed; store nothing."""
-
-    def __init__(self, option_strings, dest, **kwargs):
-        super().__init__(option_strings, argparse.SUPPRESS, **kwargs)
 
     def __call__(self, parser, namespace, values, option=None):
         log(f"{option} is not needed: {UNNEEDED[option.lstrip('-')]}")
@@ -123,13 +120,13 @@ def preset_values(given):
     return recipe
 
 
-def resolve(given, reloaded=None, resolution=None):
+def resolve(given, reloaded=None, by_rule=None):
     """Flags => configuration.
 
     Args:
       given: result of :func:`parse`.
       reloaded: values of all flags of an earlier run, for --reload.
-      resolution: of the dataset, if it is known; for settings by rule.
+      by_rule: values that rules give, see :func:`config.rules.settings_by_rule`.
 
     Returns:
       {consumer: {parameter: value}} of plain values, with "flags", the value of every flag.
@@ -142,7 +139,7 @@ def resolve(given, reloaded=None, resolution=None):
     values["ratio"] = presets.RATIOS.get(given.get("dataset"))
     values.update(reloaded or {})
     values.update(preset_values({"dataset": values["dataset"], **given}))
-    values.update(settings_by_rule(given, values["resolution"] or resolution))
+    values.update(by_rule or {})
     values.update(given)
     check(values, given)
     config: dict[str, Any] = {}

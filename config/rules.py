@@ -5,6 +5,7 @@ arXiv:2006.06676); they assume the logistic loss with R1.
 """
 
 from config.presets import DATASETS
+from dnnlib.cli import device_names
 
 BESIDE_PRESETS = ("batch-size", "gamma", "g-lr", "d-lr", "ema-kimg")
 
@@ -44,7 +45,7 @@ def choose_settings(resolution, num_devices, batch=None):
     }
 
 
-def settings_by_rule(given, resolution):
+def settings_by_rule(given, find_resolution):
     """What rules say about a training: all with --auto; without it, what a preset leaves open.
 
     A published preset has values for certain datasets. For others, its gamma, batch, learning rates
@@ -52,18 +53,18 @@ def settings_by_rule(given, resolution):
 
     Args:
       given: the flags on the command line, {name: value}.
-      resolution: side of the images, or None if it is not known.
+      find_resolution: function that gives the side of the images; called if there are rules to
+        apply, since it may open the dataset.
 
     Returns:
       {name of a flag: value}; the flags that were given are not among them.
     """
     is_preset = given.get("gansformer-default") or given.get("baseline")
     is_open = is_preset and not given.get("recipe") and given.get("dataset") not in DATASETS
-    if resolution is None or not (given.get("auto") or is_open):
+    if not (given.get("auto") or is_open):
         return {}
-    gpus = given.get("gpus") or "none"
-    num_devices = int(gpus[4:]) if gpus.startswith("cpu:") else len(gpus.split(","))
-    found = choose_settings(resolution, num_devices, given.get("batch-size"))
+    num_devices = len(device_names(given.get("gpus")) or ["/gpu:0"])
+    found = choose_settings(find_resolution(), num_devices, given.get("batch-size"))
     if not given.get("auto"):
         found = {name: found[name] for name in BESIDE_PRESETS}
     return {name: value for name, value in found.items() if name not in given}

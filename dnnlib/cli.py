@@ -108,15 +108,15 @@ def add_model_flags(parser: Parser) -> None:
     add("--gpus", metavar="LIST", help="GPUs to use, e.g. 0; none for the CPU (default: all)")
 
 
-def choose_gpus(gpus: str | None) -> list[str] | None:
-    """Let TensorFlow see the chosen GPUs only; has to come before it is imported.
+def device_names(gpus: str | None) -> list[str] | None:
+    """TensorFlow's names of the devices that ``--gpus`` chooses.
 
     Args:
       gpus: numbers like "0,1"; "none" for the CPU; "cpu:2" for two logical CPU devices, which do
         what two GPUs would; None for all GPUs that there are.
 
     Returns:
-      TensorFlow's names of the devices; None if they are all GPUs that there are.
+      Their names; None if they are all GPUs that there are.
 
     Raises:
       UserError: anything else.
@@ -125,7 +125,6 @@ def choose_gpus(gpus: str | None) -> list[str] | None:
         return None
     cpus = re.fullmatch(r"(?:none|cpu(?::([1-9]\d?))?)?", gpus)
     if cpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         return [f"/cpu:{index}" for index in range(int(cpus.group(1) or 1))]
     numbers = gpus.split(",")
     if not re.fullmatch(r"\d+(,\d+)*", gpus):
@@ -135,8 +134,19 @@ def choose_gpus(gpus: str | None) -> list[str] | None:
         )
     if len(set(numbers)) < len(numbers):
         raise UserError(f"--gpus={gpus}: a GPU is named twice; name each of them once")
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     return [f"/gpu:{index}" for index in range(len(numbers))]
+
+
+def choose_gpus(gpus: str | None) -> list[str] | None:
+    """Let TensorFlow see the chosen GPUs only; has to come before it is imported.
+
+    Args:
+      gpus: see :func:`device_names`, whose result is returned.
+    """
+    names = device_names(gpus)
+    if names is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus if names[0].startswith("/gpu:") else "-1"
+    return names
 
 
 def refuse_missing_gpus(gpus: str | None) -> None:

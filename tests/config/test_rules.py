@@ -33,7 +33,8 @@ def test_the_rest_follows():
 
 
 def flags(*argv, resolution):
-    return resolve(parse(["--train", *argv]), None, resolution)["flags"]
+    given = parse(["--train", *argv])
+    return resolve(given, None, rules.settings_by_rule(given, lambda: resolution))["flags"]
 
 
 def test_auto_beats_presets_and_flags_beat_auto():
