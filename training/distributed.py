@@ -180,7 +180,9 @@ class Workers(Alone):
     @contextlib.contextmanager
     def watched(self):  # noqa: D102 - see Alone
         port = self._watch.lead() if self.is_first else 0
-        self._watch_from(int(self.sum([port])[0]))
+        (port,) = self.sum([port])
+        if not self.is_first:
+            self._watch.follow(int(port))
         try:
             yield
         except (SystemExit, DivergedError):  # of all workers alike
@@ -193,10 +195,6 @@ class Workers(Alone):
             self._watch.leave(failure=lines[0])
             raise
         self._watch.leave()
-
-    def _watch_from(self, port):
-        if not self.is_first:
-            self._watch.follow(port)
 
 
 def join(cluster, settings, timeout):

@@ -207,13 +207,13 @@ class Maintenance:
         Gs, batch = self._graph.Gs, self._graph.split.batch_gpu
         random = np.random.RandomState(self._options.seed)
         z = random.randn(self._grid_num, *Gs.input_shapes[0][1:])
-        labels = self._dataset.sample_grid(self._grid_num)[1]
+        reals, labels = self._dataset.sample_grid(self._grid_num)
         options = {"noise_mode": "const", "return_as_list": True}
         has_attention = "maps_out" in Gs.output_names
         if has_attention:
             options["maps"] = "layers"
         samples, *maps = Gs.run(z, labels, batch_size=batch, **options)
-        self._warn(samples)
+        self._warn(samples, reals)
         self._save_grid(f"fakes-{self._kimg()}.png", samples)
         if has_attention:
             self._save_attention("attention", overlay_sheet, OVERLAY_NUM, samples, maps)
@@ -223,9 +223,8 @@ class Maintenance:
                 for path in sorted(self._run_dir.glob(f"{kind}-*.png"))[:-1]:
                     path.unlink()
 
-    def _warn(self, samples):
+    def _warn(self, samples, reals):
         """Say so if samples of the moving average hardly vary, or if D knows its reals."""
-        reals, _ = self._dataset.sample_grid(self._grid_num)
         self._variety = variety(samples, reals / 127.5 - 1)
         for line in self._alarms.check(self._variety, self._signs):
             util.log(line)

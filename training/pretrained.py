@@ -67,7 +67,7 @@ ARCHITECTURE = [
     for flag in FLAGS.values()
     if flag.role == FIXED
     and any(
-        consumer in ("G", "D", *WAYS) and parameter not in PASSING
+        consumer in ("G", "mapping", "synthesis", "D") and parameter not in PASSING
         for consumer, parameter in flag.destinations()
     )
 ]

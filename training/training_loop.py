@@ -51,7 +51,7 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
     else:
         maintenance = Onlooker(state)
     maintenance.begin(time.time() - started)
-    context, is_first = RunContext.get(), True
+    context, is_first_step = RunContext.get(), True
     batches = dataset.iterate(
         state.nimg, options.batch_size, part=workers.rank, parts=workers.count
     )
@@ -65,9 +65,9 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
             is_done = state.nimg >= options.total_kimg * 1000
             if workers.is_first:
                 workers.be_busy()  # it may save and measure
-            if is_first:
+            if is_first_step:
                 maintenance.end_first_step()
-            is_first = False
+            is_first_step = False
             if is_done or state.nimg >= state.tick_nimg + options.tick_kimg * 1000:
                 maintenance.end_tick(is_done)
             maintenance.end_step()

@@ -62,7 +62,7 @@ def describe_run(run_dir: str | os.PathLike) -> None:
             file.write(diff)
 
 
-def add_facts(run_dir: str | os.PathLike, **facts: Any) -> None:
+def note_facts(run_dir: str | os.PathLike, **facts: Any) -> None:
     """Add what is known later, such as the devices, to the last entry of ``run.json``."""
     path = pathlib.Path(run_dir) / RUN_NAME
     *entries, last = _read(path) or [{}]

@@ -187,7 +187,7 @@ def test_names_never_collide(tmp_path):
 def test_what_is_known_later_is_added(tmp_path):
     describe.describe_run(tmp_path)
     describe.describe_run(tmp_path)
-    describe.add_facts(tmp_path, devices=["/gpu:0: a card"])
+    describe.note_facts(tmp_path, devices=["/gpu:0: a card"])
     first, last = json.loads((tmp_path / "run.json").read_text())
     assert "devices" not in first and last["devices"] == ["/gpu:0: a card"]
     assert last["command"] == first["command"]
