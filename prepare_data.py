@@ -12,8 +12,10 @@ from functools import partial
 
 from datasets_tool import inspect_set, labels
 from datasets_tool.catalogue import ENTRIES, RESOLUTION, prepare_entry
-from datasets_tool.convert import Recipe, prepare
+from datasets_tool.channels import CHANNELS, parse_background
+from datasets_tool.convert import prepare
 from datasets_tool.decode import CROPS, WHOLE_CROPS, check_resolution
+from datasets_tool.pool import Recipe
 from datasets_tool.scenes import CLEVR_OBJECTS, LARGE_OBJECTS, ScenesSource
 from datasets_tool.sources.formats import FORMATS, open_source
 from dnnlib import cli
@@ -31,6 +33,8 @@ MEANT_FOR = {
     "keep_archives": ("catalogue",),
     "ratio": ("task", "catalogue"),
     "crop": ("task", "catalogue"),
+    "channels": ("task", "catalogue"),
+    "background": ("task", "catalogue"),
     "strict": ("task", "catalogue"),
 }
 MEANT_FOR_ALL = ("resolution", "max_images", "shards_num", "multi_resolution", "overwrite")
@@ -41,6 +45,16 @@ def seed(text):
     if not text.isdigit() or int(text) >= 1 << 63:
         raise cli.argparse.ArgumentTypeError(f"must be an integer from 0 up, got {text!r}")
     return int(text)
+
+
+def background(text):
+    """Argparse type: the name of a colour, or #rrggbb."""
+    try:
+        return parse_background(text)
+    except ValueError as error:
+        raise cli.argparse.ArgumentTypeError(
+            f"must be the name of a colour or #rrggbb: {error}"
+        ) from error
 
 
 def build_parser():
@@ -101,6 +115,20 @@ def build_parser():
         choices=CROPS,
         help="center: cut around the middle (default); top: keep the upper edge; none: keep all "
         "and add black bars; stretch: squeeze into the square",
+    )
+    images.add_argument(
+        "--channels",
+        type=int,
+        choices=CHANNELS,
+        help="1: grey, 3: RGB, 4: RGBA (default: 1 if all of the images looked at are grey, 4 if "
+        "most of them have transparent parts, else 3; downloaded sets: 3)",
+    )
+    images.add_argument(
+        "--background",
+        type=background,
+        metavar="COLOUR",
+        help="a name or #rrggbb, on which transparent parts are laid where they are not kept "
+        "(default: white)",
     )
     images.add_argument(
         "--strict", action="store_true", default=None, help="refuse unreadable images, do not skip"
@@ -178,6 +206,11 @@ def kinds_of_tasks(args):
             f"--ratio: --crop {args.crop} cuts nothing, so no picture would get that ratio; "
             "leave --ratio out, or use --crop center or top"
         )
+    if args.background is not None and args.channels == 4:
+        raise UserError(
+            "--background: --channels 4 keeps transparent parts, so nothing is laid on it; leave "
+            "one out"
+        )
     if args.clevr and args.clevr_original:
         raise UserError("--clevr and --clevr-original make the same set; give one of them")
     return entries
@@ -192,7 +225,7 @@ def labels_of(source, how):
     return labels.from_file(how, source) if how else source.own_labels()
 
 
-def recipe_of(args, resolution=None, shards_num=1):
+def recipe_of(args, resolution=None, shards_num=1, channels=None):
     """The Recipe that the flags give, with a task's defaults."""
     return Recipe(
         resolution=args.resolution or resolution,
@@ -201,6 +234,8 @@ def recipe_of(args, resolution=None, shards_num=1):
         shards_num=args.shards_num or shards_num,
         max_images=args.max_images,
         multi_resolution=args.multi_resolution,
+        channels=args.channels or channels,
+        background=args.background,
     )
 
 
@@ -253,7 +288,7 @@ def prepare_download(flag, args, options):
     prepare_entry(
         entry,
         args.data_dir,
-        recipe_of(args, RESOLUTION, entry.shards_num),
+        recipe_of(args, RESOLUTION, entry.shards_num, channels=3),
         use_ratio=args.ratio is None and args.crop not in WHOLE_CROPS,
         source=args.source,
         keep_archives=bool(args.keep_archives),

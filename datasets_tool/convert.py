@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from tqdm import tqdm
 
+from datasets_tool.channels import COLOURED, choose_channels, rules
 from datasets_tool.decode import UnreadableImageError, check_resolution, natural_resolution
-from datasets_tool.pool import Recipe, convert_all
+from datasets_tool.pool import convert_all
 from datasets_tool.sources.base import printable
 from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
@@ -22,40 +23,47 @@ from dnnlib.util import log
 
 _LABELS = "-rxx.labels"
 _NAMED_SKIPS = 10  # unreadable pictures that are named one by one
+# Parts of a recipe that older sets do not name, with what they were prepared with.
+_NEWER = {"channels": 3, "background": None}
 _PROBES = 100  # pictures tried when the resolution is to be guessed
 
 
 # The set as a whole
 
 
-def _choose_resolution(source, recipe, strict):
-    """The recipe with its resolution filled in: given, the source's, or the first picture's."""
+def _complete(source, recipe, strict):
+    """The recipe with its resolution and channels filled in: given, or found in the pictures."""
     if recipe.resolution is None:
-        resolution = source.resolution_of_set()
-        probes = () if resolution else itertools.islice(source.keys(), _PROBES)
-        reason = ""
-        for key in probes:
-            try:
-                picture, _, _ = source.load(key)
-            except UnreadableImageError as error:
-                reason = f"{source.name_of(key)}: {error}"
-                if strict:
-                    raise UserError(f"unreadable image {reason} (--strict)") from error
-                continue
-            resolution = natural_resolution(picture.size, recipe.ratio, recipe.crop)
-            break
-        if not resolution:
-            what = f"; the last one tried: {reason}" if reason else ""
-            raise UserError(f"{source.description}: no readable image found{what}")
-        recipe = Recipe(**dict(asdict(recipe), resolution=resolution))
+        side = source.resolution_of_set()
+        recipe = replace(recipe, resolution=side or _first_resolution(source, recipe, strict))
     check_resolution(recipe.resolution)
+    if recipe.channels is None:
+        channels = choose_channels(source, keeps_transparency=recipe.background is None)
+        recipe = replace(recipe, channels=channels)
     return recipe
+
+
+def _first_resolution(source, recipe, strict):
+    """The resolution that is nearest to the first picture's size."""
+    reason = ""
+    for key in itertools.islice(source.keys(), _PROBES):
+        try:
+            picture, _, _ = source.load(key)
+        except UnreadableImageError as error:
+            reason = f"{source.name_of(key)}: {error}"
+            if strict:
+                raise UserError(f"unreadable image {reason} (--strict)") from error
+            continue
+        return natural_resolution(picture.size, recipe.ratio, recipe.crop)
+    what = f"; the last one tried: {reason}" if reason else ""
+    raise UserError(f"{source.description}: no readable image found{what}")
 
 
 def _check_room(folder, source, recipe, labels, done):
     """Refuse before the work what would fill the disk."""
     count = min(len(source), recipe.max_images or len(source)) - done
-    size = 3 * recipe.resolution**2 * (4 / 3 if recipe.multi_resolution else 1) + 100
+    pixels = recipe.resolution**2 * (4 / 3 if recipe.multi_resolution else 1)
+    size = recipe.channels * pixels + 100
     size += sum(
         int(np.prod(layout[1])) if layout else 1000
         for layout in source.side_files(recipe.resolution).values()
@@ -82,7 +90,8 @@ def load_info(folder):
 
 def full_recipe(recipe, fingerprint, labels):
     """All that decides the contents of a set, JSON-able."""
-    return dict(asdict(recipe), source=fingerprint, labels=labels.fingerprint() if labels else None)
+    facts = {k: v for k, v in asdict(recipe).items() if k not in _NEWER or v != _NEWER[k]}
+    return dict(facts, source=fingerprint, labels=labels.fingerprint() if labels else None)
 
 
 def is_ready(folder, recipe, overwrite):
@@ -139,7 +148,8 @@ def prepare(
     Returns:
         What dataset.json holds.
     """
-    recipe = _choose_resolution(source, recipe, strict)
+    is_by_rule = recipe.channels is None
+    recipe = _complete(source, recipe, strict)
     whole_recipe = full_recipe(recipe, fingerprint or source.fingerprint(), labels)
     if is_ready(folder, whole_recipe, overwrite):
         return load_info(folder)
@@ -156,24 +166,24 @@ def prepare(
             except UserError:
                 writer.discard()
                 raise
-            _write_images(source, recipe, writer, labels, strict, workers or os.cpu_count() or 1)
+            results = convert_all(source, recipe, writer.consumed, workers or os.cpu_count() or 1)
+            _write_images(source, recipe, results, writer, labels, strict, is_by_rule)
         info = writer.finish(_describe(source, recipe, whole_recipe, labels, writer))
     finally:
         writer.close()
-    _report(folder, info)
+    _report(folder, info, rules(recipe.channels, recipe.background))
     return info
 
 
-def _write_images(source, recipe, writer, labels, strict, workers):
-    """Convert what is left and write it."""
+def _write_images(source, recipe, results, writer, labels, strict, is_by_rule):
+    """Write the Converted pictures, ``results``; all are right if the channels were given."""
     tally = writer.tally
-    tally.setdefault("sums", [0, 0, 0])
+    tally.setdefault("sums", [0] * recipe.channels)
     tally.setdefault("notes", {})
     tally.setdefault("skipped", [])
     tally.setdefault("skipped_num", 0)
     limit = recipe.max_images or len(source)
     done = writer.written >= limit
-    results = convert_all(source, recipe, writer.consumed, workers)
     with contextlib.closing(results), tqdm(
         total=min(limit, len(source)), initial=writer.written, unit=" images", disable=None
     ) as bar:
@@ -181,6 +191,12 @@ def _write_images(source, recipe, writer, labels, strict, workers):
             if converted.error is not None:
                 _skip(converted, tally, strict, bar)
             else:
+                if is_by_rule and COLOURED in converted.notes:
+                    raise UserError(
+                        f"{converted.name}: has colours, unlike the images from which it was found "
+                        "that the set is grey; give --channels 3 to keep them, or --channels 1 to "
+                        "make all grey"
+                    )
                 side_data = dict(converted.side_data)
                 if labels:
                     side_data[_LABELS] = labels.row(converted.label_key)
@@ -224,7 +240,7 @@ def _describe(source, recipe, whole_recipe, labels, writer):
         "name": writer.name,
         "num_images": writer.written,
         "resolution": recipe.resolution,
-        "channels": 3,
+        "channels": recipe.channels,
         "ratio": source.ratio if source.ratio and recipe.ratio == 1 else recipe.ratio,
         "shards": recipe.shards_num,
         "multi_resolution": recipe.multi_resolution,
@@ -239,21 +255,16 @@ def _describe(source, recipe, whole_recipe, labels, writer):
     }
 
 
-def _report(folder, info):
-    """Say what was made, and by which rules pictures were converted."""
-    rules = {
-        "grey": "three equal channels",
-        "palette": "looked up",
-        "16-bit": "rounded to 8",
-        "transparent": "laid on white",
-    }
+def _report(folder, info, done):
+    """Say what was made, and by which rules pictures were converted ({what was found: rule})."""
     for note, count in sorted(info["notes"].items()):
-        log(f"{count} images: {note}{f', {rules[note]}' if note in rules else ''}")
+        log(f"{count} images: {note}{f', {done[note]}' if done.get(note) else ''}")
     if info["skipped_num"]:
         log(f"{info['skipped_num']} unreadable images were skipped (named in dataset.json)")
     size = sum(entry["bytes"] for entry in info["files"].values())
     labels = f", labels of size {info['label_size']}" if info["label_size"] else ""
+    kind = {1: " in grey", 4: " in RGBA"}.get(info["channels"], "")
     log(
         f"{folder}: {info['num_images']} images of "
-        f"{info['resolution']}x{info['resolution']}{labels}, {size / 1e6:.1f} MB"
+        f"{info['resolution']}x{info['resolution']}{kind}{labels}, {size / 1e6:.1f} MB"
     )

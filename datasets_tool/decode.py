@@ -29,6 +29,7 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 _ORIENTATION = 0x0112  # EXIF tag
+_PNG, _PNG_DEPTH = b"\x89PNG", 24  # first bytes of a PNG, place of its bits per channel
 _LANCZOS = getattr(Image, "Resampling", Image).LANCZOS
 
 
@@ -56,8 +57,9 @@ def decode(data):
         data: the bytes of the file.
 
     Returns:
-        A PIL image of mode RGB, upright, and the set of what had to be converted: "grey",
-        "palette", "16-bit", "transparent", "CMYK", "turned (EXIF)", "animated (first frame)", ...
+        A PIL image of mode L, RGB or (if parts are transparent) RGBA, upright, and the set of what
+        was found: "grey", "palette", "16-bit", "transparent", "CMYK", "turned (EXIF)", "animated
+        (first frame)", ...
 
     Raises:
         UnreadableImageError: with the reason.
@@ -73,7 +75,9 @@ def decode(data):
         if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
             image = ImageOps.exif_transpose(image)
             notes.add("turned (EXIF)")
-        return _to_rgb(image, notes), notes
+        if data[:4] == _PNG and data[_PNG_DEPTH] == 16:
+            notes.add("16-bit")  # Pillow scales all but grey ones
+        return simplify(image, notes), notes
     except UnreadableImageError:
         raise
     except _UNREADABLE as error:
@@ -82,8 +86,8 @@ def decode(data):
         raise UnreadableImageError(text or type(error).__name__) from error
 
 
-def _to_rgb(image, notes):
-    """PIL image of any mode => RGB, by the rules that are said; adds to ``notes``."""
+def simplify(image, notes):
+    """PIL image of any mode => L, RGB or (if parts are transparent) RGBA; adds to ``notes``."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
@@ -91,20 +95,21 @@ def _to_rgb(image, notes):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise UnreadableImageError("has 32 bits per pixel, which has no agreed range")
-        return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.mode == "F":
         raise UnreadableImageError("has floating-point pixels, which have no agreed range")
     if image.mode == "P":
         notes.add("palette")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    if has_alpha:
         rgba = image.convert("RGBA")
         if rgba.getextrema()[3][0] < 255:
             notes.add("transparent")
-        ground = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(ground, rgba).convert("RGB")
-    if image.mode in ("1", "L"):
+            return rgba
+    if image.mode in ("1", "L", "LA", "La"):
         notes.add("grey")
-    elif image.mode != "P":
+        return image.convert("L")
+    if image.mode not in ("P", "PA", "RGB", "RGBA", "RGBa"):
         notes.add(image.mode)
     return image.convert("RGB")
 
@@ -174,6 +179,8 @@ def natural_resolution(size, ratio=1.0, crop="center"):
 def levels(image, smallest=4):
     """All smaller sizes of an image: each the mean of 2x2 pixels of the unrounded one before.
 
+    Colours of RGBA count by their opacity.
+
     Args:
         image: uint8 [C, H, W], H = W a power of two.
         smallest: the last size.
@@ -183,7 +190,14 @@ def levels(image, smallest=4):
     """
     yield image
     exact = image.astype(np.float32)
+    has_alpha = len(image) == 4
+    if has_alpha:
+        exact[:3] *= exact[3] / 255
     while exact.shape[1] > smallest:
         exact = exact.reshape(len(exact), exact.shape[1] // 2, 2, exact.shape[2] // 2, 2)
         exact = exact.mean((2, 4), dtype=np.float32)
-        yield np.rint(exact).clip(0, 255).astype(np.uint8)
+        level = exact
+        if has_alpha:
+            opacity = np.maximum(exact[3], 1e-3) / 255
+            level = np.concatenate([exact[:3] / opacity, exact[3:]])
+        yield np.rint(level).clip(0, 255).astype(np.uint8)

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets_tool.convert import load_info
+from datasets_tool.decode import to_picture
 from datasets_tool.pool import interrupts_wait, start_quietly
 from dnnlib.errors import UserError
 from dnnlib.records.record_set import RecordSet, find_levels
@@ -202,10 +203,9 @@ def preview(folder, path, columns=8, rows=8):
     _, height, width = images.shape
     sheet = Image.new("RGB", (columns * width, -(-count // columns) * height), "white")
     for place, index in enumerate(np.linspace(0, len(images) - 1, count).round().astype(int)):
-        image = np.array(images.image(int(index)))
-        image = np.repeat(image, 3, axis=0) if len(image) == 1 else image[:3]
+        picture = to_picture(images.image(int(index)))
         at = (place % columns * width, place // columns * height)
-        sheet.paste(Image.fromarray(image.transpose(1, 2, 0)), at)
+        sheet.paste(picture, at, picture if picture.mode == "RGBA" else None)
     with atomic_write(path) as file:
         sheet.save(file, "png")
     log(f"{path}: {count} of {len(images)} images")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets_tool.channels import COLOURED, has_colour, to_channels
 from datasets_tool.decode import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
 from dnnlib.records.tfrecord import image_record_bytes, write_image_record
@@ -39,6 +40,9 @@ class Recipe:
         shards_num: files per level.
         max_images: number of images to stop after.
         multi_resolution: also write all smaller sizes down to 4x4.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: by rule from the first pictures.
+        background: "#rrggbb" on which transparent parts are laid; None: white, and a rule may keep
+            them.
     """
 
     resolution: int | None = None
@@ -47,6 +51,8 @@ class Recipe:
     shards_num: int = 1
     max_images: int | None = None
     multi_resolution: bool = False
+    channels: int | None = 3
+    background: str | None = None
 
     def sides(self):
         """Sides of the images that are written, the largest first."""
@@ -55,7 +61,7 @@ class Recipe:
 
     def record_bytes(self):
         """Sizes of a picture's records, one for each side."""
-        return [image_record_bytes((3, side, side)) for side in self.sides()]
+        return [image_record_bytes((self.channels, side, side)) for side in self.sides()]
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Converted:
     records: tuple = ()
     side_data: dict | None = None
     notes: frozenset = frozenset()
-    sums: tuple = (0.0, 0.0, 0.0)
+    sums: tuple = ()
 
 
 def _split(memory, sizes):
@@ -81,11 +87,9 @@ def _split(memory, sizes):
 
 
 def _planes(picture):
-    """RGB picture => its three channels, uint8 [H, W]."""
-    shape = picture.size[::-1]
-    return [
-        np.frombuffer(picture.tobytes("raw", channel), np.uint8).reshape(shape) for channel in "RGB"
-    ]
+    """Picture of mode L, RGB or RGBA => its channels, uint8 [H, W]."""
+    shape, bands = picture.size[::-1], picture.getbands()
+    return [np.frombuffer(picture.tobytes("raw", band), np.uint8).reshape(shape) for band in bands]
 
 
 def _convert_one(source, recipe, key, memory):
@@ -97,6 +101,9 @@ def _convert_one(source, recipe, key, memory):
         return Converted(name, error=str(error))
     planes = picture
     if not isinstance(picture, np.ndarray):
+        if recipe.channels == 1 and has_colour(picture):
+            notes.add(COLOURED)
+        picture = to_channels(picture, recipe.channels, recipe.background)
         planes = _planes(fit(picture, recipe.resolution, recipe.ratio, recipe.crop))
     records = _split(memory, recipe.record_bytes())
     images = levels(np.stack(planes)) if recipe.multi_resolution else [planes]

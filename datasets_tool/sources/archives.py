@@ -13,7 +13,7 @@ import zlib
 
 from datasets_tool.decode import UnreadableImageError, decode
 from datasets_tool.labels import DATASET_JSON, from_dataset_json
-from datasets_tool.sources.base import Source, file_fingerprint, one_line
+from datasets_tool.sources.base import Source, file_fingerprint, one_line, spread
 from dnnlib.errors import UserError
 
 _COMPRESSED = (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile)
@@ -73,6 +73,10 @@ class ZipSource(Source):
     def keys(self):
         """Yield member names."""
         return iter(self._names)
+
+    def some_keys(self, num):
+        """From all over the archive."""
+        return spread(self._names, num)
 
     def load(self, key):
         """Read and decode a member."""

@@ -7,9 +7,9 @@ import os
 
 import numpy as np
 
-from datasets_tool.decode import UnreadableImageError, to_picture
+from datasets_tool.decode import UnreadableImageError, simplify, to_picture
 from datasets_tool.labels import from_array, from_numbers
-from datasets_tool.sources.base import Source, file_fingerprint, one_line
+from datasets_tool.sources.base import Source, file_fingerprint, one_line, spread
 from dnnlib.errors import UserError
 
 
@@ -50,6 +50,10 @@ class _ArraySource(Source):
         """Yield places in the array."""
         return iter(range(self._count))
 
+    def some_keys(self, num):
+        """From all over the array."""
+        return spread(range(self._count), num)
+
     def load(self, key):
         """Take one image."""
         if self._array is None:
@@ -62,7 +66,7 @@ class _ArraySource(Source):
             image = image[np.newaxis]
         elif self._channels_last:
             image = image.transpose(2, 0, 1)
-        return as_rgb(image)
+        return as_picture(image)
 
     def own_labels(self):
         """``<name>-labels.npy`` beside the file, as the published tool has it."""
@@ -74,14 +78,10 @@ class _ArraySource(Source):
         return file_fingerprint(self.path)
 
 
-def as_rgb(image):
+def as_picture(image):
     """uint8 [C, H, W] => what Source.load returns."""
-    picture, notes = to_picture(image), set()
-    if picture.mode == "L":
-        notes.add("grey")
-    elif picture.mode == "RGBA":
-        notes.add("alpha ignored")
-    return picture.convert("RGB"), notes, {}
+    notes = set()
+    return simplify(to_picture(image), notes), notes, {}
 
 
 class NpySource(_ArraySource):
@@ -151,7 +151,7 @@ class TfdsSource(Source):
 
     def load(self, key):
         """Take the image that the key carries."""
-        return as_rgb(key[1].transpose(2, 0, 1))
+        return as_picture(key[1].transpose(2, 0, 1))
 
     def label_key(self, key):
         """The number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 
@@ -29,6 +30,10 @@ class Source:
         """Yield what ``load`` needs for each picture: small, picklable, always in one order."""
         raise NotImplementedError
 
+    def some_keys(self, num):
+        """Yield keys of up to ``num`` pictures to look at: the first ones, or better ones."""
+        return itertools.islice(self.keys(), num)
+
     def load(self, key):
         """Fetch a picture; runs in the workers.
 
@@ -36,8 +41,8 @@ class Source:
             key: one of ``keys``.
 
         Returns:
-            A PIL image, or a finished uint8 [3, H, W]; a set of notes (what had to be converted);
-            {suffix: bytes} for side files.
+            A PIL image of mode L, RGB or RGBA, or a finished uint8 [C, H, W]; a set of notes (what
+            was found in it); {suffix: bytes} for side files.
 
         Raises:
             UnreadableImageError: with the reason.
@@ -71,6 +76,11 @@ class Source:
     def side_files(self, resolution):
         """{suffix: (npy dtype, row shape) or None} of files beside the shards."""
         return {}
+
+
+def spread(keys, num):
+    """Up to ``num`` elements from all over a sequence."""
+    return keys[:: -(-len(keys) // num)]
 
 
 def one_line(error):

@@ -14,8 +14,8 @@ import numpy as np
 from datasets_tool.decode import UnreadableImageError, decode
 from datasets_tool.labels import from_rows
 from datasets_tool.sources.archives import open_zip
-from datasets_tool.sources.arrays import as_rgb, optional_package
-from datasets_tool.sources.base import Source, file_fingerprint, one_line
+from datasets_tool.sources.arrays import as_picture, optional_package
+from datasets_tool.sources.base import Source, file_fingerprint, one_line, spread
 from dnnlib.errors import UserError
 from dnnlib.records.crc32c import masked_crc32c
 from dnnlib.records.record_set import (
@@ -151,10 +151,14 @@ class RecordsSource(Source):
         """Yield the images' numbers."""
         return iter(range(self._count))
 
+    def some_keys(self, num):
+        """From all over the set."""
+        return spread(range(self._count), num)
+
     def load(self, key):
         """Take one image."""
         try:
-            return as_rgb(self._open().image(key))
+            return as_picture(self._open().image(key))
         except DamagedRecordError as error:
             raise UnreadableImageError(f"{error.what} (byte {error.offset})") from error
 
@@ -267,7 +271,7 @@ class ZippedRecordsSource(Source):
         if masked_crc32c(data) != int.from_bytes(footer, "little"):
             raise UnreadableImageError("its data does not match its checksum")
         try:
-            return as_rgb(np.array(self._decode(data)))
+            return as_picture(np.array(self._decode(data)))
         except ValueError as error:
             raise UnreadableImageError(str(error)) from error
 

@@ -7,7 +7,7 @@ import os
 
 from datasets_tool.decode import UnreadableImageError, decode
 from datasets_tool.labels import DATASET_JSON, from_dataset_json
-from datasets_tool.sources.base import Source, printable
+from datasets_tool.sources.base import Source, printable, spread
 from dnnlib.errors import UserError
 
 # Format name => suffixes of its files.
@@ -55,6 +55,10 @@ class FolderSource(Source):
     def keys(self):
         """Yield paths within the folder."""
         return iter(self._paths)
+
+    def some_keys(self, num):
+        """From all over the folder."""
+        return spread(self._paths, num)
 
     def load(self, key):
         """Read and decode a file."""

@@ -20,8 +20,8 @@ from tiny_records import write_set
 
 import prepare_data
 from datasets_tool import writer as writer_module
-from datasets_tool.convert import Recipe, prepare
-from datasets_tool.pool import interrupts_wait
+from datasets_tool.convert import prepare
+from datasets_tool.pool import Recipe, interrupts_wait
 from datasets_tool.scenes import ScenesSource, render_scene
 from datasets_tool.sources.folders import FolderSource
 from dnnlib import cli

@@ -1,10 +1,13 @@
 import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets_tool.channels import to_channels
 from datasets_tool.decode import (
     UnreadableImageError,
     check_resolution,
@@ -37,27 +40,45 @@ def test_rgb_passes_unchanged_and_unremarked():
     assert (np.asarray(image) == ramp()).all() and notes == set()
 
 
-def test_grey_becomes_three_equal_channels():
+def test_grey_stays_grey():
     grey = ramp()[:, :, 0]
-    image, notes = decode(encoded(Image.fromarray(grey)))
-    assert (np.asarray(image) == grey[:, :, None]).all() and notes == {"grey"}
+    for kind in ("L", "LA"):
+        image, notes = decode(encoded(Image.fromarray(grey).convert(kind)))
+        assert image.mode == "L" and (np.asarray(image) == grey).all() and notes == {"grey"}
 
 
 def test_sixteen_bits_are_rounded_to_eight():
     values = np.array([[0, 128, 129, 65535, 32768, 257 * 77]], np.uint16)
     image, notes = decode(encoded(Image.fromarray(values)))
-    assert np.asarray(image)[0, :, 1].tolist() == [0, 0, 1, 255, 128, 77]
+    assert np.asarray(image)[0].tolist() == [0, 0, 1, 255, 128, 77]
     assert notes == {"16-bit", "grey"}
 
 
-def test_transparency_is_laid_on_white():
+def png_of_16_bits(values):
+    """uint16 [H, W, 3] as a PNG, which Pillow does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    framed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_sixteen_bits_of_colour_are_scaled_and_said():
+    values = ramp().astype(np.uint16) * 257
+    image, notes = decode(png_of_16_bits(values))
+    assert (np.asarray(image) == ramp()).all() and notes == {"16-bit"}
+
+
+def test_transparency_is_kept_where_there_is_any():
     rgba = np.dstack([ramp(), np.full([8, 12], 255, np.uint8)])
     image, notes = decode(encoded(Image.fromarray(rgba)))
     assert (np.asarray(image) == ramp()).all() and notes == set()  # opaque after all
     rgba[2, 3], rgba[4, 5] = [10, 20, 30, 0], [0, 0, 0, 127]
     image, notes = decode(encoded(Image.fromarray(rgba)))
-    assert np.asarray(image)[2, 3].tolist() == [255, 255, 255] and notes == {"transparent"}
-    assert np.asarray(image)[4, 5].tolist() == [128, 128, 128]
+    assert image.mode == "RGBA" and (np.asarray(image) == rgba).all() and notes == {"transparent"}
 
 
 def test_palettes_are_looked_up_also_transparent_ones():
@@ -66,7 +87,7 @@ def test_palettes_are_looked_up_also_transparent_ones():
     assert notes == {"palette"} and (np.asarray(image) == np.asarray(palette.convert("RGB"))).all()
     index = palette.getpixel((0, 0))
     image, notes = decode(encoded(palette, transparency=index))
-    assert notes == {"palette", "transparent"} and image.getpixel((0, 0)) == (255, 255, 255)
+    assert notes == {"palette", "transparent"} and image.getpixel((0, 0))[3] == 0
 
 
 def test_cmyk_jpeg_keeps_its_colours():
@@ -128,6 +149,39 @@ def test_arrays_become_pictures():
     assert to_picture(array[:1]).mode == "L"
     with pytest.raises(UnreadableImageError, match="float32"):
         to_picture(array.astype(np.float32))
+
+
+# Channels
+
+
+def test_transparent_parts_are_laid_on_the_background_or_kept():
+    rgba = np.dstack([ramp(), np.full([8, 12], 255, np.uint8)])
+    rgba[2, 3], rgba[4, 5] = [10, 20, 30, 0], [0, 0, 0, 127]
+    picture = Image.fromarray(rgba)
+    for background, hidden, half in [(None, [255] * 3, [128] * 3), ("#002040", [0, 32, 64], None)]:
+        laid = np.asarray(to_channels(picture, 3, background))
+        assert laid[2, 3].tolist() == hidden and laid[4, 5].tolist() == (half or [0, 16, 32])
+        assert (laid[5:] == ramp()[5:]).all()
+    assert np.asarray(to_channels(picture, 1))[2, 3] == 255
+    kept = np.asarray(to_channels(picture, 4))
+    assert not kept[2, 3].any() and (np.delete(kept, 2, 0) == np.delete(rgba, 2, 0)).all()
+
+
+def test_grey_and_rgb_become_each_other():
+    grey = Image.fromarray(ramp()[:, :, 0])
+    assert (np.asarray(to_channels(grey, 3)) == ramp()[:, :, :1]).all()
+    assert (
+        np.asarray(to_channels(grey, 4))
+        == np.dstack([ramp()[:, :, [0, 0, 0]], 255 + 0 * ramp()[:, :, 0]])
+    ).all()
+    luma = ramp() @ [0.299, 0.587, 0.114]
+    assert abs(np.asarray(to_channels(Image.fromarray(ramp()), 1)) - luma).max() < 1.01
+
+
+def test_smaller_sizes_of_rgba_weigh_colours_by_opacity():
+    image = np.zeros([4, 8, 8], np.uint8)
+    image[:, ::2, ::2] = np.array([200, 100, 40, 255]).reshape(4, 1, 1)
+    assert [level[:, 1, 2].tolist() for level in levels(image)][1] == [200, 100, 40, 64]
 
 
 # Geometry
