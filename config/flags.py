@@ -116,6 +116,7 @@ GROUPS = {
         Flag("nodes",              MODE,  "slurm.nodes",                    count(),      "number of machines of the Slurm job", needs="submit=slurm"),
         Flag("gpus-per-node",      MODE,  "slurm.gpus_per_node",            count(0),     "number of GPUs on each machine of the Slurm job", needs="submit=slurm"),
         Flag("tasks-per-node",     MODE,  "slurm.tasks_per_node",           count(),      "number of processes on each machine of the Slurm job; one process drives all GPUs of its machine", needs="submit=slurm"),
+        Flag("cpus-per-task",      MODE,  "slurm.cpus_per_task",            count(),      "number of CPU cores of each process of the Slurm job (default: the cluster's, often one)", needs="submit=slurm"),
         Flag("time",               MODE,  "slurm.time",                     str,          "time limit of the Slurm job in sbatch's format (default: the partition's)", needs="submit=slurm"),
         Flag("partition",          MODE,  "slurm.partition",                str,          "partition of the Slurm job (default: the cluster's)", needs="submit=slurm"),
     ),

@@ -22,7 +22,7 @@ from dnnlib.submission.run_dir import (
     find_snapshots,
     latest_run,
 )
-from dnnlib.submission.run_lock import holder
+from dnnlib.submission.run_lock import hold, holder
 
 _LINES = 20  # of the past that --tail begins with
 _POLL = 0.5  # seconds
@@ -68,20 +68,30 @@ def submit(
     Raises:
       UserError: the run goes on already, or there is no Slurm.
     """
-    state = state_of(run_dir)
+    _refuse_unless_over(run_dir, state_of(run_dir))
+    with hold(run_dir):  # of two that submit at the same time, the second finds the first's job
+        _refuse_unless_over(run_dir, _state_by_job(run_dir))
+        if target == "slurm":
+            return f"Slurm job {slurm.submit(command, run_dir, options)}"
+        return f"process {detached.launch(command, run_dir)}"
+
+
+def _refuse_unless_over(run_dir: pathlib.Path, state: str) -> None:
     if state not in ("stopped", "finished"):
         raise UserError(f"{run_dir} is {state}; stop it with --stop, or use another --expname")
-    if target == "slurm":
-        return f"Slurm job {slurm.submit(command, run_dir, options)}"
-    return f"process {detached.launch(command, run_dir)}"
 
 
 def state_of(run_dir: pathlib.Path) -> str:
     """What a run does: running ..., waiting ..., finished or stopped."""
-    process, job = holder(run_dir), read_job(run_dir)
-    if process is not None:
-        where = f" (process {process['pid']} on {process['host']})" if process else ""
-        return f"running{where}"
+    process = holder(run_dir)
+    if process is None:
+        return _state_by_job(run_dir)
+    return f"running (process {process['pid']} on {process['host']})" if process else "running"
+
+
+def _state_by_job(run_dir: pathlib.Path) -> str:
+    """The same, of a run that no process holds."""
+    job = read_job(run_dir)
     if job.get("target") == "slurm":
         state = slurm.state_of(job["job"])
         if state in ("PENDING", "REQUEUED", "REQUEUE_HOLD"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any, Callable, Iterator
 
 from dnnlib import util
 from dnnlib.errors import UserError
+from dnnlib.submission import run_lock
 
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.txt"
@@ -104,7 +106,13 @@ def create_run(result_dir: str, expname: str) -> pathlib.Path:
 
 
 def discard_unused(run_dir: str | pathlib.Path) -> None:
-    """Remove the directory of a run that was refused before it had a configuration."""
+    """Remove the directory of a run that was refused before it had a configuration.
+
+    Not if another process holds it, which may just be starting there.
+    """
+    process = run_lock.holder(run_dir)
+    if process is not None and process.get("pid") != os.getpid():
+        return
     if {path.name for path in pathlib.Path(run_dir).iterdir()} <= LEFT_BY_REFUSED:
         shutil.rmtree(str(run_dir))
 

@@ -37,6 +37,9 @@ TOOLS = {
 }
 
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
 def wait_for(condition, seconds=60):
     deadline = time.time() + seconds
     while not condition():
@@ -97,6 +100,22 @@ def test_a_process_that_is_starting_is_ended(tmp_path):
     assert jobs.state_of(tmp_path) == "stopped" and job["pid"] != process
 
 
+def test_of_two_that_submit_at_the_same_time_one_is_refused(tmp_path):
+    code = "import sys, pathlib; from dnnlib.submission import jobs; sys.stdin.read(1)\n"
+    code += "jobs.submit('detached', ['sleep', '60'], pathlib.Path(sys.argv[1]), None)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = dict(stdin=-1, stderr=-1, universal_newlines=True)
+    processes = [subprocess.Popen(command, cwd=str(ROOT), **pipes) for _ in range(3)]
+    time.sleep(0.5)
+    for process in processes:
+        process.stdin.write("x")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in processes]
+    jobs.stop(tmp_path)
+    assert sorted(bool(error) for error in errors) == [False, True, True]
+    assert all("is running (process" in error for error in errors if error)
+
+
 def test_whoever_holds_a_run_is_known(tmp_path):
     assert run_lock.holder(tmp_path) is None
     with run_lock.hold(tmp_path) as is_held:
@@ -106,6 +125,10 @@ def test_whoever_holds_a_run_is_known(tmp_path):
         with refused, run_lock.hold(tmp_path):
             pass
         assert run_lock.holder(tmp_path)["pid"] == os.getpid()  # the refused one left it as it was
+        discard = "import sys; from dnnlib.submission.run_dir import discard_unused as d"
+        command = [sys.executable, "-c", f"{discard}; d(sys.argv[1])", str(tmp_path)]
+        subprocess.run(command, cwd=str(ROOT), check=True)
+        assert tmp_path.is_dir()  # nor takes it away
         assert "asked to stop" in jobs.stop(tmp_path) and (tmp_path / "abort.txt").exists()
     assert jobs.state_of(tmp_path) == "stopped"
 
@@ -134,11 +157,19 @@ def test_progress_is_told(tmp_path):
 
 def test_a_job_is_submitted_watched_and_cancelled(config, cluster, tmp_path):
     config.submit_target = dnnlib.SubmitTarget.SLURM
-    config.slurm = slurm.TargetOptions(nodes=2, gpus_per_node=4, time="1:00:00", partition="gpu")
+    config.slurm = slurm.TargetOptions(
+        nodes=2, gpus_per_node=4, cpus_per_task=6, time="1:00:00", partition="gpu"
+    )
     assert dnnlib.submit_run(config, "waiting.wait", seconds=0) == "17"
     run_dir = tmp_path / "runs" / "00000-wait"
     text = (run_dir / "job.sh").read_text()
-    for line in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=4", "time=1:00:00"):
+    for line in (
+        "nodes=2",
+        "ntasks-per-node=1",
+        "cpus-per-task=6",
+        "gpus-per-node=4",
+        "time=1:00:00",
+    ):
         assert f"#SBATCH --{line}\n" in text
     assert f"#SBATCH --output={run_dir}/output.txt\n" in text and "--partition=gpu\n" in text
     assert cluster() == [f"sbatch --parsable {run_dir}/job.sh"]
@@ -152,7 +183,10 @@ def test_a_job_is_submitted_watched_and_cancelled(config, cluster, tmp_path):
 
 @pytest.mark.parametrize(
     "status, restarts, requeues",
-    [(0, "0", False), (2, "0", False), (143, "50", True), (75, "0", True), (75, "20", False)],
+    [
+        *[(0, "0", False), (2, "0", False), (143, "50", True)],
+        *[(75, "0", True), (75, "20", False), (137, "0", True), (137, "20", False)],
+    ],
 )
 def test_a_job_queues_itself_again(cluster, tmp_path, monkeypatch, status, restarts, requeues):
     command = [sys.executable, "-c", f"import sys; sys.exit({status})"]
@@ -177,9 +211,8 @@ def test_names_never_collide(tmp_path):
     """Also of runs that begin at the same moment, in several processes."""
     code = "import sys; from dnnlib.submission.run_dir import create_run\n"
     code += "for _ in range(20): print(create_run(sys.argv[1], 'exp').name)"
-    root = str(pathlib.Path(__file__).resolve().parents[2])
     command = [sys.executable, "-c", code, str(tmp_path)]
-    processes = [subprocess.Popen(command, cwd=root, stdout=-1) for _ in range(3)]
+    processes = [subprocess.Popen(command, cwd=str(ROOT), stdout=-1) for _ in range(3)]
     names = [name for process in processes for name in process.communicate()[0].split()]
     assert len(names) == len(set(names)) == 60
 

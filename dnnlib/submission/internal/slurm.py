@@ -21,17 +21,22 @@ from dnnlib.submission.internal.local import command_of
 from dnnlib.submission.job_file import OUTPUT_NAME, write_job
 
 SCRIPT_NAME = "job.sh"
-MAX_LOSSES = 20  # machines, after which a job is not queued again
+MAX_LOSSES = 20  # machines or processes, after which a job is not queued again
 NOTICE = 120  # seconds before the end of a job's time at which it is asked to stop
 
 _SCRIPT = """#!/bin/bash
 {directives}
 
 cd {folder}
+# srun does not take it from the job by itself.
+[ -z "${{SLURM_CPUS_PER_TASK:-}}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 srun {command}
-status=$?
-# 143: asked to stop, pre-empted or out of time. 75: a machine was lost.
-if [ $status = 143 ] || [ $status = 75 -a "${{SLURM_RESTART_COUNT:-0}}" -lt {losses} ]; then
+status=$?  # the highest of all tasks
+case $status in
+    143) is_to_go_on=true ;;  # asked to stop, pre-empted or out of time
+    75|137) [ "${{SLURM_RESTART_COUNT:-0}}" -lt {losses} ] && is_to_go_on=true ;;  # a task was lost
+esac
+if [ -n "${{is_to_go_on:-}}" ]; then
     echo "Status $status: job $SLURM_JOB_ID queues itself again."
     scontrol requeue "$SLURM_JOB_ID" && sleep 60  # Slurm ends this script
 fi
@@ -46,6 +51,7 @@ class TargetOptions:
       nodes: machines.
       gpus_per_node: GPUs of each machine; 0 for CPUs only.
       tasks_per_node: processes on each machine; one drives all GPUs of its machine.
+      cpus_per_task: CPU cores of each process; None for the cluster's default, often a single one.
       time: limit, as sbatch takes it: "24:00:00", "3-00:00:00"; None for the partition's.
       partition: None for the cluster's default.
       extra: further options of sbatch, such as ["--account=vision"].
@@ -56,11 +62,13 @@ class TargetOptions:
         nodes: int = 1,
         gpus_per_node: int = 0,
         tasks_per_node: int = 1,
+        cpus_per_task: int | None = None,
         time: str | None = None,
         partition: str | None = None,
         extra: Sequence[str] = (),
     ) -> None:
         self.nodes, self.gpus_per_node, self.tasks_per_node = nodes, gpus_per_node, tasks_per_node
+        self.cpus_per_task = cpus_per_task
         self.time, self.partition, self.extra = time, partition, list(extra)
 
 
@@ -71,6 +79,7 @@ def script(command: Sequence[str], run_dir: pathlib.Path, options: TargetOptions
         "job-name": run_dir.name,
         "nodes": options.nodes,
         "ntasks-per-node": options.tasks_per_node,
+        "cpus-per-task": options.cpus_per_task,
         "gpus-per-node": options.gpus_per_node or None,
         "time": options.time,
         "partition": options.partition,
@@ -79,7 +88,7 @@ def script(command: Sequence[str], run_dir: pathlib.Path, options: TargetOptions
         "signal": f"TERM@{NOTICE}",
     }
     rows = {name: value for name, value in rows.items() if value is not None}
-    directives = [f"#SBATCH --{name}={value}" for name, value in rows.items()]
+    directives = [f"#SBATCH {shlex.quote(f'--{name}={value}')}" for name, value in rows.items()]
     directives += ["#SBATCH --requeue", *(f"#SBATCH {extra}" for extra in options.extra)]
     return _SCRIPT.format(
         directives="\n".join(directives),
