@@ -80,7 +80,7 @@ def resolve_training(given, reloaded):
     """
     flags = {**reloaded, **given}
     path = dataset_path(flags)
-    if not os.path.isdir(path):
+    if not os.path.exists(path):
         Dataset(path)  # says how to prepare it
     by_rule = settings_by_rule(
         given, lambda: flags.get("resolution") or Dataset(path, labels=False).resolution

@@ -127,7 +127,7 @@ GROUPS = {
         Flag("auto",               FREE,  "run.auto",                       boolean,      "choose batch, gamma, learning rates, moving average and channels by rule from resolution and number of GPUs, as StyleGAN2-ADA's auto"),
     ),
     "Data": (
-        Flag("dataset",            FIXED, "data.dataset",                   str,          "name of a dataset made by prepare_data.py; it also selects the preset's values"),
+        Flag("dataset",            FIXED, "data.dataset",                   str,          "name of a dataset made by prepare_data.py, which also selects the preset's values; or path of a zip or folder of images as StyleGAN2-ADA and StyleGAN3 have it"),
         Flag("data-dir",           FREE,  "data.data_dir",                  str,          "folder of all datasets"),
         Flag("resolution",         FIXED, "data.resolution",                count(4),     "height and width of the images, a power of two (default: the dataset's)"),
         Flag("train-images-num",   FIXED, "data.train_images_num",          count(),      "number of training images (default: all)"),

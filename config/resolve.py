@@ -219,15 +219,25 @@ def _check_attention(flags, levels, side, network, lowest):
         )
 
 
+def find_dataset(data_dir, name):
+    """Path of a dataset: ``name`` below ``data_dir``, or the path that ``name`` is itself.
+
+    A path has a slash in it or ends in .zip.
+    """
+    below = os.path.join(data_dir, name)
+    is_path = os.sep in name or name.lower().endswith(".zip")
+    return name if is_path and not os.path.exists(below) else below
+
+
 def dataset_path(flags):
-    """Folder of the dataset, from flags that were given.
+    """Path of the dataset, from flags that were given.
 
     Raises:
       UserError: none was given.
     """
     if not flags.get("dataset"):
         raise UserError("--dataset is missing; name one that prepare_data.py made, e.g. scenes")
-    return os.path.join(flags.get("data-dir", DataOptions().data_dir), flags["dataset"])
+    return find_dataset(flags.get("data-dir", DataOptions().data_dir), flags["dataset"])
 
 
 def check(values, given=()):

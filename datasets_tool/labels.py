@@ -124,8 +124,10 @@ def from_dataset_json(data, where, folder, source):
         entries = info.get("labels") if isinstance(info, dict) else None
         table = {folder + name: value for name, value in entries or ()}
     except (ValueError, TypeError) as error:
-        text = f"{where}: cannot be understood: {one_line(error)}; --labels none leaves it out"
-        raise UserError(text) from error
+        raise UserError(
+            f"{where}: cannot be understood: {one_line(error)}; prepare_data.py --labels none "
+            "leaves it out"
+        ) from error
     return _of_pictures(table, source, where) if table else None
 
 
@@ -223,7 +225,7 @@ def _of_pictures(table, source, where):
     if missing:
         raise UserError(
             f"{where}: has no label for {len(missing)} of {len(keys)} images, the first: "
-            f"{missing[0]}; --labels none prepares the set without labels"
+            f"{missing[0]}; prepare_data.py --labels none prepares the set without labels"
         )
     return _to_labels({key: table[key] for key in keys}, where)
 

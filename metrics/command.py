@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 
 from config.options import DataOptions, EvalOptions, LoopOptions, RunOptions
+from config.resolve import find_dataset
 from dnnlib import cli, fetch, tflib, util
 from dnnlib.errors import UserError
 from dnnlib.files import file_digest
@@ -186,7 +186,7 @@ class _Command:
         if not data.dataset:
             return None
         dataset = Dataset(
-            os.path.join(data.data_dir, data.dataset),
+            find_dataset(data.data_dir, data.dataset),
             data.resolution or resolution,
             data.train_images_num,
             mirror=data.mirror_augment,

@@ -1,4 +1,4 @@
-"""The training images: a prepared folder as an endless, exactly repeatable stream.
+"""The training images: a prepared set as an endless, exactly repeatable stream.
 
 Which image stands at place n of the stream is a function of (seed, n): epoch ``n // num_images``
 goes through all images in the order of a permutation of (seed, epoch). So a run goes on after a
@@ -11,10 +11,12 @@ import hashlib
 import os
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from datasets_tool.picture_set import PictureSet, holds_pictures
 from dnnlib.errors import UserError
 from dnnlib.records.record_set import RecordSet, read_info
 
@@ -22,6 +24,7 @@ from dnnlib.records.record_set import RecordSet, read_info
 CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")
 
 _ORDER, _MIRROR, _GRID = 0, 1, 2  # sites of randomness
+_MAX_THREADS = 8  # that decode images; their common lock leaves nothing to more
 
 
 def _random_state(seed, site, counter=0):
@@ -68,11 +71,29 @@ def _load_info(path):
     return info
 
 
+def _open_set(path, resolution):
+    """The images at ``path``, in stored order, and what the dataset.json of records says."""
+    if not os.path.exists(path):
+        what = "file" if path.endswith(".zip") else "dataset"
+        remedy = "" if path.endswith(".zip") else f"; prepare it: {_how_to_prepare(path)}"
+        raise UserError(f"{path}: there is no such {what}{remedy}")
+    if holds_pictures(path):
+        return PictureSet(path, resolution), {}
+    if not os.path.isdir(path):
+        raise UserError(
+            f"{path}: is neither a folder nor a zip of images; prepare it: python prepare_data.py "
+            f"--task NAME --images-dir {path}"
+        )
+    info = _load_info(path)
+    return RecordSet(path, resolution, f"prepare it: {_how_to_prepare(path)}"), info
+
+
 class Dataset:
-    """Images and labels of a prepared folder (our tool's, StyleGAN2's or GANsformer's).
+    """Images and labels of a set.
 
     Args:
-        path: the folder, ``<data-dir>/<name>``.
+        path: folder of records (our tool's, StyleGAN2's or GANsformer's), ``<data-dir>/<name>``;
+            or a zip or folder of pictures, as StyleGAN2-ADA and StyleGAN3 have it.
         resolution: side of the images; the largest in the folder by default.
         max_images: use only the first images of the set.
         seed: decides the order and the mirroring.
@@ -91,12 +112,7 @@ class Dataset:
         path = os.fspath(path)
         self.path, self.name = path, os.path.basename(os.path.abspath(path))
         self.seed, self.mirror = int(seed), bool(mirror)
-        if not os.path.isdir(path):
-            raise UserError(
-                f"{path}: there is no such dataset; prepare it: {_how_to_prepare(path)}"
-            )
-        self.info = _load_info(path)
-        self._set = RecordSet(path, resolution, f"prepare it: {_how_to_prepare(path)}")
+        self._set, self.info = _open_set(path, resolution)
         if max_images is not None and max_images < 1:
             raise UserError(f"train-images-num must be at least 1, got {max_images}")
         self.num_images = min(len(self._set), max_images or len(self._set))
@@ -107,6 +123,8 @@ class Dataset:
         self._labels = self._set.labels() if labels else None
         self.label_size = 0 if self._labels is None else self._labels.shape[1]
         self._orders = {}  # epoch => permutation; the last two
+        self._threads = min(os.cpu_count() or 1, _MAX_THREADS) if self._set.is_encoded else 1
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     # Single images, in stored order
 
@@ -171,12 +189,20 @@ class Dataset:
         images = np.empty((len(indices), *self.shape), np.uint8)
         labels = np.zeros([len(indices), self.label_size], np.float32)
         places = np.arange(start_nimg + part, start_nimg + batch_size, parts, dtype=np.int64)
-        flips = _hash_bits(self.seed, places) & self.mirror
-        for row, (index, flip) in enumerate(zip(indices.tolist(), flips.tolist())):
-            image = self.image(index)
-            images[row] = image[:, :, ::-1] if flip else image
-            if self.label_size:
-                labels[row] = self._labels[index]
+        flips = (_hash_bits(self.seed, places) & self.mirror).tolist()
+        rows = list(zip(range(len(indices)), indices.tolist(), flips))
+
+        def read(part):
+            for row, index, flip in part:
+                image = self.image(index)
+                images[row] = image[:, :, ::-1] if flip else image
+                if self.label_size:
+                    labels[row] = self._labels[index]
+
+        if self._pool is None:
+            read(rows)
+        else:
+            list(self._pool.map(read, [rows[k :: self._threads] for k in range(self._threads)]))
         return images, labels
 
     def iterate(self, start_nimg, batch_size, prefetch=4, part=0, parts=1):
@@ -240,6 +266,8 @@ class Dataset:
 
     def close(self):
         """Close the files."""
+        if self._pool is not None:
+            self._pool.shutdown()
         self._set.close()
 
 

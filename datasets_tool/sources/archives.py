@@ -80,15 +80,33 @@ class ZipSource(Source):
 
     def load(self, key):
         """Read and decode a member."""
+        return (*decode(self.read(key)), {})
+
+    def _archive(self):
+        """The archive, opened once a process; it may be read by several threads."""
         if self._open_zip is None:
             self._open_zip = open_zip(self.path)
+        return self._open_zip
+
+    def read(self, key):
+        """The bytes of a member."""
         try:
-            data = self._open_zip.read(key)
+            return self._archive().read(key)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise UnreadableImageError(one_line(error)) from error
         except (RuntimeError, NotImplementedError) as error:  # a password, an odd compression
             raise UnreadableImageError(str(error).split(",", maxsplit=1)[0]) from error
-        return (*decode(data), {})
+
+    def size_and_crc(self, key):
+        """Size of a member and CRC-32 of its bytes, as the archive has them."""
+        entry = self._archive().getinfo(key)
+        return entry.file_size, entry.CRC
+
+    def close(self):
+        """Close the archive."""
+        if self._open_zip is not None:
+            self._open_zip.close()
+            self._open_zip = None
 
     def own_labels(self):
         """Those of a dataset.json in the archive, the one least deep in folders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 
 from datasets_tool.decode import UnreadableImageError, decode
 from datasets_tool.labels import DATASET_JSON, from_dataset_json
@@ -71,6 +72,14 @@ class FolderSource(Source):
                 return file.read()
         except OSError as error:
             raise UnreadableImageError(error.strerror) from error
+
+    def size_and_crc(self, key):
+        """Size of a file and CRC-32 of its bytes."""
+        data = self.read(key)
+        return len(data), zlib.crc32(data)
+
+    def close(self):
+        """Nothing is open."""
 
     def name_of(self, key):
         """The whole path."""

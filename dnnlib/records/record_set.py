@@ -177,7 +177,10 @@ class RecordSet:
     Attributes:
         files: the shards as RecordFiles.
         shape: (C, H, W) of the stored images.
+        is_encoded: False: images are stored as their pixels.
     """
+
+    is_encoded = False
 
     def __init__(self, path, resolution=None, remedy="prepare the set again"):
         self.path, self._remedy = str(path), remedy

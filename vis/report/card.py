@@ -7,6 +7,7 @@ people: pictures, figures, how to use the model, how it was made.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shlex
 
@@ -53,7 +54,8 @@ def _card(run_dir, config, licence):
     model = _model_file(run_dir)
     kimg = max([row["kimg"] for row in read_rows(run_dir / "stats.jsonl")], default=None)
     shown = "" if kimg is None else f" for {1000 * kimg:,.0f} images shown"
-    size, dataset = facts.get("resolution", "?"), flags.get("dataset") or "images"
+    size = facts.get("resolution", "?")
+    dataset = os.path.basename(flags.get("dataset") or "images")  # a path may be private
     paper = PAPER if kind == "GANsformer" else f"a baseline of {PAPER}"
     parts = [
         _front_matter(kind, licence),
