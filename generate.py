@@ -62,7 +62,12 @@ def build_parser():
         "seed, or none (default: const)",
     )
     add("--output-dir", default="images", metavar="DIR", help="(default: images)")
-    add("--format", choices=("png", "jpg", "webp"), default="png", help="(default: png)")
+    add(
+        "--format",
+        choices=("png", "jpg", "webp"),
+        default="png",
+        help="of the pictures, which are grey or transparent if the model's are (default: png)",
+    )
     add("--grid", action="store_true", help="also one sheet of all pictures, grid.png")
     add("--attention", action="store_true", help="also what the latents attend to")
     add("--save-latents", action="store_const", const=True, help="also the latents, latents.npz")
@@ -165,8 +170,7 @@ class Writer:
           maps: list of [N, K, M, H, W], or None.
         """
         args = self.args
-        pictures = self.sampler.pictures(images)
-        for i, (name, picture) in enumerate(zip(names, pictures)):
+        for i, (name, picture) in enumerate(zip(names, self.sampler.pixels(images))):
             text = {"model": Path(args.model).name, "picture": name}
             save_picture(self.path(name), picture, text)
             if maps is not None:
@@ -175,7 +179,7 @@ class Writer:
                 save_picture(self.path(f"{name}_attention"), sheet, text)
             self.bar.update()
         if self.sheet:
-            self.sheet.put(places, pictures)
+            self.sheet.put(places, self.sampler.pictures(images))
 
     def close(self):
         """Write the sheet of all pictures and say where everything is."""

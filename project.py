@@ -17,6 +17,7 @@ from dnnlib import cli, util
 from dnnlib.errors import UserError
 from vis.animation import check_format, save_animation
 from vis.attention_maps import attention_overlay
+from vis.channels import convert, to_pictures, to_rgb
 from vis.pictures import (
     cell_size,
     crop_to_ratio,
@@ -24,7 +25,6 @@ from vis.pictures import (
     save_picture,
     tile,
     titled,
-    to_pictures,
     with_margin,
 )
 
@@ -48,8 +48,9 @@ def build_parser():
     add(
         "--trust-snapshot",
         metavar="FILE",
-        help="vgg16_zhang_perceptual.pkl: compare by LPIPS, and run the code in that file to do so "
-        "(default: compare pixels on all scales)",
+        help="vgg16_zhang_perceptual.pkl: compare by LPIPS, which sees grey as RGB and transparent "
+        "pictures on white, and run the code in that file to do so (default: compare pixels on all "
+        "scales)",
     )
     add(
         "--space",
@@ -118,7 +119,7 @@ def load_target(path, shape, ratio=1.0, is_resized=False):
     height, width = crop_to_ratio(np.empty(sizes), ratio).shape
     try:
         with Image.open(str(path)) as file:
-            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            image = convert(ImageOps.exif_transpose(file), channels)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -182,14 +183,14 @@ def side_by_side(images, ratio, titles=None):
 
 def comparison(target, image, maps, ratio):
     """Given, found, their difference, and what the latents attend to in what was found."""
+    overlay = None if maps is None else attention_overlay(image[np.newaxis], maps)[0, 1]
+    target, image = to_rgb(np.stack([target, image]))
     difference = np.abs(target - image) * DIFFERENCE_GAIN - 1
     images = [target, image, difference]
     titles = ["given", "projected", f"difference x{DIFFERENCE_GAIN}"]
-    if maps is not None:
-        overlay = attention_overlay(image[np.newaxis], maps)[0, 1]
+    if overlay is not None:
         images.append(overlay.transpose(2, 0, 1) / 127.5 - 1)
         titles.append("attention")
-        images = [np.broadcast_to(x, images[-1].shape) for x in images]
     return side_by_side(images, ratio, titles)
 
 
@@ -215,7 +216,7 @@ def project(args, projector, draw, name, target):
     progress.close()
     images, maps = draw(ws, noise)
     folder = Path(args.output_dir)
-    picture = projector.sampler.pictures(images)[0]
+    picture = projector.sampler.pixels(images)[0]
     save_picture(folder / f"{name}_projected.png", picture, {"model": Path(args.model).name})
     sheet = comparison(target, images[0], maps, projector.sampler.ratio)
     save_picture(folder / f"{name}_comparison.png", sheet)
@@ -224,9 +225,10 @@ def project(args, projector, draw, name, target):
     if args.animation != "none":
         frames = [*progress.frames, *[progress.frames[-1]] * FINAL_FRAMES]
         save_animation(folder / f"{name}_progress.{args.animation}", frames)
+    likeness = psnr(*to_rgb(np.stack([target, images[0]])))
     util.log(
         f"{name}: distance {progress.distances[0]:.4g} => {progress.distances[-1]:.4g}, "
-        f"PSNR {psnr(target, images[0]):.1f} dB, {util.format_time(time.time() - begun)}"
+        f"PSNR {likeness:.1f} dB, {util.format_time(time.time() - begun)}"
     )
 
 

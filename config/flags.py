@@ -253,7 +253,7 @@ GROUPS = {
         Flag("eval-all",           MODE,  "eval.all",                       boolean,      "evaluate all snapshots of the run, and draw the curves in its report.html", needs="eval"),
         Flag("eval-folder",        MODE,  "eval.folder",                    str,          "folder of pictures to measure instead of a generator's samples", needs="eval"),
         Flag("eval-reference",     MODE,  "eval.reference",                 str,          "folder of pictures to compare with instead of the dataset", needs="eval"),
-        Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own", needs="metrics eval"),
+        Flag("features",           FREE,  "eval.features",                  one_of("inception", "random", "efficientnet"), "network whose features are compared; random (a fixed random network) and efficientnet (EfficientNet-lite0) need no download and give figures of their own; all see grey images as RGB and RGBA images on white", needs="metrics eval"),
         Flag("inception",          FREE,  "eval.inception",                 str,          "file of the 2015 Inception graph, .tgz or .pb (default: downloaded once)", needs="metrics eval"),
         Flag("trust-snapshot",     FREE,  "eval.trust_snapshot",            str,          "comma-separated files or folders of NVIDIA's feature networks for pr, ppl and ls; the code inside is executed", needs="metrics eval"),
     ),

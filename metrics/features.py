@@ -6,6 +6,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from metrics import efficientnet, inception, random_network, scenes, trusted
+from vis.channels import to_rgb
 
 # What a metric may need:
 #   pool         features of images whose distribution is compared (FID, KID)
@@ -130,11 +131,11 @@ class Features:
     def distance(self, a, b, kind):
         """Perceptual distances [N] of two batches of images [N, C, H, W] float, [-1, 1]."""
         network = self.find("distance", kind)[0]
-        return network.apply(*[(shrink(x) + 1.0) * 127.5 for x in (a, b)])
+        return network.apply(*[(shrink(to_rgb(x)) + 1.0) * 127.5 for x in (a, b)])
 
     def classify(self, images):
         """Answers [N, A] of all classifiers about images [N, C, H, W] float, [-1, 1]."""
-        images = shrink(images)
+        images = shrink(to_rgb(images))
         answers = [network.apply(images) for network in self.classifiers()]
         return np.stack([answer.reshape(len(images)) for answer in answers], axis=1)
 

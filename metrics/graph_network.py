@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dnnlib.errors import UserError
 from dnnlib.tflib import compat
 from dnnlib.tflib.compat import tf
+from vis.channels import to_rgb
 
 
 class GraphNetwork:
@@ -48,7 +47,7 @@ class GraphNetwork:
         """Features of a batch of images.
 
         Args:
-          images: [N, C, H, W] uint8, C is 1 or 3.
+          images: [N, C, H, W] uint8; grey is tripled, RGBA laid on white.
           heads: which ones.
 
         Returns:
@@ -58,9 +57,8 @@ class GraphNetwork:
         return self._run({head: self._heads[head] for head in heads}, feed)
 
     def apply(self, *batches):
-        """The network's function of batches [N, C, H, W] float32: [N, ...]."""
-        feed = {x: to_rgb(batch) for x, batch in zip(self._inputs, batches)}
-        return self._run(self._function, feed)
+        """The network's function of batches [N, 3, H, W] float32: [N, ...]."""
+        return self._run(self._function, dict(zip(self._inputs, batches)))
 
     def value_and_gradient(self, *batches):
         """The function's values [N], and the gradient of their sum with respect to the first batch.
@@ -103,10 +101,3 @@ def _session_config():
 def to_nhwc(images):
     """Tensor [N, C, H, W] => [N, H, W, C]."""
     return tf.transpose(images, [0, 2, 3, 1])
-
-
-def to_rgb(images):
-    """[N, 1 or 3, H, W] => [N, 3, H, W]."""
-    if images.shape[1] not in (1, 3):
-        raise ValueError(f"images must be [N, 1 or 3, H, W], got {list(images.shape)}")
-    return images if images.shape[1] == 3 else np.repeat(images, 3, axis=1)

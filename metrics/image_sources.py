@@ -16,6 +16,7 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from training.dataset import Dataset
+from vis.channels import convert
 from vis.pictures import crop_to_ratio
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -127,7 +128,8 @@ class FolderImages:
             self._digests = hashlib.sha256()
             for file in self._files:
                 self._digests.update(hashlib.sha256(file.read_bytes()).digest())
-        return {"contents": self._digests.hexdigest(), "mirror": False, "ratio": self.ratio}
+        contents = self._digests.hexdigest()
+        return {"contents": contents, "mirror": False, "ratio": self.ratio, "ground": "white"}
 
     def batches(self, num, batch_size):
         """Yield the first ``num`` images, uint8 [N, 3, H, W], cut to the ratio."""
@@ -151,9 +153,9 @@ class FolderImages:
 
 
 def _read(file):
-    """One image, uint8 [3, H, W]."""
+    """One image, uint8 [3, H, W]; transparent ones lie on white."""
     try:
         with Image.open(str(file)) as image:
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            return np.asarray(convert(image, 3)).transpose(2, 0, 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: cannot be read as an image ({error}); remove it") from error

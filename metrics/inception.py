@@ -22,7 +22,8 @@ from PIL import Image
 from dnnlib import fetch, util
 from dnnlib.errors import UserError
 from dnnlib.tflib.compat import tf
-from metrics.graph_network import GraphNetwork, to_nhwc, to_rgb
+from metrics.graph_network import GraphNetwork, to_nhwc
+from vis.channels import to_rgb
 
 URL = (
     "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/"
@@ -164,7 +165,7 @@ class CleanInception:
         self.name, self.identity = f"{network.name}-clean", f"{network.identity}-clean"
 
     def extract(self, images, heads):
-        """{"clean": features [N, 2048] float32} of images [N, 1 or 3, H, W] uint8."""
+        """{"clean": features [N, 2048] float32} of images [N, C, H, W] uint8."""
         with ThreadPoolExecutor() as pool:
             resized = np.stack(list(pool.map(resize_clean, to_rgb(images))))
         return {head: {"clean": self._network.apply}[head](resized) for head in heads}

@@ -15,6 +15,7 @@ from scipy import ndimage
 from datasets_tool.scenes import COLOURS
 from metrics.checks import UnfitError, check_pair
 from metrics.registry import register
+from vis.channels import to_rgb
 
 MIN_SATURATION = 0.35  # (max - min) / max of R, G, B; the ground has 0.04
 MIN_PIXELS = 3  # of an object at 32x32; grows with the area
@@ -94,7 +95,7 @@ class Segmenter:
 
     def extract(self, images, heads):
         """{"objects": [N, 2] numbers of objects and colours, "layout": [N, cells]}."""
-        segments = segment(images if images.shape[1] == 3 else np.repeat(images, 3, axis=1))
+        segments = segment(to_rgb(images))
         known = {"objects": count_objects, "layout": occupied}
         return {head: known[head](segments) for head in heads}
 

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import tflib, util
-from vis.pictures import save_picture, to_pictures
+from vis.channels import to_pictures, to_pixels
+from vis.pictures import save_picture
 
 
 def open_file_or_url(file_or_url):
@@ -59,19 +60,24 @@ def create_image_grid(images, grid_size=None):
 
 
 def convert_to_pil_image(image, drange=(0, 1)):
-    """A picture [C, H, W] (C is 1 or 3) or [H, W], with values in ``drange``, for Pillow."""
+    """A picture [C, H, W] (C is 1, 3 or 4) or [H, W], with values in ``drange``, for Pillow."""
+    pixels = to_pixels(_as_network_image(image, drange))[0]
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _as_network_image(image, drange):
+    """[C, H, W] or [H, W] with values in ``drange`` => [1, C, H, W] uint8, or in [-1, 1]."""
     image = np.asarray(image)
     image = image[np.newaxis] if image.ndim == 2 else image
     if image.dtype != np.uint8 or list(drange) != [0, 255]:
         image = adjust_dynamic_range(image.astype(np.float32), drange, [-1, 1])
-    picture = to_pictures(image[np.newaxis])[0]
-    return Image.fromarray(picture[..., 0] if image.shape[0] == 1 else picture)
+    return image[np.newaxis]
 
 
 def save_image_grid(images, filename, drange=(0, 1), grid_size=None):
-    """Write images [N, C, H, W] with values in ``drange`` as one sheet."""
-    sheet = convert_to_pil_image(create_image_grid(images, grid_size), drange)
-    save_picture(filename, np.asarray(sheet.convert("RGB")))
+    """Write images [N, C, H, W] with values in ``drange`` as one sheet, RGBA on a checkerboard."""
+    sheet = _as_network_image(create_image_grid(images, grid_size), drange)
+    save_picture(filename, to_pictures(sheet)[0])
 
 
 def apply_mirror_augment(minibatch):

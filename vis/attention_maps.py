@@ -14,6 +14,7 @@ A network without attention has no maps; asking for its attention raises UserErr
 import numpy as np
 
 from dnnlib.errors import UserError
+from vis.channels import to_pictures
 from vis.palette import component_colors
 from vis.pictures import (
     cell_size,
@@ -27,7 +28,6 @@ from vis.pictures import (
     text_line,
     tile,
     titled,
-    to_pictures,
     with_margin,
 )
 

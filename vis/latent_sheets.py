@@ -7,6 +7,7 @@ All functions take a Sampler and give pictures or sheets, uint8 [H, W, 3]; those
 import numpy as np
 
 from vis.attention_maps import join_maps, spotlights
+from vis.channels import to_pictures
 from vis.latents import draw_z, interpolate, lerp, replace_components, replace_layers, slerp
 from vis.pictures import (
     TEXT_HEIGHT,
@@ -16,7 +17,6 @@ from vis.pictures import (
     sample_grid,
     stack,
     titled,
-    to_pictures,
     with_margin,
 )
 

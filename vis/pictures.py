@@ -1,8 +1,8 @@
 """From network outputs to picture files: conversion, grids, labels. NumPy and Pillow only.
 
 "Images" are what networks take and give: float [N, C, H, W] in [-1, 1]. "Pictures" are what people
-look at: uint8 [H, W, 3]. Every file is written under a temporary name first, so there is never half
-a picture.
+look at: uint8 [H, W, 3]; channels.py turns one into the other. Every file is written under a
+temporary name first, so there is never half a picture.
 """
 
 import io
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from dnnlib.errors import UserError
 from dnnlib.util import atomic_write
+from vis.channels import convert, to_pictures
 
 READABLE_SIZE = 128  # pixels: smaller cells are enlarged towards this size
 MAX_SHEET_SIZE = 4096  # pixels: larger sheets are reduced to this width and height
@@ -24,33 +25,6 @@ INK = (40, 40, 40)
 TEXT_HEIGHT = 16  # pixels of a line of text, with its margins
 
 
-def to_pictures(images):
-    """Network images to pictures: rint(127.5 x + 127.5), clipped to [0, 255].
-
-    Args:
-      images: [N, C, H, W] float in [-1, 1], or uint8, which is only rearranged. C is 1 or 3.
-
-    Returns:
-      [N, H, W, 3] uint8.
-
-    Raises:
-      ValueError: wrong shape.
-      UserError: a value that is not a number.
-    """
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1] not in {1, 3}:
-        raise ValueError(f"images must be [N, 1 or 3, H, W], got {list(images.shape)}")
-    if images.dtype != np.uint8:
-        if np.isnan(images).any():
-            raise UserError(
-                "the images hold values that are not a number; has the training diverged? "
-                "An earlier snapshot may be whole"
-            )
-        images = np.clip(np.rint(images * 127.5 + 127.5), 0, 255).astype(np.uint8)
-    pictures = images.transpose(0, 2, 3, 1)
-    return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
-
-
 def crop_to_ratio(images, ratio):
     """Keep the middle of square images that were padded from a wider or a higher format.
 
@@ -59,9 +33,12 @@ def crop_to_ratio(images, ratio):
       ratio: height / width of what is kept.
 
     Returns:
-      [..., round(W * ratio), W] view, or [..., H, round(H / ratio)] if the ratio is above 1.
+      [..., round(W * ratio), W] view, or [..., H, round(H / ratio)] if the ratio is above 1;
+      images that are not square, which have no bars, as they are.
     """
     size = images.shape[-1]
+    if images.shape[-2] != size:
+        return images
     height, width = (max(1, int(np.rint(size * min(x, 1)))) for x in (ratio, 1 / ratio))
     top, left = (images.shape[-2] - height) // 2, (size - width) // 2
     return images[..., top : top + height, left : left + width]
@@ -72,16 +49,18 @@ def save_picture(path, picture, text=None):
 
     Args:
       path: file name; its ending chooses the format (.png, .jpg, .jpeg, .webp).
-      picture: [H, W, 3] uint8.
+      picture: [H, W, C] uint8; C is 1, 3 or 4.
       text: dict of strings kept in the header of a PNG, e.g. the seed.
 
     Raises:
-      UserError: unknown file format.
+      UserError: unknown file format, or one without transparency for an RGBA picture.
     """
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: pictures are written as {known}, not as {ending!r}")
+    if picture.shape[2] == 4 and FORMATS[ending] == "JPEG":
+        raise UserError(f"{path}: JPEG has no transparency; write .png or .webp")
     with atomic_write(path) as file:
         file.write(encode_picture(picture, ending, text))
 
@@ -95,14 +74,15 @@ def encode_picture(picture, ending, text=None):
     options["WEBP"] = {"lossless": True}
     kind = FORMATS[ending]
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(file, kind, **options[kind])
+    pixels = picture[..., 0] if picture.shape[2] == 1 else picture
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, kind, **options[kind])
     return file.getvalue()
 
 
 def read_picture(path):
-    """A picture file as [H, W, 3] uint8."""
+    """A picture file as [H, W, 3] uint8; what is transparent lies on white."""
     with Image.open(str(path)) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(convert(image, 3))
 
 
 def cell_size(height, width, columns, rows):

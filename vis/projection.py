@@ -100,7 +100,7 @@ def multiscale_distance(a, b):
     difference, parts = a - b, []
     while True:
         parts.append(tf.reduce_mean(tf.square(difference)))
-        if difference.shape.as_list()[1] < 2 * SMALLEST:
+        if min(difference.shape.as_list()[1:3]) < 2 * SMALLEST:
             return tf.add_n(parts) / len(parts)
         difference = halve(difference)
 
@@ -179,7 +179,7 @@ class Projector:
                 raise UserError("--optimize-noise: this model has no noise to search; leave it out")
             self._images = images
             pictures = [tf.transpose(x, [0, 2, 3, 1]) for x in (images, self._target)]
-            self._distance = multiscale_distance(*pictures)
+            self._distance = multiscale_distance(*[_on_white(x) for x in pictures])
             self._seen = [_as_lpips_sees(x) for x in pictures]
             # The gradient of LPIPS comes from a graph of its own.
             self._pushed = tf.placeholder(tf.float32, self._seen[0].shape)
@@ -267,8 +267,20 @@ class Projector:
         return float(distance[0]), images[0], gradients
 
 
+def _on_white(pictures):
+    """[N, H, W, C] in [-1, 1]: colors of RGBA are laid on white, so hidden ones do not count."""
+    if pictures.shape.as_list()[3] != 4:
+        return pictures
+    alpha = tf.clip_by_value((pictures[..., 3:] + 1) / 2, 0, 1)
+    return tf.concat([pictures[..., :3] * alpha + (1 - alpha), pictures[..., 3:]], axis=3)
+
+
 def _as_lpips_sees(pictures):
-    """[N, H, W, C] in [-1, 1] => [N, 3, h, w] in [0, 255], averaged down to LPIPS_SIZE."""
+    """[N, H, W, C] in [-1, 1] => [N, 3, h, w] in [0, 255], averaged down to LPIPS_SIZE.
+
+    RGBA lies on white.
+    """
+    pictures = _on_white(pictures)[..., :3]
     while pictures.shape.as_list()[1] > LPIPS_SIZE:
         pictures = halve(pictures)
     if pictures.shape.as_list()[3] == 1:

@@ -13,8 +13,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.tflib.random import SeedRandom
+from vis.channels import to_pictures, to_pixels
 from vis.latents import draw_z, truncate
-from vis.pictures import crop_to_ratio, to_pictures
+from vis.pictures import crop_to_ratio
 
 NOISE_MODES = ("const", "random", "none")
 PARALLEL_SAMPLES = 4  # on a CPU
@@ -121,8 +122,12 @@ class Sampler:
         return crop_to_ratio(images, self.ratio)
 
     def pictures(self, images):
-        """Images [N, C, H, W] => the pictures inside them, uint8 [N, H, W, 3]."""
+        """Images [N, C, H, W] => the pictures inside them, uint8 [N, H, W, 3], to look at."""
         return to_pictures(self.crop(images))
+
+    def pixels(self, images):
+        """The same for files: [N, H, W, C], grey and transparency as they are."""
+        return to_pixels(self.crop(images))
 
     def map(self, z, labels):
         """z [N, *z_shape], labels [N, num_classes] => ws [N, *ws_shape], not truncated."""

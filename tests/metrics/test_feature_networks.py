@@ -48,8 +48,18 @@ def test_grey_images_are_taken_as_rgb(tmp_path):
         network.extract(grey, ["pool"])["pool"],
         network.extract(np.repeat(grey, 3, axis=1), ["pool"])["pool"],
     )
-    with pytest.raises(ValueError, match="1 or 3"):
-        network.extract(pictures(channels=4), ["pool"])
+    with pytest.raises(ValueError, match="1, 3 or 4"):
+        network.extract(pictures(channels=2), ["pool"])
+
+
+def test_transparent_images_are_seen_on_white(tmp_path):
+    network = inception.load_inception(tiny_inception.write_pb(tmp_path / "a.pb"))
+    images = pictures(channels=4)
+    alpha = images[:, 3:] / 255
+    on_white = np.rint(images[:, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    np.testing.assert_array_equal(
+        network.extract(images, ["pool"])["pool"], network.extract(on_white, ["pool"])["pool"]
+    )
 
 
 def bicubic_weights(length, size):

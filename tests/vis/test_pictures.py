@@ -46,8 +46,8 @@ def test_conversion_moves_channels_last_and_repeats_grey():
 
 
 def test_conversion_refuses_what_is_no_image():
-    with pytest.raises(ValueError, match=r"got \[2, 4, 8, 8\]"):
-        to_pictures(np.zeros([2, 4, 8, 8]))
+    with pytest.raises(ValueError, match=r"got \[2, 5, 8, 8\]"):
+        to_pictures(np.zeros([2, 5, 8, 8]))
     with pytest.raises(UserError, match="not a number"):
         to_pictures(np.full([1, 3, 2, 2], np.nan))
 

@@ -40,7 +40,7 @@ export class Controls {
 
   describe() {
     const { model } = this;
-    const [, , width] = model.image;
+    const [channels, , width] = model.image;
     const height = Math.round(width * model.ratio);
     const num = model.latents.length - model.latents.includes("global");
     const facts = [`${width}×${height} pixels`];
@@ -51,6 +51,7 @@ export class Controls {
     $("facts").textContent = facts.join(" · ");
     document.title = `${model.model} – explorer`;
     $("stage").classList.toggle("small", width <= SMALL);
+    $("stage").classList.toggle("clear", channels === 4);
     $("stage").classList.toggle("live", model.attention.length > 0);
     const has = {
       latents: num > 1,

@@ -56,14 +56,15 @@ class Explorer:
     def facts(self) -> dict:
         """What the page has to know about the model, ready for JSON."""
         channels, height, width = self._sampler.image_shape
+        resolution = self._sampler.Gs.static_kwargs.get("resolution", height)
         colors = component_colors(len(self._layers[0])) if self._layers else []
         return dict(
             model=self._model,
             image=[channels, height, width],
-            ratio=self._sampler.ratio,
+            ratio=self._sampler.ratio if height == width else height / width,
             latents=self.limits.latent_names(),
             colors=[f"#{bytes(color).hex()}" for color in colors],
-            layers=layer_sizes(self.limits.num_layers, height),
+            layers=layer_sizes(self.limits.num_layers, resolution),
             attention=[dict(size=m.shape[-1], heads=m.shape[1]) for m in self._layers],
             num_classes=self.limits.num_classes,
             noise_modes=NOISE_MODES,
@@ -147,7 +148,7 @@ class Explorer:
         _, ws = self._latents(state)
         with self._network() as sampler:
             images = sampler.images(ws, state.noise_mode, [state.seed])
-        picture = self._sampler.pictures(images)[0]
+        picture = self._sampler.pixels(images)[0]
         text = {"model": self._model, "picture": state.name(self.limits)}
         return encode_picture(picture, ".png", text)
 
@@ -171,9 +172,12 @@ def layer_sizes(num_layers, size):
 def shrink(maps, size):
     """Average blocks of pixels so that no side is longer: [K, H, W] => [K, <= size, <= size].
 
-    Sides are powers of two, so blocks fit; where the K values of a pixel sum to one they still do.
+    Sides are a small map's times a power of two, so blocks fit; where the K values of a pixel sum
+    to one they still do.
     """
     num, height, width = maps.shape
-    factor = max(1, max(height, width) // size)
+    factor = 1
+    while max(height, width) > factor * size:
+        factor *= 2
     blocks = maps.reshape(num, height // factor, factor, width // factor, factor)
     return np.ascontiguousarray(blocks.mean(axis=(2, 4), dtype=np.float32))
