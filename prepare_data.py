@@ -20,6 +20,7 @@ from datasets_tool.scenes import CLEVR_OBJECTS, LARGE_OBJECTS, ScenesSource
 from datasets_tool.sources.formats import FORMATS, open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.records.encoded import RECORD_FORMATS
 
 # Flags that say how a set is prepared. Those of the first table only mean something for some tasks.
 MEANT_FOR = {
@@ -37,7 +38,14 @@ MEANT_FOR = {
     "background": ("task", "catalogue"),
     "strict": ("task", "catalogue"),
 }
-MEANT_FOR_ALL = ("resolution", "max_images", "shards_num", "multi_resolution", "overwrite")
+MEANT_FOR_ALL = (
+    "resolution",
+    "max_images",
+    "shards_num",
+    "multi_resolution",
+    "record_format",
+    "overwrite",
+)
 
 
 def seed(text):
@@ -160,6 +168,13 @@ def build_parser():
     both.add_argument(
         "--multi-resolution", action="store_true", help="write all smaller sizes too, down to 4x4"
     )
+    both.add_argument(
+        "--record-format",
+        choices=RECORD_FORMATS,
+        help="raw: pixels, which StyleGAN2's reader needs; png, webp: smaller, without loss; jpeg: "
+        "JPEGs that need no change are kept as they are, the others become PNG (default: webp from "
+        "128x128 on, else raw; raw with --multi-resolution)",
+    )
     both.add_argument("--overwrite", action="store_true", help="replace an existing set")
     both.add_argument("--workers", type=cli.positive_int, help="processes (default: all cores)")
     look = parser.add_argument_group("look at prepared sets")
@@ -236,6 +251,7 @@ def recipe_of(args, resolution=None, shards_num=1, channels=None):
         multi_resolution=args.multi_resolution,
         channels=args.channels or channels,
         background=args.background,
+        record_format=args.record_format,
     )
 
 
@@ -249,6 +265,7 @@ def prepare_scenes(args, options):
         shards_num=args.shards_num or 1,
         max_images=args.max_images,
         multi_resolution=args.multi_resolution,
+        record_format=args.record_format,
     )
     prepare(source, os.path.join(args.data_dir, "scenes"), recipe, **options)
 

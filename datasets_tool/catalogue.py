@@ -7,7 +7,7 @@ import posixpath
 import shutil
 from dataclasses import dataclass, replace
 
-from datasets_tool.convert import full_recipe, is_ready, prepare
+from datasets_tool.convert import choose_format, full_recipe, is_ready, prepare
 from datasets_tool.sources.archives import ZipSource, open_zip
 from datasets_tool.sources.databases import LmdbSource, RecordsSource, ZippedRecordsSource
 from datasets_tool.sources.folders import picture_suffixes
@@ -99,8 +99,10 @@ def prepare_entry(
         recipe = _recipe_for(entry, recipe, use_ratio, isinstance(pictures, RecordsSource))
         _set_ratio(pictures, entry)
         return prepare(pictures, folder, recipe, **options)
+    overwrite = options.get("overwrite", False)
     recipe = _recipe_for(entry, recipe, use_ratio, entry.kind in ("records", "zipped records"))
-    if is_ready(folder, full_recipe(recipe, fingerprint, None), options.get("overwrite", False)):
+    recipe = choose_format(recipe, folder, overwrite)
+    if is_ready(folder, full_recipe(recipe, fingerprint, None), overwrite):
         return None
     make_folder(data_dir, "--data-dir")
     path = _archive(entry, source, archives)

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
+from PIL import features
 from tqdm import tqdm
 
 from datasets_tool.channels import COLOURED, choose_channels, rules
@@ -18,13 +19,17 @@ from datasets_tool.pool import convert_all
 from datasets_tool.sources.base import printable
 from datasets_tool.writer import SetWriter
 from dnnlib.errors import UserError
+from dnnlib.records.encoded import RECORD_FORMATS, check_format
 from dnnlib.records.record_set import read_info
 from dnnlib.util import log
 
 _LABELS = "-rxx.labels"
 _NAMED_SKIPS = 10  # unreadable pictures that are named one by one
 # Parts of a recipe that older sets do not name, with what they were prepared with.
-_NEWER = {"channels": 3, "background": None}
+_NEWER = {"channels": 3, "background": None, "record_format": "raw"}
+# Sets from this resolution on are encoded by default: fewer bytes, and their training is slow
+# enough for decoding (docs/data.md). Those of several resolutions are for readers of pixels.
+_ENCODED_FROM = 128
 _PROBES = 100  # pictures tried when the resolution is to be guessed
 
 
@@ -41,6 +46,25 @@ def _complete(source, recipe, strict):
         channels = choose_channels(source, keeps_transparency=recipe.background is None)
         recipe = replace(recipe, channels=channels)
     return recipe
+
+
+def choose_format(recipe, folder, overwrite):
+    """The recipe with its record format filled in: given, that of the set there, or by rule.
+
+    Args:
+        recipe: a Recipe whose resolution is known.
+        folder: of the set.
+        overwrite: whether a set that is there counts for nothing.
+    """
+    record_format = recipe.record_format
+    if record_format is None:
+        info = None if overwrite else load_info(folder)
+        is_large = recipe.resolution >= _ENCODED_FROM and not recipe.multi_resolution
+        by_rule = ("webp" if features.check("webp") else "png") if is_large else "raw"
+        before = info and info.get("recipe", {}).get("record_format", "raw")
+        record_format = before if before in RECORD_FORMATS else by_rule
+    check_format(record_format)
+    return replace(recipe, record_format=record_format)
 
 
 def _first_resolution(source, recipe, strict):
@@ -149,7 +173,7 @@ def prepare(
         What dataset.json holds.
     """
     is_by_rule = recipe.channels is None
-    recipe = _complete(source, recipe, strict)
+    recipe = choose_format(_complete(source, recipe, strict), folder, overwrite)
     whole_recipe = full_recipe(recipe, fingerprint or source.fingerprint(), labels)
     if is_ready(folder, whole_recipe, overwrite):
         return load_info(folder)
@@ -243,6 +267,7 @@ def _describe(source, recipe, whole_recipe, labels, writer):
         "channels": recipe.channels,
         "ratio": source.ratio if source.ratio and recipe.ratio == 1 else recipe.ratio,
         "shards": recipe.shards_num,
+        "record_format": recipe.record_format,
         "multi_resolution": recipe.multi_resolution,
         "label_size": labels.size if labels else 0,
         "label_names": [printable(name) for name in labels.names] if has_names else None,
@@ -264,6 +289,8 @@ def _report(folder, info, done):
     size = sum(entry["bytes"] for entry in info["files"].values())
     labels = f", labels of size {info['label_size']}" if info["label_size"] else ""
     kind = {1: " in grey", 4: " in RGBA"}.get(info["channels"], "")
+    if info["record_format"] != "raw":
+        kind += f", records of {info['record_format'].upper()}"
     log(
         f"{folder}: {info['num_images']} images of "
         f"{info['resolution']}x{info['resolution']}{kind}{labels}, {size / 1e6:.1f} MB"

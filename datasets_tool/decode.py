@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dnnlib.errors import UserError
+from dnnlib.records.encoded import UNREADABLE
 
 CROPS = ("center", "top", "none", "stretch")
 WHOLE_CROPS = ("none", "stretch")  # those that cut nothing off, whatever the ratio
 RESOLUTIONS = tuple(1 << level for level in range(2, 13))  # 4 ... 4096
 
-# What Pillow raises on damaged files, depending on the format and where the damage is.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    TypeError,
-    KeyError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 _ORIENTATION = 0x0112  # EXIF tag
 _PNG, _PNG_DEPTH = b"\x89PNG", 24  # first bytes of a PNG, place of its bits per channel
 _LANCZOS = getattr(Image, "Resampling", Image).LANCZOS
@@ -80,7 +66,7 @@ def decode(data):
         return simplify(image, notes), notes
     except UnreadableImageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         text = " ".join(str(error).replace(repr(error), "").split())
         text = text.split(" <_io.")[0]  # Pillow names the buffer, which says nothing
         raise UnreadableImageError(text or type(error).__name__) from error

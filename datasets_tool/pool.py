@@ -20,8 +20,14 @@ import numpy as np
 from datasets_tool.channels import COLOURED, has_colour, to_channels
 from datasets_tool.decode import UnreadableImageError, fit, levels
 from dnnlib.errors import UserError
-from dnnlib.records.tfrecord import image_record_bytes, write_image_record
+from dnnlib.records.encoded import encode
+from dnnlib.records.tfrecord import (
+    image_record_bytes,
+    write_encoded_record,
+    write_image_record,
+)
 
+_KEPT = "JPEG, kept as it is"
 _CHUNK_BYTES = 3 << 20  # of the largest images that a worker converts in one piece
 # Records that may wait, per worker: enough to go on while files are synchronised with the disk.
 _AHEAD_BYTES = 12 << 20
@@ -43,6 +49,8 @@ class Recipe:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: by rule from the first pictures.
         background: "#rrggbb" on which transparent parts are laid; None: white, and a rule may keep
             them.
+        record_format: "raw": pixels; "png", "webp": encoded without loss; "jpeg": JPEGs that fit
+            are kept as they are, the others are encoded as PNG. None: by rule from the resolution.
     """
 
     resolution: int | None = None
@@ -53,6 +61,7 @@ class Recipe:
     multi_resolution: bool = False
     channels: int | None = 3
     background: str | None = None
+    record_format: str | None = "raw"
 
     def sides(self):
         """Sides of the images that are written, the largest first."""
@@ -60,7 +69,7 @@ class Recipe:
         return [self.resolution >> k for k in range((self.resolution // smallest).bit_length())]
 
     def record_bytes(self):
-        """Sizes of a picture's records, one for each side."""
+        """Sizes of a picture's records, one for each side; encoded ones are smaller."""
         return [image_record_bytes((self.channels, side, side)) for side in self.sides()]
 
 
@@ -68,13 +77,15 @@ class Recipe:
 class Converted:
     """What became of one picture; ``error`` says why there is no image.
 
-    ``records`` are views of memory that serves again once the next Converted is asked for.
+    ``records`` are views of memory that serves again once the next Converted is asked for;
+    ``sizes`` are their sizes.
     """
 
     name: str
     error: str | None = None
     label_key: object = None
     records: tuple = ()
+    sizes: tuple = ()
     side_data: dict | None = None
     notes: frozenset = frozenset()
     sums: tuple = ()
@@ -99,24 +110,54 @@ def _convert_one(source, recipe, key, memory):
         picture, notes, side_data = source.load(key)
     except UnreadableImageError as error:
         return Converted(name, error=str(error))
-    planes = picture
+    planes, kept = picture, None
     if not isinstance(picture, np.ndarray):
         if recipe.channels == 1 and has_colour(picture):
             notes.add(COLOURED)
         picture = to_channels(picture, recipe.channels, recipe.background)
-        planes = _planes(fit(picture, recipe.resolution, recipe.ratio, recipe.crop))
-    records = _split(memory, recipe.record_bytes())
+        picture = fit(picture, recipe.resolution, recipe.ratio, recipe.crop)
+        planes = _planes(picture)
+        if recipe.record_format == "jpeg" and picture.format == "JPEG":  # it was not changed
+            kept = source.encoded(key)
     images = levels(np.stack(planes)) if recipe.multi_resolution else [planes]
-    for image, record in zip(images, records):
-        write_image_record(image, record)
+    sizes, start = [], 0
+    for image, most in zip(images, recipe.record_bytes()):
+        record = memory[start : start + most]
+        sizes.append(_write_record(image, recipe.record_format, kept, record))
+        if kept and sizes[-1] < most:
+            notes.add(_KEPT)
+        start, kept = start + sizes[-1], None
     return Converted(
         name,
         label_key=source.label_key(key),
-        records=records,
+        records=_split(memory, sizes),
+        sizes=tuple(sizes),
         side_data=side_data,
         notes=frozenset(notes),
         sums=tuple(int(plane.sum(dtype=np.uint32)) for plane in planes),
     )
+
+
+def _write_record(image, record_format, file, record):
+    """Write an image at the start of a buffer: as pixels, or encoded if that is smaller.
+
+    Args:
+        image: its channels.
+        record_format: see Recipe.
+        file: bytes of its JPEG, if that is to be kept.
+        record: buffer of the size that the pixels need.
+
+    Returns:
+        Size of the record.
+    """
+    if record_format != "raw":
+        shape = (len(image), *image[0].shape)
+        file = file or encode(image, "webp" if record_format == "webp" else "png")
+        size = write_encoded_record(shape, file, record)
+        if size:
+            return size
+    write_image_record(image, record)
+    return len(record)
 
 
 _worker = {}
@@ -194,12 +235,12 @@ def _convert_chunk(keys, start):
         A Converted for each, without the records: those lie one after the other in the shared
         memory from ``start`` on.
     """
-    memory, size = _worker["memory"][start:], sum(_worker["recipe"].record_bytes())
+    memory = _worker["memory"][start:]
     results = []
     for key in keys:
         results.append(_convert_one(_worker["source"], _worker["recipe"], key, memory))
         if results[-1].records:
-            results[-1].records, memory = (), memory[size:]
+            results[-1].records, memory = (), memory[sum(results[-1].sizes) :]
     return results
 
 
@@ -274,8 +315,8 @@ def _convert_in_workers(source, recipe, keys, workers):
             submit(1)
             for converted in results:
                 if converted.error is None:
-                    converted.records = _split(memory[position:], sizes)
-                    position += sum(sizes)
+                    converted.records = _split(memory[position:], converted.sizes)
+                    position += sum(converted.sizes)
                 yield converted
             starts.append(start)
     finally:

@@ -97,6 +97,10 @@ class ZipSource(Source):
         except (RuntimeError, NotImplementedError) as error:  # a password, an odd compression
             raise UnreadableImageError(str(error).split(",", maxsplit=1)[0]) from error
 
+    def encoded(self, key):
+        """The bytes of a member."""
+        return self.read(key)
+
     def size_and_crc(self, key):
         """Size of a member and CRC-32 of its bytes, as the archive has them."""
         entry = self._archive().getinfo(key)
@@ -170,15 +174,19 @@ class TarSource(Source):
 
     def load(self, key):
         """Read and decode a member."""
+        return (*decode(self.encoded(key)), {})
+
+    def encoded(self, key):
+        """The bytes of a member."""
         if not self._is_plain:
-            return (*decode(key[1]), {})
+            return key[1]
         if self._file is None:
             self._file = open(self.path, "rb")  # noqa: SIM115, PTH123 - kept for the next picture
         _, offset, size = key
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) != size:
             raise UnreadableImageError("the archive ends inside it")
-        return (*decode(data), {})
+        return data
 
     def label_key(self, key):
         """The member's name."""

@@ -49,6 +49,10 @@ class Source:
         """
         raise NotImplementedError
 
+    def encoded(self, key):
+        """The bytes of a picture's file; None where pictures are no files."""
+        return
+
     def label_key(self, key):
         """What labels know the picture by: its path in the source, or its number."""
         return key

@@ -102,11 +102,14 @@ class LmdbSource(Source):
 
     def load(self, key):
         """Fetch and decode a picture."""
+        return (*decode(self.encoded(key)), {})
+
+    def encoded(self, key):
+        """The bytes of a picture."""
         try:
-            data = self._begin().get(key)
+            return bytes(self._begin().get(key))
         except self._errors as error:
             raise UnreadableImageError(str(error)) from error
-        return (*decode(bytes(data)), {})
 
     def label_key(self, key):
         """The key as text."""
@@ -199,14 +202,16 @@ class ZippedRecordsSource(Source):
             _, first = next(self._records(archive), (None, None))
             if not first:
                 raise UserError(f"{path}: the shards of resolution {self._side} are empty")
+            beside = [name for name in sizes if _folder(name) == _folder(self._names[0])]
+            self._labels_name = find_labels(beside)
+            info_name = posixpath.join(_folder(self._names[0]), "dataset.json")
+            info = self._read(archive, info_name, parse_info) if info_name in beside else {}
+            self.ratio = info.get("ratio")
             one = len(first) + HEADER_BYTES
             self._count = sum(sizes[name] for name in self._names) // one
             self._is_dealt = are_dealt([sizes[name] // one for name in self._names])
-            beside = [name for name in sizes if _folder(name) == _folder(self._names[0])]
-            self._labels_name = find_labels(beside)
-            info = posixpath.join(_folder(self._names[0]), "dataset.json")
-            if info in beside:
-                self.ratio = self._read(archive, info, parse_info).get("ratio")
+            if info.get("record_format", "raw") != "raw":  # records differ in size
+                self._count, self._is_dealt = info.get("num_images", self._count), True
         self._decode = ImageDecoder()
 
     def _read(self, archive, name, understand):

@@ -73,6 +73,10 @@ class FolderSource(Source):
         except OSError as error:
             raise UnreadableImageError(error.strerror) from error
 
+    def encoded(self, key):
+        """The bytes of a file."""
+        return self.read(key)
+
     def size_and_crc(self, key):
         """Size of a file and CRC-32 of its bytes."""
         data = self.read(key)

@@ -177,10 +177,8 @@ class RecordSet:
     Attributes:
         files: the shards as RecordFiles.
         shape: (C, H, W) of the stored images.
-        is_encoded: False: images are stored as their pixels.
+        is_encoded: some images are stored encoded, so that reading them takes time.
     """
-
-    is_encoded = False
 
     def __init__(self, path, resolution=None, remedy="prepare the set again"):
         self.path, self._remedy = str(path), remedy
@@ -201,6 +199,9 @@ class RecordSet:
         if max(self.shape[1:]) != (resolution or max(self.shape[1:])):
             found = f"images of {self.shape[1]}x{self.shape[2]} under the name of {resolution}"
             raise DamagedRecordError(self.files[0].path, 0, found)
+
+        pixels = self.shape[0] * self.shape[1] * self.shape[2]
+        self.is_encoded = any((file.lengths < pixels).any() for file in self.files)
 
     def __len__(self):
         return self._count

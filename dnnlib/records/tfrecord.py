@@ -2,7 +2,8 @@
 
 A file is a sequence of ``length uint64 | masked crc32c of it | data | masked crc32c of the data``.
 The data is a serialised ``tf.train.Example`` with the features ``shape`` (int64, 3 values: C, H, W)
-and ``data`` (the uint8 pixels in that order).
+and ``data``: the uint8 pixels in that order, as the published tools have it, or fewer bytes: those
+of an encoded image (:mod:`dnnlib.records.encoded`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.records import encoded
 from dnnlib.records.crc32c import masked_crc32c, masked_crc32c_rows
 
 HEADER_BYTES = 12  # length and its checksum
@@ -60,10 +62,14 @@ def _field(number, payload):
 @functools.lru_cache(maxsize=64)
 def _example_start(shape):
     """What stands before the pixels in the tf.train.Example of an image of this shape."""
+    return _start_before(shape, shape[0] * shape[1] * shape[2])
+
+
+def _start_before(shape, size):
+    """What stands before ``size`` bytes of data in the tf.train.Example of an image."""
     values = b"".join(_varint_bytes(size) for size in shape)
     values = _field(3, _field(1, values))  # Feature.int64_list.value, packed
     start = _field(1, _field(1, b"shape") + _field(2, values))
-    size = shape[0] * shape[1] * shape[2]
     head = b""  # of the entry "data", from the inside out: the pixels end all of its messages
     for number in (1, 1, 2):  # BytesList.value, Feature.bytes_list, value of the map's entry
         head = _head(number, size + len(head)) + head
@@ -112,6 +118,25 @@ def write_image_record(planes, record):
         channel[...] = plane
     checksum = masked_crc32c(memoryview(record)[HEADER_BYTES:-FOOTER_BYTES])
     struct.pack_into("<I", record, len(record) - FOOTER_BYTES, checksum)
+
+
+def write_encoded_record(shape, file, record):
+    """Fill the start of ``record`` with the record of an encoded image, if it is smaller.
+
+    Args:
+        shape: (C, H, W) of the image.
+        file: bytes of an encoded image.
+        record: writable buffer of image_record_bytes(shape).
+
+    Returns:
+        Size of the record; 0 if the pixels themselves take no more room.
+    """
+    if len(file) >= shape[0] * shape[1] * shape[2]:
+        return 0
+    data = _start_before(shape, len(file)) + file
+    framed = frame(data)
+    record[: len(framed)] = framed
+    return len(framed)
 
 
 # Decoding
@@ -170,7 +195,7 @@ def _int64_list(buf, span):
 
 
 def _find_image(buf):
-    """Shape (C, H, W) and span of the pixels inside a serialised Example; ValueError if none."""
+    """Shape (C, H, W) and span of the data inside a serialised Example; ValueError if none."""
     try:
         features = _only(buf, (0, len(buf)), 1)
         spans = {}
@@ -182,7 +207,7 @@ def _find_image(buf):
         pixels = _only(buf, _only(buf, spans[b"data"], 1), 1)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError("holds no features 'shape' and 'data'") from error
-    if len(shape) != 3 or min(shape) < 1 or int(np.prod(shape)) != pixels[1] - pixels[0]:
+    if len(shape) != 3 or min(shape) < 1 or int(np.prod(shape)) < pixels[1] - pixels[0]:
         raise ValueError(
             f"shape {list(shape)} does not fit {pixels[1] - pixels[0]} bytes of pixels"
         )
@@ -196,7 +221,9 @@ class ImageDecoder:
         self._layout = None  # (total length, bytes before the pixels, bytes behind, shape)
 
     def __call__(self, data):
-        """Serialised Example => uint8 [C, H, W], a view of ``data``; ValueError if it is none."""
+        """Serialised Example => uint8 [C, H, W], a view of ``data`` if it holds pixels; ValueError
+        if it holds no image.
+        """
         layout, view = self._layout, memoryview(data)
         if (
             layout is None
@@ -205,6 +232,8 @@ class ImageDecoder:
             or view[layout[0] - len(layout[2]) :] != layout[2]
         ):
             shape, (start, stop) = _find_image(view)
+            if stop - start < shape[0] * shape[1] * shape[2]:
+                return encoded.decode(view[start:stop], shape)
             self._layout = layout = (len(view), bytes(view[:start]), bytes(view[stop:]), shape)
         start, stop = len(layout[1]), layout[0] - len(layout[2])
         return np.frombuffer(data, np.uint8, stop - start, start).reshape(layout[3])
