@@ -265,7 +265,7 @@ def train_in(run_dir, config, dataset, devices, workers):
     with RunContext(EasyDict(run_dir=run_dir)):
         source = metrics = None
         if workers.is_first:
-            note_facts(run_dir, devices=doctor.device_names(devices))
+            note_facts(run_dir, devices=doctor.device_names(devices), workers=workers.count)
             source = pretrained.prepare(run_dir, config)
             save_config(run_dir, config)
             metrics = training_metrics(config, dataset, run_dir)

@@ -1,14 +1,13 @@
 """Training state on disk: all variables and counters, so that a run goes on where it was.
 
-``training-state-KKKKKK.npz`` (thousands of images) is written under another name first, so a file
-of this name is whole. The last two are kept.
+``training-state-KKKKKK.npz`` (thousands of images; ``KKKKKK.III`` between thousands) is written
+under another name first, so a file of this name is whole. The last two are kept.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
-import re
 import zipfile
 from dataclasses import asdict, dataclass
 
@@ -16,13 +15,14 @@ import numpy as np
 
 from dnnlib import tflib, util
 from dnnlib.errors import UserError
+from dnnlib.submission.run_dir import kimg_text, named_kimg
 
 FORMAT = 1
 KEEP = 2
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
 UNREADABLE += (zipfile.BadZipFile,)
 META = "meta"  # name of the JSON text in the file; no variable is called so
-_NAME = re.compile(r"training-state-(\d{6,})\.npz")
+_KIND = "training-state"
 
 
 @dataclass
@@ -40,12 +40,9 @@ class LoopState:
 
 def find_states(run_dir):
     """Checkpoints of a run, oldest first."""
-    found = []
-    for path in pathlib.Path(run_dir).iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match:
-            found.append((int(match.group(1)), path))
-    return [path for _, path in sorted(found)]
+    paths = pathlib.Path(run_dir).glob("*.npz")
+    found = [(named_kimg(path.name, _KIND), path) for path in paths]
+    return [path for _, path in sorted((kimg, path) for kimg, path in found if kimg is not None)]
 
 
 def save_state(run_dir, variables, state):
@@ -62,7 +59,7 @@ def save_state(run_dir, variables, state):
     Raises:
       UserError: the disk is full; earlier checkpoints are untouched.
     """
-    path = pathlib.Path(run_dir) / f"training-state-{state.nimg // 1000:06d}.npz"
+    path = pathlib.Path(run_dir) / f"{_KIND}-{kimg_text(state.nimg, is_fine=True)}.npz"
     meta = json.dumps({"format": FORMAT, **asdict(state)})
     arrays = tflib.run(variables)
     with util.atomic_write(path) as file:

@@ -102,13 +102,16 @@ class Workers(Alone):
     Args:
       cluster: dnnlib.cluster.Cluster.
       timeout: seconds without a sign of life after which a worker is lost.
+      session: of a graph of its own, for what is summed at once. The graph of the training is what
+        it is without other workers, and so are the initial values that TensorFlow draws in it: they
+        depend on the number of operations before.
     """
 
-    def __init__(self, cluster, timeout):
+    def __init__(self, cluster, timeout, session):
         self.rank, self.count = cluster.rank, len(cluster.addresses)
         self.is_first = self.rank == 0
         self._addresses, self._timeout = cluster.addresses, timeout
-        self._num_reductions = 0
+        self._session, self._num_reductions = session, 0
         self._sums = {}  # number of values => (placeholder, sum)
         self._watch = Watch(cluster.addresses, cluster.rank, timeout)
 
@@ -147,11 +150,11 @@ class Workers(Alone):
 
     def sum(self, values):  # noqa: D102 - see Alone
         if len(values) not in self._sums:
-            with tf.name_scope(None), tf.control_dependencies(None), tf.device("/cpu:0"):
+            with self._session.graph.as_default(), tf.device("/cpu:0"):
                 placeholder = tf.placeholder(tf.float64, [len(values)])
                 self._sums[len(values)] = placeholder, self._reduce(placeholder)
         placeholder, total = self._sums[len(values)]
-        return [float(value) for value in tflib.run(total, {placeholder: values})]
+        return [float(value) for value in self._session.run(total, {placeholder: values})]
 
     def broadcast(self, variables):  # noqa: D102 - see Alone
         kinds = {}
@@ -238,7 +241,8 @@ def join(cluster, settings, timeout):
         ) from error
     _wait_for(cluster)
     tflib.init_tf(settings, server.target)
-    return Workers(cluster, timeout)
+    own_session = tf.Session(server.target, tf.Graph(), tflib.session_config(settings))
+    return Workers(cluster, timeout, own_session)
 
 
 def _wait_for(cluster):

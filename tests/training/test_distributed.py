@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.cluster import Cluster
-from training import distributed
+from training import checkpoint, distributed
 from training.distributed_watch import EXIT_LOST, Watch
 
 CHILD = pathlib.Path(__file__).with_name("worker_child.py")
@@ -24,8 +24,9 @@ FLAGS = ["--dataset=gansformer_imgs", "--resolution=4", "--latent-size=8", "--ch
 FLAGS += ["--channel-max=6", "--mapping-layersnum=2", "--tick=0.024", "--snapshot-ticks=1"]
 FLAGS += ["--d-reg-interval=2", "--train", "--mirror-augment", "--custom-ops=ref", "--gpus=none"]
 GANSFORMER = ["--gansformer-default", "--components-num=2", "--batch-size=8", "--batch-gpu=4"]
+PLAIN = ["--baseline=StyleGAN2", "--batch-size=8", "--batch-gpu=4", "--total-kimg=100"]
 STYLEGAN2 = ["--baseline=StyleGAN2", "--g-reg=path_length", "--g-reg-interval=2", "--gamma=1"]
-STYLEGAN2 += ["--batch-size=12", "--total-kimg=0.036", "--batch-gpu=4"]
+STYLEGAN2 += ["--batch-size=12", "--batch-gpu=4"]
 
 
 def free_addresses(num):
@@ -239,14 +240,14 @@ class Training:
         return (self.folder / f"output{rank}.txt").read_text()
 
     def wait_for_checkpoint(self, after=0.0):
-        path, deadline = self.run_dir / "training-state-000000.npz", time.time() + 900
-        while not path.exists() or path.stat().st_mtime <= after:
+        deadline = time.time() + 900
+        while not [p for p in self.run_dir.glob("training-*.npz") if p.stat().st_mtime > after]:
             assert time.time() < deadline and self.processes[0].poll() is None, self.output(0)
             time.sleep(0.1)
 
     def finish(self, *want):
         """Wait for the ends; returns the states."""
-        status = [process.wait(timeout=500) for process in self.processes]
+        status = [process.wait(timeout=900) for process in self.processes]
         outputs = [self.output(rank) for rank in range(self.num)]
         assert status == list(want), "\n".join(outputs)
         states = []
@@ -264,33 +265,36 @@ def assert_same_state(found, want):
 
 
 @pytest.mark.slow
-def test_three_workers_train_as_one(tmp_path, data_dir):
-    three = Training(tmp_path / "three", data_dir, 3, *STYLEGAN2)
-    states = three.finish(0, 0, 0)
-    (alone,) = Training(tmp_path / "one", data_dir, 1, *STYLEGAN2, "--batch-gpu=12").finish(0)
+@pytest.mark.parametrize("num, kimg, flags", [(3, 0.036, STYLEGAN2), (2, 0.024, GANSFORMER)])
+def test_workers_train_as_one(tmp_path, data_dir, num, kimg, flags):
+    flags = [*flags, f"--total-kimg={kimg}"]
+    team = Training(tmp_path / "team", data_dir, num, *flags)
+    states = team.finish(*[0] * num)
+    flags += [f"--batch-gpu={4 * num}"]
+    (alone,) = Training(tmp_path / "one", data_dir, 1, *flags).finish(0)
     for state in states[1:]:
         for name, value in states[0].items():
             np.testing.assert_array_equal(state[name], value, err_msg=name)
-    assert states[0]["path_average"] > 0
+    assert num != 3 or states[0]["path_average"] > 0
     assert_same_state(states[0], alone)
-    folders = (three.run_dir, tmp_path / "one" / "runs" / "exp-000")
+    folders = (team.run_dir, tmp_path / "one" / "runs" / "exp-000")
     files = [
         {path.name for path in folder.iterdir() if "event" not in path.name} for folder in folders
     ]
     assert files[0] == files[1]
-    assert "Training in" not in three.output(1)
+    assert "Training in" not in team.output(1)
 
 
 @pytest.mark.slow
 def test_a_lost_worker_stops_all_and_fewer_go_on(tmp_path, data_dir):
     folder = tmp_path / "two"
-    first = Training(folder, data_dir, 2, *GANSFORMER, "--total-kimg=100", "--worker-timeout=20")
+    first = Training(folder, data_dir, 2, *PLAIN, "--worker-timeout=20")
     first.wait_for_checkpoint()
     first.processes[1].send_signal(signal.SIGTERM)  # asked of one, done by all
     first.finish(143, 143)
     assert "Stopped at" in first.output(0)
 
-    second = Training(folder, data_dir, 2, *GANSFORMER, "--total-kimg=100", "--worker-timeout=20")
+    second = Training(folder, data_dir, 2, *PLAIN, "--worker-timeout=20")
     second.wait_for_checkpoint(after=time.time())
     second.processes[1].kill()
     killed = time.time()
@@ -300,10 +304,9 @@ def test_a_lost_worker_stops_all_and_fewer_go_on(tmp_path, data_dir):
     assert second.output(0).splitlines()[-1].startswith("worker 1 (localhost:")
     assert "Traceback" not in second.output(0)
 
-    with np.load(str(second.run_dir / "training-state-000000.npz")) as file:
-        nimg = json.loads(str(file["meta"]))["nimg"]
+    nimg = checkpoint.read_progress(second.run_dir).nimg
     end = f"--total-kimg={(nimg + 24) / 1000}"
-    (state,) = Training(folder, data_dir, 1, *GANSFORMER, end, "--batch-gpu=8").finish(0)
+    (state,) = Training(folder, data_dir, 1, *PLAIN, end, "--batch-gpu=8").finish(0)
     assert state["LossG/step"] == (nimg + 24) / 8  # as of one process from the start
     rows = (second.run_dir / "stats.jsonl").read_text().splitlines()
     assert [json.loads(row)["tick"] for row in rows] == list(range(len(rows)))
@@ -311,15 +314,20 @@ def test_a_lost_worker_stops_all_and_fewer_go_on(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_a_stopped_process_is_noticed(tmp_path, data_dir):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stopped_process_is_noticed(tmp_path, data_dir, rank):
     """SIGSTOP stands for a machine that hangs, or a cable that is pulled: nothing is closed."""
-    flags = [*GANSFORMER, "--total-kimg=100", "--worker-timeout=25"]
-    team = Training(tmp_path / "two", data_dir, 2, *flags)
+    team = Training(tmp_path / "two", data_dir, 2, *PLAIN, "--worker-timeout=25")
+    other = 1 - rank
     team.wait_for_checkpoint()
-    team.processes[0].send_signal(signal.SIGSTOP)
+    team.processes[rank].send_signal(signal.SIGSTOP)
     stopped = time.time()
-    assert team.processes[1].wait(timeout=60) == EXIT_LOST
+    assert team.processes[other].wait(timeout=60) == EXIT_LOST
     assert time.time() - stopped < 60
-    team.processes[0].kill()
-    (line,) = [line for line in team.output(1).splitlines() if line.startswith("worker 0 (")]
-    assert "has given no sign of life for" in line
+    team.processes[rank].send_signal(signal.SIGCONT)  # it finds itself left alone
+    assert team.processes[rank].wait(timeout=60) == EXIT_LOST
+    for witness, name in ((other, rank), (rank, other)):
+        lines = team.output(witness).splitlines()
+        (line,) = [line for line in lines if line.startswith(f"worker {name} (")]
+        assert line == lines[-1] and "Traceback" not in team.output(witness)
+    assert "has given no sign of life for" in team.output(other).splitlines()[-1]
