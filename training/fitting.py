@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 
 from dnnlib.tflib.builders import find_builder
@@ -31,6 +32,33 @@ def details(fits):
             if names:
                 lines.append(f"{name}, {what}: {', '.join(names)}")
     return lines
+
+
+def layers_taken(fit):
+    """Which layers a network has from a snapshot, for people.
+
+    A layer is a scope with weights, or with a constant. Those of a resolution, and those of a part
+    of the network without one, are named if all of them are taken.
+
+    Args:
+      fit: Fit.
+
+    Returns:
+      Text such as "20 of 24 layers (mapping, 4x4, 8x8, 16x16)".
+    """
+    lacking = [*fit.missing, *[text.partition(" ")[0] for text in fit.misshapen]]
+    layers, groups = {}, {}
+    for path in [*fit.values, *lacking]:
+        scope, _, name = path.rpartition("/")
+        if "weight" in name or name == "const":
+            layers[scope] = layers.get(scope, True) and path in fit.values
+    for scope, is_taken in layers.items():
+        size = re.search(r"(?:^|/)(\d+)x\d+(?:/|$)", scope)
+        group = (int(size.group(1)), size.group(0).strip("/")) if size else (0, scope.split("/")[0])
+        groups[group] = groups.get(group, True) and is_taken
+    whole = [name for (_, name), is_whole in sorted(groups.items()) if is_whole]
+    taken = f"{sum(layers.values())} of {len(layers)} layers"
+    return f"{taken} ({', '.join(whole)})" if whole else taken
 
 
 def match(net, stored):

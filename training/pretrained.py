@@ -23,9 +23,11 @@ from training.fitting import (
     PARTS,
     details,
     has_weights,
+    layers_taken,
     match,
     variables_by_path,
 )
+from training.freeze import trained_variables
 from training.model.quirks import with_quirks
 
 DISCRIMINATORS = ("discriminator", "stylegan2_discriminator")
@@ -75,7 +77,7 @@ PRESETS = ("gansformer-default", "baseline", "recipe")
 
 
 class NothingFitsError(UserError):
-    """A snapshot that has nothing for the networks of this run."""
+    """A snapshot that has nothing for the networks of this run, or for their frozen layers."""
 
 
 def architecture_flags(given):
@@ -205,7 +207,8 @@ class Pretrained:
           run_dir: of the run; the names of what did not fit go into its log.txt.
 
         Raises:
-          NothingFitsError: no filter and no matrix has a name and shape of the snapshot.
+          NothingFitsError: no filter and no matrix has a name and shape of the snapshot, or none
+            of a layer that is going to be frozen.
         """
         fits = {}
         for name in self.networks:
@@ -215,6 +218,15 @@ class Pretrained:
                 f"--pretrained-pkl={self.name} fits nowhere: none of its weights has the name and "
                 f"shape of one of this run's, of resolution {config['facts']['resolution']}; give "
                 "the flags that it was trained with, see python -m dnnlib.tflib.snapshot FILE"
+            )
+        freeze_d = config["loop"]["freeze_d"]
+        trained = trained_variables(graph.D.trainables, freeze_d)
+        taken = fits["D"].values if "D" in fits else {}
+        lacking = [name for name in graph.D.trainables if name not in {**trained, **taken}]
+        if lacking:
+            raise NothingFitsError(
+                f"--freeze-d={freeze_d} would keep {lacking[0]} at its initial values, which "
+                f"{self.name} has no others for; leave --freeze-d out"
             )
         for name, fit in fits.items():
             net = getattr(graph, name)
@@ -226,7 +238,7 @@ class Pretrained:
             file.writelines(f"{line}\n" for line in details(fits))
 
     def _report(self, graph, fits, config):
-        """One line about what fitted, and one about what differs."""
+        """One line about what fitted, if not all did one about layers, one about what differs."""
         counts, is_whole = [], True
         for name in ("G", "D", "Gs"):
             total = len(getattr(graph, name).vars)
@@ -235,11 +247,23 @@ class Pretrained:
             is_whole = is_whole and num == total and not fits[name].unused
         rest = "" if is_whole else "; the others keep their initial values, see log.txt"
         util.log(f"Beginning with {self.name}: {', '.join(counts)}{rest}")
+        if not is_whole:
+            taken = [f"{name} {layers_taken(fits[name])}" for name in ("G", "D") if name in fits]
+            util.log(f"Taken from it: {'; '.join(taken)}{self._resolutions(config)}")
         if any(config[side].get("quirks") for side in "GD"):
             util.log("Published networks: this run's compute what the published ones do")
         differing = self.differing_options(config)
         if differing:
             util.log(f"Options that are not the snapshot's (ours hold): {', '.join(differing)}")
+
+    def _resolutions(self, config):
+        """The end of a line: between which resolutions layers are taken; "" if there is one."""
+        its = {
+            options["resolution"]
+            for options in (net.static_kwargs for net in self.networks.values())
+            if "resolution" in options
+        } - {config["facts"]["resolution"]}
+        return f"; from resolution {min(its)} to {config['facts']['resolution']}" if its else ""
 
     def differing_options(self, config):
         """Flags whose value is not that of the snapshot's networks: ["--flag=ours (its: x)"]."""

@@ -77,6 +77,8 @@ def test_tuple_of_ours(session, tmp_path, capsys):
     out = capsys.readouterr().out.splitlines()
     assert "; the others keep their initial values, see log.txt" in out[0]
     assert f"{len(graph.G.vars)} variables of G" in out[0] and f"{g} of {g}" not in out[0]
+    assert out[1].startswith("Taken from it: G ")
+    assert out.pop(1).endswith("; D 6 of 6 layers (Output, 4x4, 8x8)")
     assert out[1].startswith("Options that are not the snapshot's (ours hold): ")
     for text in (
         "--kmeans: synthesis.kmeans False (its: True)",
@@ -92,6 +94,35 @@ def test_tuple_of_ours(session, tmp_path, capsys):
     assert "mapping/Dense1_0/weight" in missing and "toasgn_init" in unused
     assert "D, only in the snapshot: 8x8/Skip/weight" in log
     assert not np.all(values["G_mapping/Dense1_0/weight"] == 3)
+
+
+def test_between_resolutions_the_layers_that_fit_are_taken(session, tmp_path, capsys):
+    small = build_networks(make_config(*GANSFORMER))
+    for value, net in enumerate(small, 1):
+        fill(net, value)
+    tflib.save_networks((*small, small[0]), tmp_path / "small.pkl")
+    graph, log = start(tmp_path / "small.pkl", make_config(*GANSFORMER, resolution=16), tmp_path)
+    values = tflib.run({"G": graph.G.vars, "D": graph.D.vars})
+    for name in ("G_mapping/global/Dense0/weight", "G_synthesis/8x8/Conv1/weight"):
+        assert np.all(values["G"][name] == 1)
+    assert np.all(values["D"]["8x8/Conv0/weight"] == 2)
+    assert np.all(values["D"]["16x16/Conv0/weight"] != 2)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.endswith("; from resolution 8 to 16") and "16x16" not in line
+    assert "layers (ltnt_emb" not in line and " (mapping, 4x4, 8x8); D " in line
+    assert "layers (Output, 4x4, 8x8); from" in line
+    assert any("16x16/FromRGB/weight" in text for text in log)
+    with pytest.raises(NothingFitsError, match="--freeze-d=1 would keep 16x16/FromRGB/weight at"):
+        config = make_config(*GANSFORMER, "--freeze-d=1", resolution=16)
+        start(tmp_path / "small.pkl", config, tmp_path)
+
+    # And back: the layers beyond are left.
+    large = build_networks(make_config(*GANSFORMER, resolution=16))
+    fill(large[0], 3)
+    tflib.save_networks(large[0], tmp_path / "large.pkl")
+    graph, _ = start(tmp_path / "large.pkl", make_config(*GANSFORMER), tmp_path)
+    assert np.all(tflib.run(graph.G.vars)["G_synthesis/8x8/Conv1/weight"] == 3)
+    assert "; from resolution 16 to 8" in capsys.readouterr().out
 
 
 def test_single_networks(session, tmp_path, capsys):
