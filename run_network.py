@@ -82,14 +82,19 @@ def resolve_training(given, reloaded):
     path = dataset_path(flags)
     if not os.path.exists(path):
         Dataset(path)  # says how to prepare it
-    by_rule = settings_by_rule(
-        given, lambda: flags.get("resolution") or Dataset(path, labels=False).resolution
-    )
+
+    def find_resolution():
+        if flags.get("resolution") and not flags.get("rectangle"):
+            return flags["resolution"]
+        shape = dict(rectangle=flags.get("rectangle", False), ratio=flags.get("ratio"))
+        return Dataset(path, flags.get("resolution"), labels=False, **shape).networks_resolution
+
+    by_rule = settings_by_rule(given, find_resolution)
     config = resolve(given, reloaded, by_rule)
     dataset = open_dataset(path, config)
     if by_rule:
         text = ", ".join(f"--{name} {value:g}" for name, value in by_rule.items())
-        util.log(f"By rule for {dataset.resolution}x{dataset.resolution} images: {text}")
+        util.log(f"By rule for {'x'.join(map(str, dataset.shape[1:]))} images: {text}")
     return config, dataset
 
 
@@ -131,14 +136,17 @@ def open_dataset(path, config):
         max_images=options["train_images_num"],
         seed=config["loop"]["seed"],
         mirror=options["mirror_augment"],
+        rectangle=options["rectangle"],
+        ratio=options["ratio"],
     )
     add_facts(
         config,
-        dataset.resolution,
+        dataset.networks_resolution,
         dataset.num_channels,
         dataset.num_images,
         dataset.label_size,
-        options["ratio"] or dataset.ratio,
+        1.0 if dataset.start else dataset.ratio,
+        dataset.start,
     )
     return dataset
 

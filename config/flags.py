@@ -133,6 +133,7 @@ GROUPS = {
         Flag("train-images-num",   FIXED, "data.train_images_num",          count(),      "number of training images (default: all)"),
         Flag("mirror-augment",     FIXED, "data.mirror_augment",            boolean,      "flip half of the training images horizontally"),
         Flag("ratio",              FREE,  "data.ratio",                     ratio,        "height / width of saved pictures, such as 3/4; the black bars around them are cut off (default: the dataset's)"),
+        Flag("rectangle",          FIXED, "data.rectangle",                 boolean,      "train pictures that are not square as rectangles, without the black bars that make them square"),
     ),
     "Training": (
         Flag("total-kimg",         FREE,  "loop.total_kimg",                NOT_NEGATIVE, "length of training in thousands of real images"),

@@ -46,6 +46,7 @@ class DataOptions:
     train_images_num: int | None = None  # None = all
     mirror_augment: bool = False
     ratio: float | None = None  # height / width of saved pictures; None = the dataset's
+    rectangle: bool = False  # train pictures that are not square without bars
 
 
 @dataclass(frozen=True)

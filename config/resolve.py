@@ -158,8 +158,18 @@ def resolve(given, reloaded=None, by_rule=None):
     return {"flags": values, **config}
 
 
-def add_facts(config, resolution, num_channels, num_images, label_size, ratio=1.0):
+def add_facts(config, resolution, num_channels, num_images, label_size, ratio=1.0, start=None):
     """Add what the dataset says to the configuration, and check the flags against it.
+
+    Args:
+      config: result of :func:`resolve`.
+      resolution: of the networks: side of square images; else images are resolution / 4 times as
+        large as ``start``.
+      num_channels: of the images.
+      num_images: number of images.
+      label_size: number of label features.
+      ratio: height / width of the pictures inside square images.
+      start: height and width of the first map, for images that are not square.
 
     Raises:
       UserError: a flag names a layer that a network of this resolution does not have.
@@ -185,6 +195,8 @@ def add_facts(config, resolution, num_channels, num_images, label_size, ratio=1.
         "num_images": num_images,
         "label_size": label_size,
     }
+    if start is not None:
+        config["facts"]["start"] = list(start)
 
 
 def _check_attention(flags, levels, side, network, lowest):

@@ -6,8 +6,44 @@ arXiv:2006.06676); they assume the logistic loss with R1.
 
 from config.presets import DATASETS
 from dnnlib.cli import device_names
+from dnnlib.errors import UserError
 
 BESIDE_PRESETS = ("batch-size", "gamma", "g-lr", "d-lr", "ema-kimg")
+
+
+START_POSITIONS = (12, 64)  # bounds of the number of positions that an image begins with
+
+
+def choose_start(height, width):
+    """The map that images of a size begin with: both sides over the same power of two.
+
+    Of all that are possible, the smallest of at least 12 positions: 4x4 for squares, 3x4 for
+    images of 3:4, 4x8 for those of 1:2.
+
+    Args:
+      height: in pixels.
+      width: in pixels.
+
+    Returns:
+      ((height, width) of the map, resolution): images are resolution / 4 times as large.
+
+    Raises:
+      UserError: there is none of at most 64 positions.
+    """
+    least, most = START_POSITIONS
+    doublings = 0
+    while not (height >> doublings & 1 or width >> doublings & 1):
+        if (height >> doublings + 1) * (width >> doublings + 1) < least:
+            break
+        doublings += 1
+    start = height >> doublings, width >> doublings
+    if start[0] * start[1] > most:
+        raise UserError(
+            f"--rectangle: {height}x{width} is no power of two times a map of {least} to {most} "
+            "positions, such as 3x4 or 4x6; cut the pictures to such a ratio (prepare_data.py "
+            "--ratio 3/4), or leave --rectangle out to train them with bars"
+        )
+    return start, 4 << doublings
 
 
 def choose_batch(resolution, num_devices):

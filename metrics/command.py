@@ -238,7 +238,7 @@ class _Command:
         facts = dict(snapshot=name, sha256=file_digest(path)[:16], kimg=kimg)
         with tf.Graph().as_default(), tflib.create_session(self._settings):
             Gs = tflib.load_generator(path)
-            evaluator = self.evaluator(Gs.output_shapes[0][-1])
+            evaluator = self.evaluator(max(Gs.output_shapes[0][2:]))
             reals = evaluator.real_images
             labels_of = reals if isinstance(reals, DatasetImages) else None
             ratio = self._ratio(evaluator)

@@ -85,7 +85,7 @@ class MetricBase:
         started, self._network_pkl = time.time(), str(network_pkl)
         tflib.init_tf()
         Gs = tflib.load_generator(network_pkl)
-        reals = _real_images(data_dir, dataset_args, mirror_augment, Gs.output_shapes[0][-1])
+        reals = _real_images(data_dir, dataset_args, mirror_augment, max(Gs.output_shapes[0][2:]))
         batch_size = min(MAX_BATCH, max(4, 4 * 256**2 // Gs.output_shapes[0][-1] ** 2))
         evaluator = Evaluator([self._protocol], self._features, reals, self._seed, batch_size)
         images = GeneratedImages(Gs, self._seed, batch_size, reals, reals.ratio if reals else 1.0)

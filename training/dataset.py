@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from config.rules import choose_start
 from datasets_tool.picture_set import PictureSet, holds_pictures
 from dnnlib.errors import UserError
 from dnnlib.records.record_set import RecordSet, read_info
+from vis.pictures import crop_to_ratio
 
 # Datasets that prepare_data.py makes with a flag of their own name.
 CATALOGUE = ("bedrooms", "cityscapes", "clevr", "ffhq", "scenes")
@@ -99,15 +101,30 @@ class Dataset:
         seed: decides the order and the mirroring.
         mirror: flip half of the images horizontally, another half in each epoch.
         labels: read the labels, if the set has any.
+        rectangle: hand out pictures that are not square without the bars that make them square.
+        ratio: height / width of the pictures; what the set says by default.
 
     Attributes:
-        name, resolution, num_channels, num_images, label_size.
-        shape: (C, H, W) of the images as handed out; H = W = resolution.
-        ratio: height / width of the picture inside the square (the rest is black bars).
+        name, num_channels, num_images, label_size.
+        resolution: longer side of the images.
+        shape: (C, H, W) of the images as handed out; H = W = resolution without ``rectangle``.
+        ratio: height / width of the pictures, and with bars of what is seen inside the square.
+        start: height and width of the first map of networks for images that are not square; None
+            for squares.
+        networks_resolution: resolution of networks for the images, see config.rules.choose_start.
     """
 
     def __init__(
-        self, path, resolution=None, max_images=None, *, seed=0, mirror=False, labels=True
+        self,
+        path,
+        resolution=None,
+        max_images=None,
+        *,
+        seed=0,
+        mirror=False,
+        labels=True,
+        rectangle=False,
+        ratio=None,
     ):
         path = os.fspath(path)
         self.path, self.name = path, os.path.basename(os.path.abspath(path))
@@ -119,7 +136,13 @@ class Dataset:
         self.num_channels, height, width = self._set.shape
         self.resolution = max(height, width)
         self.shape = (self.num_channels, self.resolution, self.resolution)
-        self.ratio = float(self.info.get("ratio", height / width))
+        self.ratio = float(ratio or self.info.get("ratio", height / width))
+        self.start, self.networks_resolution = None, self.resolution
+        if rectangle:
+            stored = np.empty(self._set.shape, np.bool_)
+            self.shape = crop_to_ratio(stored, self.ratio).shape
+            self.start, self.networks_resolution = choose_start(*self.shape[1:])
+            self.start = None if self.start == (4, 4) else self.start
         self._labels = self._set.labels() if labels else None
         self.label_size = 0 if self._labels is None else self._labels.shape[1]
         self._orders = {}  # epoch => permutation; the last two
@@ -131,9 +154,12 @@ class Dataset:
     def image(self, index):
         """Image ``index`` of the set in stored order, uint8 [C, H, W], read-only.
 
-        One that is not square is centred on a black square, as the published tool stores them.
+        One that is not square is centred on a black square, as the published tool stores them, or
+        with ``rectangle`` cut out of it.
         """
         image = self._set.image(index)
+        if self.start is not None:
+            image = crop_to_ratio(image, self.ratio)
         if image.shape == self.shape:
             return image
         _, height, width = image.shape

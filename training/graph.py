@@ -65,6 +65,7 @@ def build_networks(config):
     facts = config["facts"]
     shape = {key: facts[key] for key in ("num_channels", "resolution")}
     shape["c_dim"] = facts["label_size"]
+    shape.update({key: facts[key] for key in ("start",) if key in facts})
     names = config["networks"]
     G = tflib.Network("G", names["generator"], **shape, **config["G"])
     return G, tflib.Network("D", names["discriminator"], **shape, **config["D"])
@@ -112,7 +113,6 @@ class TrainingGraph:
     def _build_replicas(self, devices):
         """A copy of G and D, and inputs, on every device."""
         facts, num = self._config["facts"], self.split.batch_gpu
-        image_shape = [facts["num_channels"], facts["resolution"], facts["resolution"]]
         self.replicas = []
         for device in devices:
             with tf.device(device):
@@ -121,7 +121,7 @@ class TrainingGraph:
                     self.Gs = G.clone("Gs")
                 else:
                     G, D = self.replicas[0].G.clone(), self.replicas[0].D.clone()
-                reals = tf.placeholder(tf.uint8, [num, *image_shape], "reals")
+                reals = tf.placeholder(tf.uint8, [num, *D.input_shapes[0][1:]], "reals")
                 if facts["label_size"]:
                     labels = tf.placeholder(tf.float32, [num, facts["label_size"]], "labels")
                 else:

@@ -4,6 +4,7 @@ import pytest
 
 from config import presets, rules
 from config.resolve import parse, resolve
+from dnnlib.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,26 @@ def test_a_preset_takes_from_rules_what_it_leaves_open():
         == presets.SMALL["gamma"]
     )
     assert flags("--dataset=cats", resolution=64)["gamma"] == 10.0
+
+
+@pytest.mark.parametrize(
+    "size, start, resolution",
+    [
+        ((64, 64), (4, 4), 64),
+        ((48, 64), (3, 4), 64),
+        ((96, 64), (6, 4), 64),
+        ((64, 128), (4, 8), 64),
+        ((512, 1024), (4, 8), 512),
+        ((320, 256), (5, 4), 256),
+        ((12, 20), (3, 5), 16),
+        ((7, 9), (7, 9), 4),
+    ],
+)
+def test_the_first_map_of_a_rectangle(size, start, resolution):
+    assert rules.choose_start(*size) == (start, resolution)
+    assert [side * resolution // 4 for side in start] == list(size)
+
+
+def test_a_rectangle_of_no_small_map_is_refused():
+    with pytest.raises(UserError, match=r"--rectangle: 144x256 is no power of two times a map of"):
+        rules.choose_start(144, 256)

@@ -402,3 +402,32 @@ def test_fingerprint_tells_contents_not_files(tmp_path, numbered):
     assert Dataset(changed, max_images=7).fingerprint() == Dataset(same, max_images=7).fingerprint()
     reordered = write_set(tmp_path / "reordered", images[::-1], shards=3)
     assert Dataset(reordered).fingerprint() != Dataset(changed).fingerprint()
+
+
+# Rectangles
+
+
+def test_rectangles_are_cut_out_of_the_bars(tmp_path):
+    images = np.random.RandomState(0).randint(1, 256, [3, 3, 16, 16]).astype(np.uint8)
+    images[:, :, :2] = images[:, :, 14:] = 0
+    folder = write_set(tmp_path / "wide", images)
+    (folder / "dataset.json").write_text(json.dumps({"ratio": 0.75}))
+    dataset = Dataset(folder, rectangle=True)
+    assert dataset.shape == (3, 12, 16) and dataset.start == (3, 4)
+    assert dataset.networks_resolution == dataset.resolution == 16
+    np.testing.assert_array_equal(dataset.image(1), images[1, :, 2:14])
+    assert dataset.batch(0, 2)[0].shape == (2, 3, 12, 16)
+    assert Dataset(folder).start is None and Dataset(folder).shape == (3, 16, 16)
+    half = Dataset(folder, rectangle=True, ratio=0.5)
+    assert half.shape == (3, 8, 16) and half.start == (4, 8) and half.networks_resolution == 8
+    with pytest.raises(UserError, match="--rectangle: 15x16 is no power of two times a map"):
+        Dataset(folder, rectangle=True, ratio=15 / 16)
+
+
+def test_rectangles_as_they_are_stored_and_squares(tmp_path):
+    images = np.random.RandomState(0).randint(0, 256, [3, 3, 8, 16]).astype(np.uint8)
+    dataset = Dataset(write_set(tmp_path / "stored", images), rectangle=True)
+    assert dataset.shape == (3, 8, 16) and dataset.start == (4, 8)
+    np.testing.assert_array_equal(dataset.image(2), images[2])
+    square = Dataset(write_set(tmp_path / "square", images[..., :8]), rectangle=True)
+    assert square.start is None and square.networks_resolution == 8

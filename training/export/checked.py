@@ -94,7 +94,13 @@ def export_safetensors(networks, is_single, path):
 
 
 def export_torch(stored, path, networks):
-    """A network as a state dict for StyleGAN2-ADA PyTorch, or for GANsformer's PyTorch version."""
+    """A network as a state dict for StyleGAN2-ADA PyTorch, or for GANsformer's PyTorch version.
+
+    Raises:
+      UserError: that code has no such network.
+    """
+    if "start" in stored.static_kwargs:
+        raise UserError("PyTorch's code bases know squares only, this network makes rectangles")
     is_gansformer = any(gansformer_torch.is_gansformer(network) for network in networks)
     code = gansformer_torch if is_gansformer else ada_torch
     kind = "Generator" if is_generator(stored) else "Discriminator"

@@ -37,7 +37,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.errors import OptionError, must_be_one_of
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from training.model.dropout import NO_DROPOUT
-from training.model.layers import NO_TAIL, dense, dense_weights, matmul_last
+from training.model.layers import NO_TAIL, SQUARE, dense, dense_weights, matmul_last
 from training.model.quirks import NO_QUIRKS, Quirks
 
 MASKED = -10000.0  # added to the scores of hidden latents
@@ -170,6 +170,7 @@ class AttentionSpec:
     iterations: int = 1  # of k-means
     form: str = "folded"  # key of image_attention.FORMS
     quirks: Quirks = NO_QUIRKS
+    start: tuple = SQUARE  # height : width of the images, see layers.grid_size
 
     def __post_init__(self):
         if self.integration not in INTEGRATIONS:
@@ -185,6 +186,11 @@ class AttentionSpec:
     def size(self):
         """S, size of a head."""
         return self.dim // self.num_heads
+
+    def sides(self, positions):
+        """Height and width of an image of that many positions."""
+        height = round(np.sqrt(positions * self.start[0] / self.start[1]))
+        return height, positions // height
 
     @property
     def score_factor(self):
@@ -310,8 +316,7 @@ def enlarge_assignments(shares, num_queries, w):
     _, heads, num_keys, old = shares.shape.as_list()
     if old == num_queries:
         return shares
-    size = round(np.sqrt(old))
-    x = upsample_2d(tf.reshape(shares, [-1, size, size, 1]))
+    x = upsample_2d(tf.reshape(shares, [-1, *w.spec.sides(old), 1]))
     x = tf.reshape(x, [-1, heads, num_keys, num_queries])
     return x if w.spec.quirks.repeated_assignments else x * np.float32(old / num_queries)
 

@@ -92,8 +92,7 @@ def discriminator(images_in, c, options, *, rng=None, is_training=False):
     Returns:
       scores [N, score_size].
     """
-    size = options.resolution
-    images_in.set_shape([None, options.num_channels, size, size])
+    images_in.set_shape([None, *options.image_shape])
     c.set_shape([None, options.c_dim])
     ltnt_pos = None
     if options.use_pos:
@@ -203,7 +202,7 @@ class DiscriminatorGraph:
         return y
 
     def _end(self, x):
-        """[N, 4, 4, C] => [N, features of the last hidden layer]."""
+        """[N, 4, 4, C], or of the size start => [N, features of the last hidden layer]."""
         opt = self.opt
         with tf.variable_scope("4x4"):
             size, num = opt.mbstd_group_size, opt.mbstd_num_channels
@@ -213,8 +212,8 @@ class DiscriminatorGraph:
             with tf.variable_scope("Conv"):
                 x = conv2d_act_layer(x, opt.num_features(2), 3, self._act(2), **limits)
             with tf.variable_scope("Dense0"):
-                features = opt.num_features(2)
-                x = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [-1, features * 16])
+                values = opt.num_features(2) * opt.start[0] * opt.start[1]
+                x = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [-1, values])
                 x = dense_layer(x, self._hidden_dim(), self._act(2))
         if self.aggregation is not None and opt.transformer:
             x = tf.concat([x, self.aggregation.scores()], axis=1)

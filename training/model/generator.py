@@ -15,7 +15,7 @@ from dnnlib import tflib
 from dnnlib.errors import OptionError
 from dnnlib.tflib.options import COUNT, SIDE, option
 from dnnlib.tflib.random import random_source
-from training.model.layers import log2_resolution
+from training.model.layers import SQUARE, log2_resolution
 from training.model.options import MAPS, NOISE_MODES, chosen_noise_mode
 from training.model.quirks import HasQuirks
 
@@ -25,6 +25,8 @@ class SamplingOptions:
     """Of every generator: what it makes images from, and how it truncates and mixes latents."""
 
     resolution: int = option(bound=SIDE)  # side of the images in pixels, a power of two from 4 on
+    # height and width of the first map; images are resolution / 4 times as large
+    start: Sequence[int] = SQUARE
     num_channels: int = 3  # number of channels of the images
     # height / width of the pictures inside the square images: for those who show them
     ratio: float = 1.0
@@ -52,6 +54,11 @@ class SamplingOptions:
         """Raise OptionError for options that make no sense."""
         if not isinstance(self.ratio, (int, float)) or not self.ratio > 0:
             raise OptionError(f"ratio={self.ratio!r}: must be a number above 0")
+
+    @property
+    def start_option(self):
+        """{"start": ...} for the synthesis network of images that are not square, else {}."""
+        return {} if tuple(self.start) == SQUARE else {"start": self.start}
 
     @property
     def truncation(self):
@@ -167,6 +174,7 @@ def _add_components(components, options, num_layers):
     shared = {name: getattr(options, name) for name in SHARED}
     if "synthesis" not in components:
         own = {name: getattr(options, name) for name in ("resolution", "num_channels", "merge")}
+        own.update(options.start_option)
         components.synthesis = tflib.Network(
             "G_synthesis", "synthesis", **{**shared, **own, **options.synthesis}
         )

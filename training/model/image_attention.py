@@ -4,7 +4,6 @@ Papers: GANsformer (Hudson & Zitnick 2021, arXiv:2103.01209), SAGAN (Zhang et al
 arXiv:1805.08318). Axes as in attention.py.
 """
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError
@@ -56,7 +55,7 @@ def image_from_image(x, w, dropout=NO_DROPOUT, window=None):
     Quadratic in the positions that see each other; meant for one coarse resolution, or for windows.
 
     Args:
-      x: [N, P, C], a square image.
+      x: [N, P, C], an image.
       w: Weights.
       dropout: Dropout.
       window: side of the squares within which positions see each other; None: the whole image.
@@ -64,11 +63,11 @@ def image_from_image(x, w, dropout=NO_DROPOUT, window=None):
     Returns:
       New x, [N, P, C].
     """
-    cells, heads = _Cells(round(np.sqrt(x.shape.as_list()[1])), window), w.spec.num_heads
+    cells, heads = _Cells(*w.spec.sides(x.shape.as_list()[1]), window), w.spec.num_heads
     q, k = linear(x, w.query, w.x_pos, w.from_pos), linear(x, w.key, w.y_pos, w.to_pos)
     q, k, v = (split_heads(cells.cut(part), heads) for part in (q, k, linear(x, w.value)))
     probs = tf.nn.softmax(dot_product(q, k))  # [N * cells, M, P / cells, P / cells]
-    keep = dropout.keep([cells.num**2, *probs.shape.as_list()[1:]], axis=2)
+    keep = dropout.keep([cells.count, *probs.shape.as_list()[1:]], axis=2)
     if keep is not None:
         probs *= tf.reshape(keep, [-1, *probs.shape.as_list()[1:]])
     given, taken = (gate if gate is None else cells.cut(gate) for gate in gates(x, x, w))
@@ -90,7 +89,8 @@ def image_step_weights(x, r, options, pos, dim=None):
       {name of a step: Weights}, in the order of the steps.
     """
     gate, weights = options.img_gate, {}
-    spec = AttentionSpec(dim or x.shape.as_list()[-1], options.num_heads, gate, gate)
+    dim = dim or x.shape.as_list()[-1]
+    spec = AttentionSpec(dim, options.num_heads, gate, gate, start=options.start)
     for name, is_there in (("n2n", options.img2img == r), ("local", options.local_attention)):
         if is_there:
             with tf.variable_scope(f"AttLayer_{name}"):
@@ -116,30 +116,38 @@ def image_steps(x, weights, window, dropout):
 
 
 class _Cells:
-    """A square image cut into square cells, which become samples of their own."""
+    """An image cut into square cells, which become samples of their own; one cell is any image."""
 
-    def __init__(self, size, window):
-        self.size = size
-        self.window = min(window or size, size)
-        if size % self.window != 0:
+    def __init__(self, height, width, window):
+        shortest = min(height, width)
+        window = window or max(height, width)
+        if window < shortest and (height % window or width % window):
+            side = height if height % window else width
             raise OptionError(
-                f"a window of {window} (--g-local-attention, --d-local-attention) does not "
-                f"divide the resolution {size}; use a power of two"
+                f"a window of {window} (--g-local-attention, --d-local-attention) does not divide "
+                f"the resolution {side}; use a power of two that divides all sides, from --g-start-"
+                "res or --d-start-res on"
             )
-        self.num = size // self.window  # cells along a side
+        # A window as long as the image's shorter side sees all of it.
+        self.size = (window, window) if window < shortest else (height, width)
+        self.rows, self.columns = height // self.size[0], width // self.size[1]
+        self.count = self.rows * self.columns
 
     def cut(self, x):
         """[N, P, C] => [N * cells, P / cells, C]."""
-        if self.num == 1:
+        if self.count == 1:
             return x
+        height, width = self.size
         channels = x.shape.as_list()[2]
-        x = tf.reshape(x, [-1, self.num, self.window, self.num, self.window, channels])
-        return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, self.window**2, channels])
+        x = tf.reshape(x, [-1, self.rows, height, self.columns, width, channels])
+        return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, height * width, channels])
 
     def join(self, x):
         """[N * cells, P / cells, C] => [N, P, C]."""
-        if self.num == 1:
+        if self.count == 1:
             return x
+        height, width = self.size
         channels = x.shape.as_list()[2]
-        x = tf.reshape(x, [-1, self.num, self.num, self.window, self.window, channels])
-        return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, self.size**2, channels])
+        x = tf.reshape(x, [-1, self.rows, self.columns, height, width, channels])
+        positions = self.count * height * width
+        return tf.reshape(tf.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, positions, channels])

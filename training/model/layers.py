@@ -27,6 +27,19 @@ def log2_resolution(resolution):
     return log2
 
 
+SQUARE = (4, 4)  # height and width of the map that square images begin with
+
+
+def grid_size(start, r):
+    """Height and width of the maps at level r, whose layers are named 2^r x 2^r.
+
+    Args:
+      start: height and width at level 2.
+      r: level; those below 2 are for encodings only.
+    """
+    return tuple(max(1, (side << r) >> 2) for side in start)
+
+
 def num_features(log2_res, channel_base, channel_max, channel_min=1, channel_decay=1.0):
     """Channels of the feature maps at resolution 2^log2_res: base / 2^(log2_res - 1), clipped."""
     channels = int(channel_base / 2.0 ** ((log2_res - 1) * channel_decay))

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.options import COUNT, FREE, SIDE, option
 from training.model.image_attention import FORMS
-from training.model.layers import log2_resolution, num_features
+from training.model.layers import SQUARE, grid_size, log2_resolution, num_features
 from training.model.positional import INITIALIZERS, POS_TYPES, GridEncodings, LayerEncodings
 from training.model.quirks import HasQuirks
 
@@ -27,6 +27,8 @@ class ImageOptions(HasQuirks):
     """Of every network that makes or reads images: its resolutions, channels and layers."""
 
     resolution: int = option(bound=SIDE)  # side of the images in pixels, a power of two from 4 on
+    # height and width of the first map; images are resolution / 4 times as large
+    start: Sequence[int] = SQUARE
     num_channels: int = 3  # number of channels of the images
     nonlinearity: str = option("lrelu", tuple(ACTIVATIONS))  # activation of the layers
     conv_clamp: float | None = None  # bound of the layers' outputs; None: none
@@ -45,6 +47,15 @@ class ImageOptions(HasQuirks):
     def max_log2(self):
         """log2 of the resolution; OptionError if that is not possible."""
         return log2_resolution(self.resolution)
+
+    def size_at(self, r):
+        """Height and width of the feature maps of resolution 2^r."""
+        return grid_size(self.start, r)
+
+    @property
+    def image_shape(self):
+        """[C, H, W]."""
+        return [self.num_channels, *self.size_at(self.max_log2)]
 
     def num_features(self, r):
         """Number of channels of the feature maps of resolution 2^r."""
@@ -90,7 +101,7 @@ class AttentionOptions(ImageOptions):
     def grids(self, dim, dtype):
         """Encodings of the image's positions, of width ``dim`` unless pos_dim says otherwise."""
         if self.quirk.positions_by_layer and self.pos_type == "trainable2d":
-            return LayerEncodings(self.pos_dim or dim, self.pos_init)
+            return LayerEncodings(self.pos_dim or dim, self.pos_init, self.start)
         return GridEncodings(
             self.max_log2,
             self.pos_dim or dim,
@@ -99,6 +110,7 @@ class AttentionOptions(ImageOptions):
             self.pos_directions_num,
             self.quirk.flat_sinusoids,
             dtype,
+            self.start,
         )
 
 

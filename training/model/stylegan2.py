@@ -99,6 +99,7 @@ def _add_components(components, options, num_layers):
             name: getattr(options, name)
             for name in ("resolution", "num_channels", "w_dim", "progressive")
         }
+        own.update(options.start_option)
         components.synthesis = tflib.Network(
             "G_synthesis", "stylegan2_synthesis", **{**own, **options.synthesis}
         )
@@ -213,8 +214,7 @@ def stylegan2_discriminator(images_in, c, options, *, rng=None):
     Returns:
       scores [N, score_size].
     """
-    size = options.resolution
-    images_in.set_shape([None, options.num_channels, size, size])
+    images_in.set_shape([None, *options.image_shape])
     c.set_shape([None, options.c_dim])
     opt = _with_layout(options, DiscriminatorOptions)
     graph = DiscriminatorGraph(opt, progressive=options.progressive)

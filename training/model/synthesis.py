@@ -48,4 +48,4 @@ def synthesis(
         found = [] if options.maps == "none" else graph.maps()
     images = tf.identity(tf.cast(images, tf.float32), name="images_out")
     found = [tf.cast(x, tf.float32) for x in found]
-    return (images, *output_maps(found, options.resolution, options.maps))
+    return (images, *output_maps(found, options.size_at(options.max_log2), options.maps))

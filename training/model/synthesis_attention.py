@@ -87,6 +87,7 @@ class LatentImageAttention:
                 iterations=o.kmeans_iters,
                 form=o.attention_form,
                 quirks=o.quirk,
+                start=o.start,
             )
             with tf.variable_scope("AttLayer_l2n"):
                 is_carried = self._assignments is not None

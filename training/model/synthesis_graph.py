@@ -181,7 +181,7 @@ class SynthesisGraph:
             r = (i + 5) // 2
             copies = self.merging.num if self.merging and self.merging.owns_noise(r) else 1
             init = tf.initializers.random_normal()
-            shape = [copies, 1, 2**r, 2**r]
+            shape = [copies, 1, *self.opt.size_at(r)]
             variables.append(tf.get_variable(f"noise{i}", shape, initializer=init, trainable=False))
         return variables
 
@@ -189,14 +189,14 @@ class SynthesisGraph:
         """Noise of layer i: [N, H, W, 1] ([N * k, ...] for k pictures), or None."""
         if self.noise_mode == "none":
             return None
-        size = 2**r
+        size = self.opt.size_at(r)
         if self.noise_mode == "const":
             copies = self.noise_variables[i].shape.as_list()[0]
-            noise = tf.reshape(self.noise_variables[i], [copies, size, size, 1])
+            noise = tf.reshape(self.noise_variables[i], [copies, *size, 1])
             times = self.num_samples * (self._num_pictures(r) // copies)
             return tf.tile(noise, [times, 1, 1, 1])
-        noise = self.rng.normal(f"noise/{site}", [self._num_pictures(r), size, size, 1])
-        return tf.reshape(noise, [-1, size, size, 1])
+        noise = self.rng.normal(f"noise/{site}", [self._num_pictures(r), *size, 1])
+        return tf.reshape(noise, [-1, *size, 1])
 
     def _tail(self, scale, r, i, site, gain=1.0):
         """What ends layer i; creates its variables."""
@@ -211,20 +211,20 @@ class SynthesisGraph:
     # ---------------------------------------------------------------------------------- layers
 
     def _stem(self):
-        """The 4x4 map before the first convolution: [N, 4, 4, C]."""
-        features = self.opt.num_features(2)
+        """The map before the first convolution: [N, 4, 4, C], or of the size that start says."""
+        features, size = self.opt.num_features(2), self.opt.size_at(2)
         if not self.opt.latent_stem:
             copies = self._num_pictures(2)
             features = self.opt.const_channels or features
             with tf.variable_scope("4x4/Const"):
                 init = tf.initializers.random_normal()
-                const = tf.get_variable("const", [copies, features, 4, 4], initializer=init)
+                const = tf.get_variable("const", [copies, features, *size], initializer=init)
             return tf.tile(tf.transpose(const, [0, 2, 3, 1]), [self.num_samples, 1, 1, 1])
         with tf.variable_scope("4x4/Dense"):
             y = self._style(0)
-            shape = [y.shape.as_list()[1], features * 16]
+            shape = [y.shape.as_list()[1], features * size[0] * size[1]]
             x = tf.matmul(y, get_weight(shape, gain=np.sqrt(2) / 4))
-            x = tf.transpose(tf.reshape(x, [-1, features, 4, 4]), [0, 2, 3, 1])
+            x = tf.transpose(tf.reshape(x, [-1, features, *size]), [0, 2, 3, 1])
             return self._tail(None, 2, 0, "4x4/Dense").apply(x)
 
     def _layer(self, x, r, name, i, up=False, gain=1.0):
@@ -301,12 +301,12 @@ class SynthesisGraph:
             return rgb if y is None else y + rgb
 
 
-def output_maps(maps, resolution, form):
+def output_maps(maps, size, form):
     """Attention maps as outputs of a network.
 
     Args:
       maps: one [N, K, M, h, w] for each layer.
-      resolution: of the image.
+      size: height and width of the image.
       form: "image" or "layers".
 
     Returns:
@@ -316,12 +316,12 @@ def output_maps(maps, resolution, form):
         return [tf.identity(x, name=f"maps{idx}_out") for idx, x in enumerate(maps)]
     if not maps:
         return []
-    return [tf.stack([enlarge(x, resolution) for x in maps], axis=2, name="maps_out")]
+    return [tf.stack([enlarge(x, *size) for x in maps], axis=2, name="maps_out")]
 
 
-def enlarge(maps, resolution):
-    """Nearest neighbour: [N, K, M, h, w] => [N, K, M, H, W]."""
-    _, num, heads, height, width = maps.shape.as_list()
-    x = tf.reshape(maps, [-1, height, 1, width, 1])
-    x = tf.tile(x, [1, 1, resolution // height, 1, resolution // width])
-    return tf.reshape(x, [-1, num, heads, resolution, resolution])
+def enlarge(maps, height, width):
+    """Nearest neighbour: [N, K, M, h, w] => [N, K, M, height, width]."""
+    _, num, heads, rows, columns = maps.shape.as_list()
+    x = tf.reshape(maps, [-1, rows, 1, columns, 1])
+    x = tf.tile(x, [1, 1, height // rows, 1, width // columns])
+    return tf.reshape(x, [-1, num, heads, height, width])

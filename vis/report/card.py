@@ -54,13 +54,15 @@ def _card(run_dir, config, licence):
     model = _model_file(run_dir)
     kimg = max([row["kimg"] for row in read_rows(run_dir / "stats.jsonl")], default=None)
     shown = "" if kimg is None else f" for {1000 * kimg:,.0f} images shown"
-    size = facts.get("resolution", "?")
     dataset = os.path.basename(flags.get("dataset") or "images")  # a path may be private
+    height, width = facts.get("start", (4, 4))
+    resolution = facts.get("resolution", 0)
+    size = f"{resolution * height // 4}x{resolution * width // 4}" if resolution else "?x?"
     paper = PAPER if kind == "GANsformer" else f"a baseline of {PAPER}"
     parts = [
         _front_matter(kind, licence),
         MARK,
-        f"# {kind}, {dataset}, {size}x{size}",
+        f"# {kind}, {dataset}, {size}",
         f"A {kind} ({paper}) trained on {facts.get('num_images', 0):,} images of {dataset}{shown}.",
         *_pictures(run_dir),
         *_figures(run_dir),

@@ -52,7 +52,9 @@ function showHead() {
   $("state").classList.toggle("done", isDone);
   const kind = flag("baseline") || (flag("transformer") ? "GANsformer" : flag("kgan") ? "k-GAN" : "GAN");
   const parts = [flag("dataset") ? `${kind} on ${flag("dataset")}` : ""];
-  if (facts.resolution) parts.push(`${facts.resolution} × ${facts.resolution} pixels`);
+  const [rows, columns] = facts.start || [4, 4];
+  const unit = facts.resolution / 4;
+  if (facts.resolution) parts.push(`${unit * columns} × ${unit * rows} pixels`);
   if (facts.num_images) parts.push(`${facts.num_images.toLocaleString("en")} training images`);
   if (facts.label_size) parts.push(`${facts.label_size} classes`);
   $("about").textContent = parts.filter(Boolean).join("  ·  ");
