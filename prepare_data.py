@@ -30,6 +30,7 @@ MEANT_FOR = {
     "images_dir": ("task",),
     "format": ("task",),
     "labels": ("task",),
+    "label_column": ("task",),
     "source": ("catalogue",),
     "keep_archives": ("catalogue",),
     "ratio": ("task", "catalogue"),
@@ -111,6 +112,12 @@ def build_parser():
         help="folders: each sub-folder is a class; a .json, .csv or .npy file; none (default: "
         "labels that come with npy, hdf5, tfds and TFRecords, or in a dataset.json of StyleGAN3's "
         "form)",
+    )
+    images.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column of the .json (a list of objects) or .csv of --labels that holds the labels; "
+        "the one that names the images is found",
     )
     images.add_argument(
         "--ratio",
@@ -231,13 +238,15 @@ def kinds_of_tasks(args):
     return entries
 
 
-def labels_of(source, how):
-    """What --labels asks for: Labels or None."""
+def labels_of(source, how, column=None):
+    """What --labels and --label-column ask for: Labels or None."""
+    if column is not None and how in (None, "none", "folders"):
+        raise UserError("--label-column: names a column of a file; give the file with --labels")
     if how == "none":
         return None
     if how == "folders":
         return labels.from_folders(source)
-    return labels.from_file(how, source) if how else source.own_labels()
+    return labels.from_file(how, source, column) if how else source.own_labels()
 
 
 def recipe_of(args, resolution=None, shards_num=1, channels=None):
@@ -293,7 +302,7 @@ def prepare_task(args, options):
         source,
         folder,
         recipe_of(args),
-        labels=labels_of(source, args.labels),
+        labels=labels_of(source, args.labels, args.label_column),
         strict=bool(args.strict),
         **options,
     )

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from datasets_tool.label_columns import read_column
 from datasets_tool.sources.base import one_line
 from dnnlib.errors import UserError
 
@@ -83,14 +84,17 @@ def from_folders(source):
     return _one_hot(classes, "--labels folders")
 
 
-def from_file(path, source):
+def from_file(path, source, column=None):
     """Labels out of a file.
 
     JSON: ``{"labels": [["a/b.png", 3], ...]}`` as StyleGAN2-ADA has it, or ``{"a/b.png": 3, ...}``.
     CSV: ``a/b.png,3`` per line, a header is recognised; further columns make a vector. A label is
         the number of a class, its name, or a vector of numbers. An .npy file holds [N] or [N, label
-        size] in the order of the pictures.
+        size] in the order of the pictures. With ``column``: see label_columns.
     """
+    if column is not None:
+        table = read_column(path, column, list(source.label_keys()))
+        return _of_pictures(table, source, f"--labels {path}: column {column}")
     suffix = Path(path).suffix.lower()
     readers = {".json": _read_json, ".csv": _read_csv}
     if suffix == ".npy":
