@@ -17,7 +17,7 @@ from datasets_tool.convert import prepare
 from datasets_tool.decode import CROPS, WHOLE_CROPS, check_resolution
 from datasets_tool.pool import Recipe
 from datasets_tool.scenes import CLEVR_OBJECTS, LARGE_OBJECTS, ScenesSource
-from datasets_tool.sources.formats import FORMATS, open_source
+from datasets_tool.sources.formats import FORMATS, NAMED, open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.records.encoded import RECORD_FORMATS
@@ -104,14 +104,15 @@ def build_parser():
         choices=FORMATS,
         help="png, jpg, webp, bmp: take only these files; the others say what PATH is where its "
         "name does not (default: found out); tfds: PATH is the NAME or NAME:SPLIT of a set of "
-        "tensorflow_datasets",
+        "tensorflow_datasets; hf: NAME, NAME:SPLIT or NAME:CONFIG:SPLIT of the Hugging Face hub, "
+        "or a folder saved by its package",
     )
     images.add_argument(
         "--labels",
         metavar="HOW",
         help="folders: each sub-folder is a class; a .json, .csv or .npy file; none (default: "
-        "labels that come with npy, hdf5, tfds and TFRecords, or in a dataset.json of StyleGAN3's "
-        "form)",
+        "labels that come with npy, hdf5, tfds, hf and TFRecords, or in a dataset.json of "
+        "StyleGAN3's form)",
     )
     images.add_argument(
         "--label-column",
@@ -295,7 +296,7 @@ def check_not_inside(path, folder, task):
 def prepare_task(args, options):
     """Do --task."""
     folder = os.path.join(args.data_dir, args.task)
-    if args.format != "tfds":
+    if args.format not in NAMED or os.path.exists(args.images_dir):
         check_not_inside(args.images_dir, folder, args.task)
     source = open_source(args.images_dir, args.format)
     prepare(

@@ -1,4 +1,4 @@
-"""Pictures in arrays: npy and hdf5 files, and sets of tensorflow_datasets."""
+"""Pictures in arrays: npy and hdf5 files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from datasets_tool.decode import UnreadableImageError, simplify, to_picture
-from datasets_tool.labels import from_array, from_numbers
+from datasets_tool.labels import from_array
 from datasets_tool.sources.base import Source, file_fingerprint, one_line, spread
 from dnnlib.errors import UserError
 
@@ -16,7 +16,10 @@ from dnnlib.errors import UserError
 def optional_package(name, purpose, pin=""):
     """Import a package that not everybody needs; if it is missing, say how to install it."""
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        if getattr(module, "__file__", None) is None:  # a mere folder of that name
+            raise ImportError(name)
+        return module
     except ImportError as error:
         raise UserError(f"{purpose} needs the package {name}: pip install '{name}{pin}'") from error
 
@@ -115,64 +118,3 @@ class Hdf5Source(_ArraySource):
                 f"{', '.join(file) or 'nothing'}"
             )
         return file[max(names, key=lambda name: shapes[name][-1])]
-
-
-class TfdsSource(Source):
-    """A set of tensorflow_datasets, ``NAME`` or ``NAME:SPLIT``, with its labels.
-
-    The package reads in this process; pictures are handed to the workers.
-    """
-
-    def __init__(self, name):
-        self.description = f"tfds {name}"
-        self._name, _, split = name.partition(":")
-        self._split = split or "train"
-        self._tfds = optional_package("tensorflow_datasets", f"--format tfds ({name})")
-        self._builder = self._tfds.builder(self._name)
-        self._builder.download_and_prepare()
-        if self._split not in self._builder.info.splits:
-            have = ", ".join(self._builder.info.splits)
-            raise UserError(f"tfds {self._name}: has no split {self._split!r}, only {have}")
-
-    def __getstate__(self):
-        return {"description": self.description}
-
-    def __len__(self):
-        return self._builder.info.splits[self._split].num_examples
-
-    def _examples(self):
-        """All examples as dicts of arrays, in a fixed order."""
-        return self._tfds.as_numpy(self._builder.as_dataset(split=self._split, shuffle_files=False))
-
-    def keys(self):
-        """Yield (number, uint8 [H, W, C])."""
-        for index, example in enumerate(self._examples()):
-            yield index, example["image"]
-
-    def load(self, key):
-        """Take the image that the key carries."""
-        return as_picture(key[1].transpose(2, 0, 1))
-
-    def label_key(self, key):
-        """The number."""
-        return key[0]
-
-    def label_keys(self):
-        """All numbers."""
-        return iter(range(len(self)))
-
-    def own_labels(self):
-        """The feature ``label``, if there is one."""
-        if "label" not in self._builder.info.features:
-            return None
-        values = np.array([int(example["label"]) for example in self._examples()])
-        classes_num = self._builder.info.features["label"].num_classes
-        return from_numbers(values, f"{self.description}: label", classes_num=classes_num)
-
-    def fingerprint(self):
-        """Name, version and split."""
-        return {
-            "tfds": self._name,
-            "version": str(self._builder.info.version),
-            "split": self._split,
-        }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from datasets_tool.sources.archives import TarSource, ZipSource, open_zip
-from datasets_tool.sources.arrays import Hdf5Source, NpySource, TfdsSource
+from datasets_tool.sources.arrays import Hdf5Source, NpySource
 from datasets_tool.sources.databases import LmdbSource, RecordsSource, ZippedRecordsSource
 from datasets_tool.sources.folders import PICTURES, FolderSource, picture_suffixes
+from datasets_tool.sources.named import HfSource, TfdsSource
 from dnnlib.errors import UserError
 
-FORMATS = (*PICTURES, "zip", "tar", "npy", "hdf5", "lmdb", "tfrecords", "tfds")
+NAMED = {"tfds": TfdsSource, "hf": HfSource}
+FORMATS = (*PICTURES, "zip", "tar", "npy", "hdf5", "lmdb", "tfrecords", *NAMED)
 
 _BY_SUFFIX = {
     ".zip": "zip",
@@ -36,15 +38,15 @@ def open_source(path, kind=None):
     """The source of the pictures at ``path``.
 
     Args:
-        path: a folder, archive, database or file of arrays; the name of a tfds set.
+        path: a folder, archive, database or file of arrays; the name of a set of NAMED.
         kind: one of FORMATS; a picture format restricts which files of a folder or archive count;
             None: found out by name and contents.
 
     Returns:
         A Source.
     """
-    if kind == "tfds":
-        return TfdsSource(path)
+    if kind in NAMED:
+        return NAMED[kind](path)
     if not os.path.exists(path):
         raise UserError(f"--images-dir {path}: there is no such file or folder")
     container = kind if kind and kind not in PICTURES else _guess(path)

@@ -45,7 +45,7 @@ def test_the_rule(folder, capsys, mode, channels):
     assert len(lines) == (mode != "RGB")
     assert not lines or f"the set gets {channels} channel" in lines[0]
     assert ("3 images: 16-bit, scaled to 8" in out.out) == (mode == "I;16")
-    assert run(folder, "--multi-resolution", "--channels", channels, "--preview", "a.png") == 0
+    assert run(folder, "--multi-resolution", "--channels", channels) == 0
     assert "is ready already" in capsys.readouterr().out
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
-import types
 import zipfile
 
 import numpy as np
@@ -18,7 +17,6 @@ from PIL import Image
 import prepare_data
 from datasets_tool import inspect_set
 from datasets_tool import labels as labels_module
-from datasets_tool.sources import arrays
 from datasets_tool.sources.formats import open_source
 from dnnlib import cli
 from dnnlib.errors import UserError
@@ -650,37 +648,11 @@ def test_missing_packages_are_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     monkeypatch.setitem(sys.modules, "lmdb", None)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    for kind, package in (("hdf5", "h5py"), ("lmdb", "lmdb"), ("tfds", "tensorflow_datasets")):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    packages = {"hdf5": "h5py", "lmdb": "lmdb", "tfds": "tensorflow_datasets", "hf": "datasets"}
+    for kind, package in packages.items():
         with pytest.raises(UserError, match=f"needs the package {package}: pip install '{package}"):
             open_source(str(tmp_path), kind)
-
-
-def test_tfds_through_its_interface(images, tmp_path, monkeypatch):
-    """A stand-in with the calls of tensorflow_datasets that are used."""
-
-    class Builder:
-        info = types.SimpleNamespace(
-            splits={"train": types.SimpleNamespace(num_examples=COUNT)},
-            features={"label": types.SimpleNamespace(num_classes=3)},
-            version="1.0.0",
-        )
-
-        def download_and_prepare(self):
-            pass
-
-        def as_dataset(self, split, shuffle_files):
-            assert split == "train" and shuffle_files is False
-            return [
-                {"image": image.transpose(1, 2, 0), "label": i % 3}
-                for i, image in enumerate(images)
-            ]
-
-    tfds = types.SimpleNamespace(builder=lambda name: Builder(), as_numpy=lambda data: data)
-    monkeypatch.setattr(arrays, "optional_package", lambda name, purpose: tfds)
-    found, labels = prepare("out", "toys", tmp_path, "--format", "tfds")
-    assert (found == images).all() and (labels == np.eye(3)[np.arange(COUNT) % 3]).all()
-    with pytest.raises(UserError, match="has no split 'test', only train"):
-        open_source("toys:test", "tfds")
 
 
 # Looking at sets
