@@ -93,5 +93,6 @@ def test_rectangles_from_records_to_figures(tmp_path):
     run(generate.run, "--model", model, "--seeds=0-1", "--output-dir", out, "--grid", "--attention")
     with Image.open(str(out / "seed0000.png")) as picture:
         assert picture.size == (16, 12)
-    run(run_network.main, "--eval", "--metrics=fid", "--features=random", *where)
+    measured = ["--metrics=fid", "--features=random", "--eval-images-num=8"]
+    run(run_network.main, "--eval", *measured, *where)
     run(run_network.main, "--vis", "--vis-images", "--vis-maps", "--vis-num=2", *where)
