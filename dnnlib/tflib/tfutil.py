@@ -101,7 +101,7 @@ def run(*args, **kwargs):
 
 def is_tf_expression(x):
     """Whether x is a tensor, variable or operation."""
-    return isinstance(x, (tf.Tensor, tf.Variable, tf.Operation))
+    return tf.is_tensor(x) or isinstance(x, tf.Operation)
 
 
 def shape_to_list(shape):
@@ -139,10 +139,16 @@ def absolute_name_scope(scope):
     return tf.name_scope(scope + "/")
 
 
-def absolute_variable_scope(scope, reuse):
+def absolute_variable_scope(scope, reuse, custom_getter=None):
     """Enter the variable scope of exactly this name, wherever we are; opens no name scope."""
     absolute = tf.VariableScope(reuse=reuse, name=scope, use_resource=True)
-    return tf.variable_scope(absolute, reuse=reuse, use_resource=True, auxiliary_name_scope=False)
+    return tf.variable_scope(
+        absolute,
+        reuse=reuse,
+        use_resource=True,
+        custom_getter=custom_getter,
+        auxiliary_name_scope=False,
+    )
 
 
 def graph_cache(graph=None):
@@ -151,6 +157,24 @@ def graph_cache(graph=None):
     if not collection:
         collection.append({})
     return collection[0]
+
+
+def shared_tensor(key, build):
+    """A tensor that depends on variables and constants alone, made once in a graph.
+
+    Networks are applied several times in a graph, and half of the time that it takes to build one
+    would go into making such tensors again. Gradients flow through them as through others.
+
+    Args:
+      key: hashable; says which tensor it is, for instance the name of a variable and a factor.
+      build: function without arguments that makes the tensor, of nothing that belongs to a branch
+        of a tf.cond or to the body of a loop.
+    """
+    with tf.init_scope():  # no control dependencies, and outside of branches and loops
+        made = graph_cache().setdefault("shared", {})
+        if key not in made:
+            made[key] = build()
+        return made[key]
 
 
 def is_portable(graph=None):

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from training.model.layers import (
     conv2d_act_layer,
     dense_layer,
+    get_weight,
     minibatch_stddev_layer,
     num_features,
 )
@@ -97,3 +98,24 @@ def test_minibatch_stddev(session, size, group, batch):
         std = np.sqrt(members.var(axis=0) + 1e-8).mean(axis=(0, 1, 3))
         np.testing.assert_allclose(got[n, ..., 6:], np.broadcast_to(std, (4, 4, 2)), atol=1e-5)
     np.testing.assert_array_equal(got[..., :6], x)
+
+
+def test_scaled_variables_are_made_once_and_outside_of_branches(session):
+    with tf.variable_scope("shared", use_resource=True, reuse=tf.AUTO_REUSE):
+        taken = tf.cond(
+            tf.placeholder_with_default(True, []),
+            lambda: get_weight([3, 2]) + 0.0,
+            lambda: tf.zeros([3, 2]),
+        )
+        w = get_weight([3, 2])
+        num = len(tf.get_default_graph().get_operations())
+        assert get_weight([3, 2]) is w
+        assert get_weight([3, 2], gain=2.0) is not w
+        variable = tf.get_variable("weight", [3, 2])
+    assert len(tf.get_default_graph().get_operations()) == num + 3  # read, constant, product
+    session.run(tf.global_variables_initializer())
+    (gradient,) = tf.gradients(tf.reduce_sum(w * w), [variable])
+    value, scaled, inner, found = session.run([variable, w, taken, gradient])
+    np.testing.assert_allclose(scaled, value / np.sqrt(3), rtol=1e-6)
+    assert np.array_equal(inner, scaled)
+    np.testing.assert_allclose(found, 2 * value / 3, rtol=1e-6)

@@ -80,6 +80,7 @@ def test_small_helpers(session):
     assert session.run(tflib.lerp_clip(tf.constant(2.0), 4.0, 7.0)) == 4
     assert session.run(tflib.flatten(tf.ones([2, 3]))).shape == (6,)
     assert tflib.is_tf_expression(tf.constant(1))
+    assert tflib.is_tf_expression(tf.get_variable("a_variable", [2], use_resource=True))
     assert not tflib.is_tf_expression(np.ones(2))
 
 

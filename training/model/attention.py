@@ -37,7 +37,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.errors import OptionError, must_be_one_of
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from training.model.dropout import NO_DROPOUT
-from training.model.layers import NO_TAIL, SQUARE, dense, dense_weights, matmul_last
+from training.model.layers import NO_TAIL, SQUARE, dense, dense_weights, matmul_last, scaled
 from training.model.quirks import NO_QUIRKS, Quirks
 
 MASKED = -10000.0  # added to the scores of hidden latents
@@ -250,7 +250,7 @@ def attention_weights(x, y, spec, x_pos=None, y_pos=None, is_carried=False):
         key2 = dense_weights(dim, 2 * dim, "key2")
     elif spec.kind != "simplex" and not is_carried:
         shape, init = [1, heads, num_keys, 2 * dim // heads], tf.initializers.random_normal()
-        start = tf.convert_to_tensor(tf.get_variable("toasgn_init", shape, initializer=init))
+        start = scaled(tf.get_variable("toasgn_init", shape, initializer=init), 1.0)
     balance = []
     for i in range(0 if spec.kind == "simplex" else spec.iterations):
         shape, init = [heads, 1, 2 * dim // heads], tf.initializers.ones()

@@ -14,6 +14,7 @@ from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from dnnlib.tflib.tfutil import shared_tensor
 
 # f(a x) = a f(x) for a > 0: a gain after such an activation may as well scale weights before it.
 LEAKY_SLOPES = {"linear": 1.0, "relu": 0.0, "lrelu": 0.2}
@@ -63,13 +64,26 @@ def get_weight(shape, gain=1.0, lrmul=1.0, name="weight"):
     """
     init = tf.initializers.random_normal(stddev=1.0 / lrmul)
     scale = gain * lrmul / np.sqrt(np.prod(shape[:-1]))
-    return tf.get_variable(name, shape=shape, initializer=init) * np.float32(scale)
+    return scaled(tf.get_variable(name, shape=shape, initializer=init), scale)
 
 
 def get_bias(size, gain=1.0, name="bias"):
     """Create (or reuse) a bias, zero at first: [size]."""
-    b = tf.get_variable(name, shape=[size], initializer=tf.initializers.zeros())
-    return b if gain == 1.0 else b * np.float32(gain)
+    return scaled(tf.get_variable(name, shape=[size], initializer=tf.initializers.zeros()), gain)
+
+
+def scaled(variable, scale):
+    """A variable times a number, made once in a graph: every use of a network has the same one."""
+    scale = np.float32(scale)
+
+    def build():
+        with tf.device(variable.device):
+            value = tf.convert_to_tensor(variable)
+            return value if scale == 1 else value * scale
+
+    if isinstance(variable, tf.Tensor):  # read in another precision
+        return build()
+    return shared_tensor(("scaled", variable.name, float(scale)), build)
 
 
 def dense_weights(num_in, num_out, name=None, act="linear", lrmul=1.0):
@@ -320,4 +334,5 @@ def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
 
 def noise_strength():
     """Create (or reuse) the strength of a layer's noise, zero at first: []."""
-    return tf.get_variable("noise_strength", shape=[], initializer=tf.initializers.zeros())
+    init = tf.initializers.zeros()
+    return scaled(tf.get_variable("noise_strength", shape=[], initializer=init), 1.0)

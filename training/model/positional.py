@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError, must_be_one_of
+from dnnlib.tflib.tfutil import shared_tensor
 from training.model.layers import SQUARE, grid_size
 
 INITIALIZERS = {
@@ -64,10 +65,16 @@ class GridEncodings:
 
     def __getitem__(self, log2_size):
         if log2_size not in self._encodings:
-            size = grid_size(self.start, log2_size)
-            grid = self._encode(*size, self._variables[log2_size])
-            width = grid.shape.as_list()[-1]
-            self._encodings[log2_size] = tf.reshape(grid, [size[0] * size[1], width])
+            size, variables = grid_size(self.start, log2_size), self._variables[log2_size]
+            names = [variable.name for variable in variables.values()]
+            kind = (self.pos_type, self.dim, self.directions, self.is_flat, self.dtype)
+
+            def build():
+                grid = self._encode(*size, variables)
+                return tf.reshape(grid, [size[0] * size[1], grid.shape.as_list()[-1]])
+
+            key = ("grid", *size, *kind, *names)
+            self._encodings[log2_size] = shared_tensor(key, build)
         return self._encodings[log2_size]
 
     def _create(self, r, pos_init):

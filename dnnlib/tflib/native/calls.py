@@ -2,6 +2,7 @@
 
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import TF_VERSION, tf
+from dnnlib.tflib.tfutil import shared_tensor
 
 # TensorFlow 1.15 has hardly any operation for bfloat16 besides these.
 CUDA_DTYPES = (tf.float32, tf.float16) + ((tf.bfloat16,) if TF_VERSION >= (2, 0) else ())
@@ -126,4 +127,4 @@ def conv_narrow(x, w):
 
 def absent(x):
     """What stands for an input that is not there."""
-    return tf.zeros([0], x.dtype)
+    return shared_tensor(("absent", x.dtype), lambda: tf.zeros([0], x.dtype))
