@@ -1,5 +1,8 @@
 """Operations on the variables of networks: listing, copying, averaging."""
 
+import copy
+import zlib
+
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
@@ -10,6 +13,34 @@ def variables_below(scope):
     start = scope + "/"
     found = [variable for variable in tf.global_variables() if variable.op.name.startswith(start)]
     return {variable.op.name[len(start) :]: variable for variable in found}
+
+
+def draw_by_name(getter, name, *args, initializer=None, **kwargs):
+    """Getter of variables whose random initial values depend on the graph's seed and their name.
+
+    TensorFlow's own choice depends on the number of operations that happen to come before.
+    """
+    seed = tf.get_default_graph().seed
+    if seed is not None and getattr(initializer, "seed", 0) is None:
+        initializer = copy.copy(initializer)
+        initializer.seed = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    return getter(name, *args, initializer=initializer, **kwargs)
+
+
+def create_like(source, scope):
+    """Create variables like those of {local name: variable} in a scope, with their initial values.
+
+    Needs variables that tf.get_variable makes, as builders have to use it.
+    """
+    with tfutil.absolute_variable_scope(scope, reuse=False):
+        for name, variable in source.items():
+            with tfutil.absolute_name_scope(scope):
+                tf.get_variable(
+                    name,
+                    dtype=variable.dtype.base_dtype,
+                    initializer=tf.identity(variable.initial_value),
+                    trainable=variable.trainable,
+                )
 
 
 def copy_values(source, target):
@@ -50,3 +81,78 @@ def forget_all_but(names):
     for key in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
         collection = tf.get_collection_ref(key)
         collection[:] = [variable for variable in collection if variable.name in names]
+
+
+class NetworkVariables:
+    """What a :class:`dnnlib.tflib.Network` does with its variables, after StyleGAN2's interface.
+
+    Attributes:
+      own_vars, vars, trainables: {local name: variable}.
+      var_global_to_local: {name in the graph: local name}.
+    """
+
+    def reset_own_vars(self):
+        """Initialize the variables of this network, without its sub-networks."""
+        tfutil.run([variable.initializer for variable in self.own_vars.values()])
+
+    def reset_vars(self):
+        """Initialize all variables, those of sub-networks too."""
+        tfutil.run([variable.initializer for variable in self.vars.values()])
+
+    def reset_trainables(self):
+        """Initialize all trainable variables."""
+        tfutil.run([variable.initializer for variable in self.trainables.values()])
+
+    def find_var(self, var_or_local_name):
+        """The variable with a local name; a variable is returned as it is."""
+        if isinstance(var_or_local_name, str):
+            return self.vars[var_or_local_name]
+        return var_or_local_name
+
+    def get_var_local_name(self, var_or_global_name):
+        """The local name of a variable, given itself or its name in the graph."""
+        name = getattr(var_or_global_name, "name", var_or_global_name)
+        return self.var_global_to_local[name.split(":")[0]]
+
+    def get_var(self, var_or_local_name):
+        """Value of a variable as an array."""
+        return tfutil.run(self.find_var(var_or_local_name))
+
+    def set_var(self, var_or_local_name, new_value):
+        """Give a variable a new value: an array-like, or a tensor to be evaluated."""
+        if tfutil.is_tf_expression(new_value):
+            new_value = tfutil.run(new_value)
+        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
+
+    def copy_own_vars_from(self, src_net):
+        """Copy the variables that both networks have themselves, without sub-networks."""
+        copy_values(src_net.own_vars, self.own_vars)
+
+    def copy_vars_from(self, src_net):
+        """Copy the variables that both networks have, those of sub-networks too."""
+        copy_values(src_net.vars, self.vars)
+
+    def copy_trainables_from(self, src_net):
+        """Copy the trainable variables that both networks have."""
+        copy_values(src_net.trainables, self.trainables)
+
+    def setup_as_moving_average_of(self, src_net, beta=0.99, beta_nontrainable=0.0):
+        """Build the operation that moves our variables towards those of another network.
+
+        Every variable that both have becomes ``src + (own - src) * beta``.
+
+        Args:
+          src_net: network with the same variables.
+          beta: number or scalar tensor for trainable variables.
+          beta_nontrainable: the same for the others; 0 copies them, None leaves them alone.
+
+        Returns:
+          tf.Operation.
+        """
+        return moving_average(self, src_net, beta, beta_nontrainable)
+
+    def setup_weight_histograms(self, title=None):
+        """Add a histogram summary of every trainable variable; returns the list of summaries."""
+        title = title or self.name
+        with tf.name_scope(None), tf.device(None), tf.control_dependencies(None):
+            return [tf.summary.histogram(f"{title}/{k}", v) for k, v in self.trainables.items()]

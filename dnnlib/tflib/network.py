@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import util
 from dnnlib.errors import UserError
 from dnnlib.tflib import builders, describe, netvars, running, tfutil
+from dnnlib.tflib.netvars import NetworkVariables, draw_by_name
 from dnnlib.tflib.options import (
     check_options,
     check_required,
@@ -19,7 +20,7 @@ from dnnlib.tflib.options import (
 from dnnlib.tflib.stored_network import OWN_VERSION, match_variables, read_state
 
 
-class Network:
+class Network(NetworkVariables):
     """A function of tensors with variables of its own, in the manner of StyleGAN2's ``Network``.
 
     The constructor builds the *template graph* once, with placeholders as inputs; that creates the
@@ -63,23 +64,79 @@ class Network:
         func = builders.find_builder(self.builder)
         check_options(self.builder, func, self.static_kwargs, is_static=True)
         check_required(self.builder, func, self.static_kwargs)
-        self._bound = {}
-        self._run_cache = {}
-        self.input_names = input_names(func)
-        with tf.name_scope(None), tf.control_dependencies(None):
-            name = self.name.replace("/", "_")
-            self.scope = tf.get_default_graph().unique_name(name)
-            variable_scope = tfutil.absolute_variable_scope(self.scope, reuse=False)
-            with variable_scope, tfutil.absolute_name_scope(self.scope), _count_nesting():
-                templates = [tf.placeholder(tf.float32, name=name) for name in self.input_names]
-                outputs = self._call_builder(templates, is_template_graph=True)
-        self.input_templates = templates
-        self.output_templates = outputs
+        self._begin(input_names(func))
+        self._templates = self._make_templates(reuse=False)
+        inputs, outputs = self._templates
         self.output_names = [tensor.op.name.split("/")[-1] for tensor in outputs]
-        self.num_inputs, self.num_outputs = len(templates), len(outputs)
-        self.input_shapes = [_batch_shape(tensor) for tensor in templates]
+        self.input_shapes = [_batch_shape(tensor) for tensor in inputs]
         self.output_shapes = [_batch_shape(tensor) for tensor in outputs]
-        self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
+        self._list_variables()
+
+    def _begin(self, names):
+        """What a network has before anything of it is built."""
+        self.input_names, self._bound, self._run_cache = names, {}, {}
+        self._templates, self._is_applied, self._owner = None, False, None
+        with tf.name_scope(None):
+            self.scope = tf.get_default_graph().unique_name(self.name.replace("/", "_"))
+
+    def _make_templates(self, reuse):
+        """Placeholders for the inputs, and the outputs; ``reuse``: of variables that exist."""
+        variables = tfutil.absolute_variable_scope(self.scope, reuse, draw_by_name)
+        operations = tfutil.absolute_name_scope(self.scope)
+        with tf.control_dependencies(None), variables, operations, _count_nesting():
+            inputs = [tf.placeholder(tf.float32, name=name) for name in self.input_names]
+            return inputs, self._call_builder(inputs, is_template_graph=True)
+
+    @property
+    def input_templates(self):
+        """Placeholders of the template graph."""
+        return self._template_graph()[0]
+
+    @property
+    def output_templates(self):
+        """Outputs of the template graph."""
+        return self._template_graph()[1]
+
+    def _template_graph(self):
+        """The template graph; a clone makes it when it is asked for."""
+        if self._templates is None:
+            self._templates = self._make_templates(reuse=True)
+        return self._templates
+
+    @property
+    def num_inputs(self):
+        """Number of inputs."""
+        return len(self.input_names)
+
+    @property
+    def num_outputs(self):
+        """Number of outputs."""
+        return len(self.output_names)
+
+    @property
+    def input_shape(self):
+        """Shape of the first input."""
+        return self.input_shapes[0]
+
+    @property
+    def output_shape(self):
+        """Shape of the first output."""
+        return self.output_shapes[0]
+
+    def _copy_structure(self, source, name, owner=None):
+        """Become another network with variables like ``source``'s, but build nothing yet."""
+        self.name, self.builder = name, source.builder
+        self.static_kwargs = copy.deepcopy(source.static_kwargs)
+        self._begin(source.input_names)
+        self._owner = owner
+        for fact in ("output_names", "input_shapes", "output_shapes"):
+            setattr(self, fact, getattr(source, fact))
+        with tf.name_scope(None), tf.control_dependencies(None):
+            netvars.create_like(source.own_vars, self.scope)
+        self.components = util.EasyDict()
+        for role, component in source.components.items():
+            self.components[role] = Network.__new__(Network)
+            self.components[role]._copy_structure(component, component.name, owner=self)
         self._list_variables()
 
     @staticmethod
@@ -100,6 +157,7 @@ class Network:
     def _call_builder(self, inputs, is_template_graph, **dynamic_kwargs):
         """Build the graph once more; returns the list of outputs."""
         func = builders.find_builder(self.builder)
+        self._is_applied = True
         options = merge_options(self._bound, self.static_kwargs, dynamic_kwargs)
         framework = framework_arguments(
             func,
@@ -120,6 +178,11 @@ class Network:
         check_options(self.builder, func, tensors)
         self._bound.update(tensors)
 
+    def _let_owner_bind(self):
+        """Before a cloned sub-network is used on its own, its owner has to bind tensors to it."""
+        if self._owner is not None and not self._owner._is_applied:
+            self._owner._template_graph()
+
     def get_output_for(self, *in_expr, return_as_list=False, **dynamic_kwargs):
         """Apply the network to tensors.
 
@@ -133,6 +196,7 @@ class Network:
         """
         func = builders.find_builder(self.builder)
         check_options(self.builder, func, dynamic_kwargs)
+        self._let_owner_bind()
         given = running.pad_inputs(self, in_expr)
         with tfutil.absolute_variable_scope(self.scope, reuse=True), tf.name_scope(self.name):
             first = next(tf.convert_to_tensor(x) for x in given if x is not None)
@@ -179,6 +243,7 @@ class Network:
         Returns:
           The output array, [N, ...], or a tuple of arrays.
         """
+        self._let_owner_bind()
         spec = running.RunSpec(
             input_transform, output_transform, num_gpus, assume_frozen, dynamic_kwargs
         )
@@ -189,52 +254,7 @@ class Network:
             return outputs
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    # ------------------------------------------------------------------------------ variables
-
-    def reset_own_vars(self):
-        """Initialize the variables of this network, without its sub-networks."""
-        tfutil.run([variable.initializer for variable in self.own_vars.values()])
-
-    def reset_vars(self):
-        """Initialize all variables, those of sub-networks too."""
-        tfutil.run([variable.initializer for variable in self.vars.values()])
-
-    def reset_trainables(self):
-        """Initialize all trainable variables."""
-        tfutil.run([variable.initializer for variable in self.trainables.values()])
-
-    def find_var(self, var_or_local_name):
-        """The variable with a local name; a variable is returned as it is."""
-        if isinstance(var_or_local_name, str):
-            return self.vars[var_or_local_name]
-        return var_or_local_name
-
-    def get_var_local_name(self, var_or_global_name):
-        """The local name of a variable, given itself or its name in the graph."""
-        name = getattr(var_or_global_name, "name", var_or_global_name)
-        return self.var_global_to_local[name.split(":")[0]]
-
-    def get_var(self, var_or_local_name):
-        """Value of a variable as an array."""
-        return tfutil.run(self.find_var(var_or_local_name))
-
-    def set_var(self, var_or_local_name, new_value):
-        """Give a variable a new value: an array-like, or a tensor to be evaluated."""
-        if tfutil.is_tf_expression(new_value):
-            new_value = tfutil.run(new_value)
-        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
-
-    def copy_own_vars_from(self, src_net):
-        """Copy the variables that both networks have themselves, without sub-networks."""
-        netvars.copy_values(src_net.own_vars, self.own_vars)
-
-    def copy_vars_from(self, src_net):
-        """Copy the variables that both networks have, those of sub-networks too."""
-        netvars.copy_values(src_net.vars, self.vars)
-
-    def copy_trainables_from(self, src_net):
-        """Copy the trainable variables that both networks have."""
-        netvars.copy_values(src_net.trainables, self.trainables)
+    # --------------------------------------------------------------------------------- copies
 
     def clone(self, name=None, **new_static_kwargs):
         """A new network with the same builder, options and values.
@@ -244,8 +264,13 @@ class Network:
           **new_static_kwargs: options that differ.
         """
         tfutil.assert_tf_initialized()  # values are copied
-        options = merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
-        return self.convert(self.builder, name, **options)
+        if new_static_kwargs:
+            options = merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
+            return self.convert(self.builder, name, **options)
+        net = Network.__new__(Network)
+        net._copy_structure(self, name or self.name)
+        net.copy_vars_from(self)
+        return net
 
     def convert(self, new_func_name=None, new_name=None, **new_static_kwargs):
         """A new network with another builder or other options, and our values where they fit.
@@ -260,21 +285,6 @@ class Network:
         net = Network(new_name or self.name, new_func_name or self.builder, **options)
         net.copy_vars_from(self)
         return net
-
-    def setup_as_moving_average_of(self, src_net, beta=0.99, beta_nontrainable=0.0):
-        """Build the operation that moves our variables towards those of another network.
-
-        Every variable that both have becomes ``src + (own - src) * beta``.
-
-        Args:
-          src_net: network with the same variables.
-          beta: number or scalar tensor for trainable variables.
-          beta_nontrainable: the same for the others; 0 copies them, None leaves them alone.
-
-        Returns:
-          tf.Operation.
-        """
-        return netvars.moving_average(self, src_net, beta, beta_nontrainable)
 
     # ------------------------------------------------------------------- describing and saving
 
@@ -298,12 +308,6 @@ class Network:
         """Log a table of the layers with parameter counts and output shapes."""
         for line in describe.layer_table(self, title, hide_layers_with_no_params):
             util.log(line)
-
-    def setup_weight_histograms(self, title=None):
-        """Add a histogram summary of every trainable variable; returns the list of summaries."""
-        title = title or self.name
-        with tf.name_scope(None), tf.device(None), tf.control_dependencies(None):
-            return [tf.summary.histogram(f"{title}/{k}", v) for k, v in self.trainables.items()]
 
     def __getstate__(self):
         values = tfutil.run(self.own_vars)

@@ -361,6 +361,43 @@ def test_clone_is_independent(session):
     assert G.static_kwargs["psi"] == 0.25
 
 
+def test_clone_makes_only_variables_until_more_is_asked_for(session):
+    G = tiny.generator(with_scale=True)
+    mapped, images, before = G.components.mapping.run(Z), G.run(Z), num_ops()
+    Gs = G.clone("Gs")
+    assert num_ops() - before < 6 * len(Gs.vars)
+    assert [v.op.name.split("/", 1)[1] for v in Gs.own_vars.values()] == list(G.own_vars)
+    assert (list(Gs.vars), set(Gs.trainables)) == (list(G.vars), set(G.trainables))
+    # What the whole network gives its sub-network is there when that is used on its own.
+    assert np.array_equal(Gs.components.mapping.run(Z), mapped)
+    Gs.set_var("scale", np.zeros(5))
+    assert not Gs.components.mapping.run(Z).any()
+    Gs.copy_vars_from(G)
+    assert np.array_equal(Gs.run(Z), images)
+    names = [name for name, _, _ in Gs.list_layers()]
+    assert names == [name for name, _, _ in G.list_layers()]
+    assert Gs.input_templates[0].op.name == "Gs/z"
+    assert np.array_equal(Gs.clone().components.mapping.run(Z), mapped)
+    Gs.reset_vars()
+    assert not np.array_equal(Gs.run(Z), images)
+
+
+def test_initial_values_depend_on_seed_and_name(monkeypatch):
+    def values(seed, num_before):
+        with tf.Graph().as_default(), tf.Session().as_default():
+            tf.set_random_seed(seed)
+            for _ in range(num_before):
+                tf.zeros([2])
+            G = tiny.generator()
+            return {name: G.get_var(name) for name in G.vars}
+
+    first, same, other = values(3, 0), values(3, 5), values(4, 0)
+    for name, value in first.items():
+        assert np.array_equal(same[name], value)
+        assert not np.array_equal(other[name], value)
+    assert len({value.ravel()[0] for value in first.values()}) == len(first)
+
+
 def test_clone_with_other_options(session):
     G = tiny.generator(mapping=dict(depth=1))
     deeper = G.clone(mapping=dict(depth=2))
