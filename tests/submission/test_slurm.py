@@ -18,11 +18,11 @@ from dnnlib.submission.internal import slurm
 
 SCRIPT = pathlib.Path(__file__).with_name("slurm_cluster.sh")
 MISSING = [tool for tool in ("sbatch", "slurmctld", "slurmd", "munged") if not shutil.which(tool)]
-KIMG = 0.6
-FLAGS = ["--gansformer-default", "--dataset=gansformer_imgs", "--resolution=4", "--batch-size=8"]
-FLAGS += ["--components-num=2", "--latent-size=8", "--channel-base=16", "--channel-max=6"]
+KIMG = 0.36
+FLAGS = ["--baseline=StyleGAN2", "--dataset=gansformer_imgs", "--resolution=4", "--batch-size=8"]
+FLAGS += ["--latent-size=8", "--channel-base=16", "--channel-max=6", "--d-reg-interval=2"]
 FLAGS += ["--mapping-layersnum=2", "--tick=0.024", "--snapshot-ticks=1", f"--total-kimg={KIMG}"]
-FLAGS += ["--d-reg-interval=2", "--batch-gpu=4", "--custom-ops=ref", "--gpus=none", "--train"]
+FLAGS += ["--batch-gpu=4", "--custom-ops=ref", "--gpus=none", "--train"]
 
 pytestmark = [
     pytest.mark.slow,

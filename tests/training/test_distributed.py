@@ -97,6 +97,21 @@ def test_sums_gradients_and_values_of_the_first_worker(monkeypatch):
     assert first[5] == second[5] == [1.0, 2.0, 0.5]
 
 
+def test_workers_draw_the_initial_values_of_a_process_alone():
+    def work(rank, addresses):
+        cluster = Cluster(addresses, rank) if len(addresses) > 1 else None
+        workers = distributed.join(cluster, {"rnd.tf_random_seed": 3}, timeout=30)
+        with workers.watched():
+            workers.share({"a": 1})
+            weight = tf.get_variable("w", [5], initializer=tf.initializers.random_normal())
+            tflib.run(weight.initializer)
+            return tflib.run(weight)
+
+    (alone,), pair = in_threads(1, work), in_threads(2, work)
+    for weights in pair:
+        np.testing.assert_array_equal(weights, alone)
+
+
 def test_a_process_alone_keeps_what_it_has():
     alone = distributed.join(None, {}, 30) if tf.get_default_session() else distributed.ALONE
     assert alone.sum([1.5]) == [1.5] and alone.share({"a": 1}) == {"a": 1}
