@@ -1,4 +1,7 @@
-"""Compare native operations with their references: values, first and second derivatives."""
+"""Compare native operations with their references: values, first and second derivatives.
+
+One table of cases, :func:`default_cases`, for ``--check`` and for the self-test of a device.
+"""
 
 from __future__ import annotations
 
@@ -133,14 +136,14 @@ def conv_narrow_case(shape, num_out) -> Case:
 
 
 def default_cases(dtype: str = "float32") -> Iterator[Case]:
-    """Some of everything, small; sizes are odd on purpose."""
+    """Some of everything, small; sizes are odd on purpose. The first of a kind tests the most."""
     kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
     skew = np.random.RandomState(0).randn(3, 4)
-    yield upfirdn_case([2, 9, 7, 5], kernel, pad_y=(2, 1), pad_x=(2, 1))
     yield upfirdn_case([2, 9, 7, 64], kernel, up=(2, 2), pad_y=(2, 1), pad_x=(2, 1))
+    yield upfirdn_case([2, 9, 7, 5], kernel, pad_y=(2, 1), pad_x=(2, 1))
     yield upfirdn_case([2, 9, 7, 33], kernel, down=(2, 2), pad_y=(1, 1), pad_x=(1, 1))
     yield upfirdn_case([2, 9, 7, 6], skew, (3, 2), (1, 2), (-1, 3), (2, -2))
-    for act in ACTIVATIONS:
+    for act in sorted(ACTIVATIONS, key=lambda act: act != "lrelu"):
         yield bias_act_case([2, 5, 6, 19], act, "bsn")
     if dtype == "float32":
         yield bias_act_case([3, 17, 20, 3], "lrelu", "b", clamp=0.8)
@@ -152,20 +155,32 @@ def default_cases(dtype: str = "float32") -> Iterator[Case]:
             yield conv3x3_case([2, 9, 7, 32], 48, True, form)
         yield conv3x3_case([2, 17, 19, 32], 48, True)  # in larger patches
         yield conv_narrow_case([2, 9, 7, 32], 3)
+    yield attend_case([2, 130, 40], 6, 2, "both")
     for integration in calls.INTEGRATIONS:
         yield attend_case([2, 30, 24], 5, 1, integration)
     yield attend_case([2, 300, 35], 12, 3, "both", True, "l", "klvp")
     yield attend_case([3, 9, 8], 64, 1, "mul", False, "lsn", "kl")
 
 
-def max_errors(case: Case, session: Any, dtype: str = "float32", device: str = "/cpu:0") -> dict:
+def one_of_each() -> list[Case]:
+    """The first of the default cases for each operation."""
+    found = {}
+    for case in default_cases():
+        found.setdefault(case.name.split()[0], case)
+    return list(found.values())
+
+
+def max_errors(
+    case: Case, session: Any, dtype: str = "float32", device: str = "/cpu:0", orders: int = 2
+) -> dict:
     """Largest relative differences of value, first and second derivatives.
 
     Args:
       case: Case.
       session: TensorFlow session whose graph may be added to.
       dtype: type of all inputs of the native form; the reference computes in float32.
-      device: where.
+      device: where; the reference is computed on the CPU.
+      orders: of derivatives, 1 or 2.
 
     Returns:
       Dict of "value", "first x", "second x", ... to numbers.
@@ -174,9 +189,9 @@ def max_errors(case: Case, session: Any, dtype: str = "float32", device: str = "
     inputs = {name: rng.randn(*shape).astype(np.float32) for name, shape in case.shapes.items()}
     feeds = {}  # constants would be folded, that is, everything computed on the CPU beforehand
     with tf.device(device):
-        found = _derivatives(case.native, inputs, feeds, dtype)
-        # Rounded in the same way, then computed exactly.
-        wanted = _derivatives(case.reference, inputs, feeds, "float32", rounded_to=dtype)
+        found = _derivatives(case.native, inputs, feeds, dtype, orders)
+    with tf.device("/cpu:0"):  # Rounded in the same way, then computed exactly.
+        wanted = _derivatives(case.reference, inputs, feeds, "float32", orders, rounded_to=dtype)
     assert set(found) <= set(wanted)
     found, wanted = session.run([found, wanted], feeds)
     errors = {}
@@ -187,7 +202,7 @@ def max_errors(case: Case, session: Any, dtype: str = "float32", device: str = "
     return errors
 
 
-def _derivatives(function, arrays, feeds, dtype, rounded_to=None):
+def _derivatives(function, arrays, feeds, dtype, orders, rounded_to=None):
     """Dict of tensors: value, first and second derivatives along fixed directions."""
     rng = np.random.RandomState(2)
 
@@ -206,7 +221,7 @@ def _derivatives(function, arrays, feeds, dtype, rounded_to=None):
         results[f"first {name}"] = gradient
         direction = fed(rng.randn(*gradient.shape.as_list()))
         total += tf.reduce_sum(tf.cast(gradient * direction, tf.float32))
-    second = tf.gradients(total, [*inputs.values(), dy])
+    second = tf.gradients(total, [*inputs.values(), dy]) if orders == 2 else []
     for name, gradient in zip([*inputs, "dy"], second):
         if gradient is not None:
             results[f"second {name}"] = gradient
