@@ -102,6 +102,7 @@ class TrainingGraph:
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
             self._fed_p = tf.placeholder_with_default(np.float32(0), [], "augment_p")
         self._means = {}  # running means of regularizers
+        self._calls = {}  # name of a phase => (session, function that runs it)
         self._build_replicas(devices)
         self.G, self.D = self.replicas[0].G, self.replicas[0].D
         self.phases = self._build_phases()
@@ -279,12 +280,21 @@ class TrainingGraph:
         """
         sums = dict.fromkeys(phase.watched, 0.0)
         for turn in range(self.split.num_rounds):
-            feed = self._feed(nimg, images, labels, turn)
-            fetches = [phase.watched, phase.optimizer.grad_norm, phase.update]
-            values, norm, _ = tflib.run(fetches, feed)
-            for name, value in values.items():
+            *values, norm = self._call(phase, self._feed(nimg, images, labels, turn))
+            for name, value in zip(phase.watched, values):
                 sums[name] += float(value) / self.split.num_rounds
         return {**sums, f"grad_norm/{phase.name}": float(norm)}
+
+    def _call(self, phase, feed):
+        """Run a phase: its watched values and the norm of its gradient."""
+        session, call = self._calls.get(phase.name, (None, None))
+        if session is not tf.get_default_session():
+            tflib.assert_tf_initialized()
+            session = tf.get_default_session()
+            fetches = [*phase.watched.values(), phase.optimizer.grad_norm]
+            call = tflib.tfutil.make_callable(session, list(feed), fetches, [phase.update])
+            self._calls[phase.name] = session, call
+        return call(list(feed.values()))
 
     def finish_iteration(self, nimg):
         """Move the generator's moving average; call once after the phases of an iteration.

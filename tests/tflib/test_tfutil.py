@@ -143,3 +143,19 @@ def test_importing_dnnlib_does_not_import_tensorflow(root):
         "assert not any(name.split('.')[0] == 'training' for name in sys.modules)\n"
     )
     run_python(root, code)
+
+
+def test_callable_is_a_run(session):
+    image, number = tf.placeholder(tf.uint8, [2, 3]), tf.placeholder_with_default(1.5, [])
+    count = tf.get_variable("count", initializer=0.0)
+    session.run(count.initializer)
+    update = count.assign_add(number)
+    total = tf.reduce_sum(tf.cast(image, tf.float32)) * number
+    call = tflib.tfutil.make_callable(session, [image, number], [total, number], [update.op])
+    images = np.arange(24).reshape([4, 6])
+    assert call([images[::2, ::2], 2]) == [
+        2 * images[::2, ::2].sum(),
+        2,
+    ]  # neither uint8 nor packed
+    assert call([images[1::2, 1::2].astype(np.uint8), 0.5])[1] == 0.5
+    assert session.run(count) == 2.5
