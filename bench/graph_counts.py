@@ -3,9 +3,9 @@
     python bench/graph_counts.py [--resolution 64] [--custom-ops ref|native] [--precision ...] ...
 
 The step is built for "/gpu:0" and given to TensorFlow's graph optimizer together with a GPU that is
-only named. Counted are the nodes of the update of G (as written, as optimized with the rewriting of
-layouts, and without it): all of them, convolutions, transpositions of maps, casts; the nodes of one
-Adam update; and nodes that have to wait on the host.
+only named. Counted are the nodes of each update (as written, as optimized with the rewriting of
+layouts, and without it): all of them, convolutions, transpositions, those that the optimizer has
+inserted, casts, those of Adam; and how often the host waits for what the GPU computes.
 """
 
 import collections
@@ -19,7 +19,22 @@ import train_speed
 from dnnlib.tflib.compat import tf
 
 CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
-TRANSPOSED = ("Transpose", "LayoutOptimizer")
+# Inputs that kernels on a GPU want in the host's memory, by type of operation.
+HOST_INPUTS = {
+    kind: inputs
+    for kinds, inputs in (
+        ("StatelessRandomNormal StatelessRandomUniform StatelessRandomUniformInt", (0, 1)),
+        ("StatelessRandomNormalV2 StatelessRandomUniformV2 StatelessRandomUniformIntV2", (0, 3)),
+        ("StatelessRandomGetKeyCounter If StatelessIf Fill Split OneHot", (0,)),
+        ("Switch Reshape Tile Sum Mean Max Transpose Pad BroadcastTo", (1,)),
+        ("Slice StridedSlice", (1, 2, 3)),
+        ("Conv2DBackpropInput DepthwiseConv2dNativeBackpropInput", (0,)),
+        ("Conv2DBackpropFilter DepthwiseConv2dNativeBackpropFilter", (1,)),
+        ("ConcatV2", (-1,)),
+        ("GatherV2", (2,)),
+    )
+    for kind in kinds.split()
+}
 
 
 def optimized(graph, target, rewrites_layout, architecture):
@@ -75,6 +90,30 @@ def reached(definition, target):
     return list(found.values())
 
 
+def host_reads(graph, names):
+    """Operations on a GPU for which the host waits: one of their inputs there, computed by the GPU.
+
+    An int32 tensor is no such input: TensorFlow computes those on the host, even for a GPU.
+
+    Args:
+      graph: tf.Graph.
+      names: of the operations to look at.
+
+    Returns:
+      List of names.
+    """
+    found = []
+    for op in graph.get_operations():
+        if op.name in names and "GPU" in op.device.upper():
+            read = [op.inputs[i] for i in HOST_INPUTS.get(op.type, ()) if i < len(op.inputs)]
+            found += [op.name for x in read if x.dtype != tf.int32 and _is_from_gpu(x)]
+    return found
+
+
+def _is_from_gpu(x):
+    return "GPU" in x.op.device.upper() and x.op.type not in ("Const", "Placeholder")
+
+
 def count(nodes):
     """{what: number} of nodes."""
     kinds = collections.Counter(node.op for node in nodes)
@@ -85,9 +124,24 @@ def count(nodes):
         transpositions=kinds["Transpose"],
         inserted=inserted,
         casts=kinds["Cast"],
-        conditionals=kinds["Switch"] + kinds["If"] + kinds["StatelessIf"],
         adam=kinds["ResourceApplyAdam"],
     )
+
+
+def measure(args):
+    """{phase: {form of the graph: counts}}; of the form "host reads", names of operations."""
+    common.start(args)
+    trainer = train_speed.Trainer(args.model, args, device="/gpu:0")
+    results = {}
+    for phase in trainer.step.phases:
+        target = phase.update
+        written = reached(trainer.graph.as_graph_def(), target.name)
+        results[phase.name] = found = {"as written": count(written)}
+        for rewrites, what in ((True, "layouts rewritten"), (False, "layouts left alone")):
+            graph = optimized(trainer.graph, target, rewrites, args.architecture)
+            found[what] = count(reached(graph, target.name))
+        found["host reads"] = host_reads(trainer.graph, {node.name for node in written})
+    return results
 
 
 def main():
@@ -96,20 +150,10 @@ def main():
     parser.add_argument("--architecture", default="9.0", help="compute capability of the GPU")
     parser.add_argument("--model", default="GANsformer", choices=list(common.MODELS))
     args = parser.parse_args()
-    common.start(args)
-    trainer = train_speed.Trainer(args.model, args, device="/gpu:0")
-    results = {}
-    for phase in trainer.step.phases:
-        target = phase.update
-        written = reached(trainer.graph.as_graph_def(), target.name)
-        print(f"{phase.name}, as written: {count(written)}", flush=True)
-        results[phase.name] = {"written": count(written)}
-        for rewrites in (True, False):
-            graph = optimized(trainer.graph, target, rewrites, args.architecture)
-            found = count(reached(graph, target.name))
-            what = "layouts rewritten" if rewrites else "layouts left alone"
-            print(f"{phase.name}, optimized, {what}: {found}", flush=True)
-            results[phase.name][what] = found
+    results = measure(args)
+    for phase, found in results.items():
+        for what, counts in found.items():
+            print(f"{phase}, {what}: {counts}", flush=True)
     common.write_json(args.json, results)
 
 

@@ -89,8 +89,9 @@ class StepRandom(RandomSource):
 
     def _key(self, site):
         """[2] int64 seed of TensorFlow's stateless operations."""
-        key = tf.constant(_site_key(self.seed, self.prefix + site), dtype=tf.int64)
-        return tf.stack([key, self.nimg])
+        with tf.device("/cpu:0"):  # where a GPU's generators want it
+            key = tf.constant(_site_key(self.seed, self.prefix + site), dtype=tf.int64)
+            return tf.stack([key, self.nimg])
 
     def _rows(self, x):
         """[batch_size, ...] => [batch_size / stride, ...]: the samples handled here."""
