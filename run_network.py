@@ -167,7 +167,7 @@ def start_training(config):
       Names of the devices to train on, and training.distributed.Workers or Alone.
     """
     run, loop = config["run"], config["loop"]
-    chosen = (run["gpus"], run["custom_ops"], run["xla"], loop["precision"])
+    chosen = (run["gpus"], run["custom_ops"], run["xla"], loop["precision"], loop["bf16_res"])
     devices, settings = cli.start_tensorflow(*chosen)
     from dnnlib.tflib import selftest  # noqa: PLC0415 - needs TensorFlow
     from training import distributed  # noqa: PLC0415 - needs TensorFlow

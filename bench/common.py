@@ -14,7 +14,8 @@ import numpy as np
 
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import TF_VERSION, configure, local_gpu_names, tf, xla_settings
-from dnnlib.tflib.precision import CHOICES, set_precision
+from dnnlib.tflib.precision import CHOICES, session_settings, set_precision
+from dnnlib.tflib.tfutil import session_config as config_of
 
 MODELS = {
     "GANsformer": ["--gansformer-default"],
@@ -37,6 +38,7 @@ def build_parser(description):
     parser.add_argument("--rounds", type=int, default=6, help="timed repetitions of each model")
     parser.add_argument("--custom-ops", default="auto", choices=["auto", "ref", "native"])
     parser.add_argument("--precision", default="float32", choices=CHOICES)
+    parser.add_argument("--bf16-res", type=int, help="as run_network.py --bf16-res")
     parser.add_argument("--xla", action="store_true", help="as run_network.py --xla")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument(
@@ -56,6 +58,9 @@ def resolve_model(model, args):
 
     argv = [*MODELS[model], "--train", "--batch-size", str(args.batch_size)]
     argv += ["--resolution", str(args.resolution), "--dataset", "clevr" if args.full else "scenes"]
+    argv += ["--precision", args.precision]
+    if args.bf16_res is not None:
+        argv += ["--bf16-res", str(args.bf16_res)]
     if args.batch_gpu:
         argv += ["--batch-gpu", str(args.batch_gpu)]
     if not args.full:
@@ -72,15 +77,18 @@ def start(args):
     """Set TensorFlow up as the arguments say."""
     configure()
     native.set_custom_ops(args.custom_ops)
-    set_precision(args.precision)
+    set_precision(args.precision, args.bf16_res)
 
 
 def session_config(threads, xla=False):
     """Sessions use exactly this number of threads."""
-    config = tf.ConfigProto(
-        intra_op_parallelism_threads=threads,
-        inter_op_parallelism_threads=threads,
-        allow_soft_placement=True,
+    config = config_of(session_settings())
+    config.MergeFrom(
+        tf.ConfigProto(
+            intra_op_parallelism_threads=threads,
+            inter_op_parallelism_threads=threads,
+            allow_soft_placement=True,
+        )
     )
     if xla:
         (level,) = xla_settings().values()

@@ -10,15 +10,16 @@ from dnnlib import numpy_ops
 # run: calls the launcher, for timing. found: dict of device arrays. wanted: dict of float64 arrays.
 # moved: bytes that have to be read and written once.
 Job = namedtuple("Job", "name run found wanted moved")
+MAPS = ("x", "dx")  # names of arrays of the kernel's type
 
 
-def errors(job, type_):
+def errors(job):
     """Largest difference of each result, relative to its largest value."""
     job.run()
     result = {}
     for name, array in job.found.items():
         wanted = job.wanted[name]
-        difference = np.abs(harness.from_type(array.get(), type_) - wanted).max()
+        difference = np.abs(harness.from_type(array.get(), array.type) - wanted).max()
         result[name] = difference / (np.abs(wanted).max() or 1.0)
     return result
 
@@ -40,19 +41,20 @@ class Maker:
         """Numbers that the type can hold, as float64."""
         return harness.from_type(harness.to_type(self.rng.randn(*shape), self.type), self.type)
 
-    def put(self, array):
-        """Onto the device; None stays None."""
+    def put(self, array, name="x"):
+        """Onto the device; None stays None. Maps have the type, whatever else there is float32."""
         if array is None:
             return None
-        return self.kernels.memory.put(harness.to_type(array, self.type), self.type)
+        type_ = self.type if name in MAPS else 0
+        return self.kernels.memory.put(harness.to_type(array, type_), type_)
 
-    def room(self, shape):
+    def room(self, shape, name="x"):
         """For results, filled with what no result is."""
-        return self.put(np.full(shape, np.nan))
+        return self.put(np.full(shape, np.nan), name)
 
     def work(self, shape):
         """Float32 to work in."""
-        return self.kernels.memory.put(np.full(shape, np.nan, np.float32), 0)
+        return self.room(shape, "work")
 
     def upfirdn(self, shape, up, down, pads, kernel=None, factors=None):
         """A filter: a kernel, or (column, row) whose outer product it is."""
@@ -84,10 +86,10 @@ class Maker:
         wanted = numpy_ops.bias_act(arrays, dy, act, 0.3, 1.5, clamp)
         limit = np.nan if clamp is None else clamp
         params = harness.BiasAct(*shape, harness.ACTS.index(act), 0.3, 1.5, limit)
-        inputs, y = {name: self.put(x) for name, x in arrays.items()}, self.room(shape)
+        inputs, y = {name: self.put(x, name) for name, x in arrays.items()}, self.room(shape)
         present = dict(dx="", dnoise="n", dbias="b", dscale="s")
         results = {
-            name: self.room(wanted[name].shape)
+            name: self.room(wanted[name].shape, name)
             for name, letter in present.items()
             if letter in extras
         }
@@ -138,8 +140,8 @@ class Maker:
             alpha,
             gain,
         )
-        inputs, y = {name: self.put(x) for name, x in arrays.items()}, self.room(shape)
-        results = {name: self.room(x.shape) for name, x in arrays.items() if x is not None}
+        inputs, y = {name: self.put(x, name) for name, x in arrays.items()}, self.room(shape)
+        results = {name: self.room(x.shape, name) for name, x in arrays.items() if x is not None}
         width = channels * (2 if integration == "both" else 1)
         rows = self.work([size * positions, 2 * (-(-slots // 4) * 4) + 4])
         total = slots * (channels + width) + width + 2 * channels + slots

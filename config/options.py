@@ -58,6 +58,7 @@ class LoopOptions:
     batch_gpu: int | None = None  # None = as much as suits the resolution
     seed: int = 0
     precision: str = "float32"  # of products
+    bf16_res: int | None = None  # highest resolutions with bfloat16 maps, see set_precision
     ema_kimg: float = 10.0  # half-life of the moving average of G
     # while fewer images were shown than ema_kimg / ema_rampup, the half-life is this part of them
     ema_rampup: float | None = None

@@ -24,6 +24,7 @@ from dnnlib.errors import UserError, must_be_one_of
 from dnnlib.submission.run_dir import latest_run, load_config
 from dnnlib.util import log
 
+BF16_CLAMP = 256.0  # bound of feature maps that are bfloat16, as StyleGAN2-ADA's of float16
 NESTED = {"mapping": "G", "synthesis": "G"}  # consumers whose options are an option of another
 
 
@@ -146,6 +147,8 @@ def resolve(given, reloaded=None, by_rule=None):
     for flag in FLAGS.values():
         for name, parameter in flag.destinations():
             config.setdefault(name, {})[parameter] = values[flag.name]
+    if values["precision"] == "bfloat16" and values["bf16-res"] != 0:
+        config["synthesis"]["conv_clamp"] = config["D"]["conv_clamp"] = BF16_CLAMP
     size = values["latent-size"] // values["components-num"]
     config["G"].update(z_dim=size, w_dim=size)
     config["D"].update(a_dim=size)

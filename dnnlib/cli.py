@@ -169,6 +169,7 @@ def start_tensorflow(
     custom_ops: str = "auto",
     xla: bool = False,
     precision: str = "float32",
+    bf16_res: int | None = None,
     refuse_wrong: bool = True,
 ) -> tuple[list[str], dict]:
     """Load TensorFlow and prepare it as the flags of these names say.
@@ -178,6 +179,7 @@ def start_tensorflow(
       custom_ops: see dnnlib.tflib.native.set_custom_ops.
       xla: let XLA compile what it can.
       precision: see dnnlib.tflib.precision.set_precision.
+      bf16_res: likewise.
       refuse_wrong: test GPUs that are newer than TensorFlow's libraries, which may be wrong without
         an error.
 
@@ -191,7 +193,7 @@ def start_tensorflow(
     refuse_missing_gpus(gpus)
     chosen = choose_gpus(gpus)  # TensorFlow reads the environment when it is imported
     from dnnlib.tflib import compat, native, selftest  # noqa: PLC0415 - TensorFlow takes seconds to load
-    from dnnlib.tflib.precision import set_precision  # noqa: PLC0415
+    from dnnlib.tflib.precision import session_settings, set_precision  # noqa: PLC0415
 
     compat.configure()
     found = compat.local_gpu_names()
@@ -202,10 +204,10 @@ def start_tensorflow(
             "or use --gpus none for the CPU"
         )
     native.set_custom_ops(custom_ops)
-    set_precision(precision)
+    set_precision(precision, bf16_res)
     if found and refuse_wrong:
         selftest.refuse_new_gpus(devices)
-    settings = compat.xla_settings() if xla else {}
+    settings = {**(compat.xla_settings() if xla else {}), **session_settings()}
     if devices[-1].startswith("/cpu:") and len(devices) > 1:
         settings["device_count"] = {"CPU": len(devices)}
     return devices, settings

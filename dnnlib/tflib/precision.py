@@ -1,7 +1,8 @@
 """Precision of products: float32, or less of it where that is faster; or float64.
 
 With bfloat16 the inputs, filters and results of convolutions, and of their gradients, are rounded
-to 8 bits of mantissa; sums inside a convolution, variables, and all other operations stay float32.
+to 8 bits of mantissa, and so are the maps of the highest resolutions, wherever they are kept: see
+:func:`as_map`. Sums, variables, statistics, probabilities, images and losses stay float32.
 Its range is that of float32, so losses need no scaling. (float16 is no choice: it would need that.)
 With tf32 a GPU rounds the factors of all products to 10 bits of mantissa on the way, and no more.
 """
@@ -15,29 +16,52 @@ from dnnlib.tflib.compat import TF_VERSION, allow_tf32, local_gpu_names, tf
 from dnnlib.tflib.native import build
 
 CHOICES = ("float32", "tf32", "bfloat16")
+LAYOUT_OFF = 2  # RewriterConfig.OFF
 _FIRST_ARCH = 80  # of GPUs that multiply tf32 and bfloat16
+BF16_RES = 4  # number of resolutions with bfloat16 maps (as StyleGAN2-ADA's num_fp16_res)
 
-_dtype = tf.float32
+_choice, _dtype, _bf16_res = "float32", tf.float32, 0
 
 
-def set_precision(choice: str) -> None:
+def set_precision(choice: str, bf16_res: int | None = None) -> None:
     """Choose the precision in graphs that are built, and sessions that are made, from now on.
 
     Args:
       choice: "float32", "tf32" or "bfloat16".
+      bf16_res: number of highest resolutions whose maps are bfloat16, with "bfloat16"; None:
+        BF16_RES, and 0 on TensorFlow 1.15, which computes nothing but convolutions in it.
 
     Raises:
       UserError: there is no such choice, or this TensorFlow or GPU does not have it.
     """
-    global _dtype  # noqa: PLW0603 - a choice for the process, like that of custom operations
+    global _choice, _dtype, _bf16_res  # noqa: PLW0603 - a choice for the process, like that of custom operations
     if choice not in CHOICES:
         raise UserError(f"--precision {must_be_one_of(choice, CHOICES)}")
     if choice != "float32" and local_gpu_names():
         _check_gpus(choice)
     elif choice == "tf32":
         raise UserError("--precision tf32: only GPUs have it, and there is none here; use float32")
+    is_16_bit, has_maps = choice == "bfloat16", TF_VERSION >= (2, 0)
+    if bf16_res and is_16_bit and not has_maps:
+        raise UserError(
+            f"--bf16-res={bf16_res}: TensorFlow {tf.__version__} has hardly any operation for "
+            "bfloat16 but convolutions; use 0, or a current TensorFlow"
+        )
     allow_tf32(choice == "tf32")
-    _dtype = tf.bfloat16 if choice == "bfloat16" else tf.float32
+    _choice = choice
+    _dtype = tf.bfloat16 if is_16_bit else tf.float32
+    _bf16_res = (BF16_RES if bf16_res is None else bf16_res) if is_16_bit and has_maps else 0
+
+
+def session_settings() -> dict:
+    """Settings of a session, see ``init_tf``, for the precision that was chosen.
+
+    TensorFlow's optimizer rewrites maps to [N, C, H, W] for a GPU, with transpositions around what
+    cannot be. That suits float32; tensor cores, and our operations, want [N, H, W, C] as it is.
+    """
+    if _choice == "float32" or not local_gpu_names():
+        return {}
+    return {"graph_options.rewrite_options.layout_optimizer": LAYOUT_OFF}
 
 
 def _check_gpus(choice):
@@ -58,6 +82,27 @@ def _check_gpus(choice):
 def convolution_dtype(x):
     """In what a convolution of ``x`` multiplies: only float32 tensors are ever rounded."""
     return _dtype if x.dtype == tf.float32 else x.dtype
+
+
+def as_map(x, r, max_log2):
+    """A feature map in the type that those of its layer have.
+
+    The maps of the highest resolutions, as many as ``set_precision`` was told, are bfloat16, but
+    those of 4x4 are float32 in any case.
+
+    Args:
+      x: [N, H, W, C]; float64 stays as it is.
+      r: log2 of the layer's resolution.
+      max_log2: that of the network's images.
+    """
+    if x.dtype == tf.float64:
+        return x
+    return tf.cast(x, tf.bfloat16 if r > max(max_log2 - _bf16_res, 2) else tf.float32)
+
+
+def widened(x):
+    """x, as float32 if it has 16 bits: for sums over many values."""
+    return tf.cast(x, tf.float32) if x.dtype.size == 2 else x
 
 
 @contextlib.contextmanager

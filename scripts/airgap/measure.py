@@ -76,6 +76,8 @@ def all_steps() -> list[Step]:
     reference = ["--precision", "tf32", "--custom-ops", "ref"]
     steps.append(speed("train256-tf32-reference", 120, "train", *large, *reference))
     steps.append(speed("train256-tf32-reference-xla", 240, "train", *large, *reference, "--xla"))
+    convolutions = ["--precision", "bfloat16", "--bf16-res", "0"]  # no maps of bfloat16
+    steps.append(speed("train256-bfloat16-convolutions", 120, "train", *large, *convolutions))
     steps.append(gpu("largest-batch", 200, "--precision", "tf32"))
     for precision in ("float32", "bfloat16"):
         arguments = [*small, "--precision", precision]
@@ -95,7 +97,7 @@ def small_steps() -> list[Step]:
         gpu("native", 300, "--small"),
         gpu("conformance", 300, "--small"),
         gpu("torch", 60, "--small"),
-        speed("sample8", 300, "sample", *sizes),
+        speed("sample8", 300, "sample", *sizes, "--precision", "bfloat16"),
         gpu("training", 300, "--small", "--seconds", "290"),
     ]
 

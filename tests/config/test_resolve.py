@@ -426,3 +426,17 @@ def test_flags_that_nothing_needs_are_taken_and_explained(flag, capsys):
 
 def test_none_is_no_snapshot():
     assert parse(["--pretrained-pkl=None"]) == {"pretrained-pkl": None}
+
+
+def test_maps_of_bfloat16_are_bounded():
+    for argv, clamp in (
+        ([], None),
+        (["--precision=bfloat16"], 256.0),
+        (["--precision=bfloat16", "--bf16-res=2"], 256.0),
+        (["--precision=bfloat16", "--bf16-res=0"], None),
+    ):
+        config = resolved(*argv)
+        for part in (config["G"]["synthesis"], config["D"]):
+            assert part.get("conv_clamp") == clamp, argv
+    with pytest.raises(UserError, match="--bf16-res has no effect without --precision bfloat16"):
+        resolved("--bf16-res=2")

@@ -272,3 +272,19 @@ def test_what_is_compared_has_run(optimized_session):
     labels = [node.timeline_label for device in devices for node in device.node_stats]
     assert any("GansformerBiasAct(" in label for label in labels)
     assert any("GansformerBiasActGrad(" in label for label in labels)
+
+
+@pytest.mark.slow
+def test_maps_of_bfloat16_are_read_and_made(session):
+    """The graph of a GPU, of values and two derivatives: maps are bfloat16, all else is float32."""
+    for case in check.default_cases("bfloat16"):
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in case.shapes.items()}
+        check._derivatives(case.native, inputs, {}, "bfloat16", orders=2)
+    found = [op for op in session.graph.get_operations() if op.type.startswith("Gansformer")]
+    assert {op.type for op in found} == {
+        f"Gansformer{kind}"
+        for kind in ("Upfirdn", "BiasAct", "BiasActGrad", "Attend", "AttendGrad")
+    }
+    for op in found:
+        assert op.outputs[0].dtype == tf.bfloat16
+        assert all(x.dtype == tf.float32 for x in op.outputs[1:])

@@ -47,7 +47,7 @@ def kernels(tmp_path_factory):
 
 
 def _compare(job, type_, loose=()):
-    for name, error in cuda_cases.errors(job, type_).items():
+    for name, error in cuda_cases.errors(job).items():
         assert error <= TOLERANCE[1 if name in loose and type_ == 0 else type_], (job.name, name)
 
 

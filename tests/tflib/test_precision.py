@@ -8,6 +8,7 @@ from dnnlib.tflib import precision
 from dnnlib.tflib.compat import TF_VERSION, configure, tf
 from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from dnnlib.tflib.tfutil import session_config
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,11 @@ def test_a_gpu_with_bfloat16_is_taken(monkeypatch):
     monkeypatch.setattr(precision, "local_gpu_names", lambda: ["/gpu:0"])
     monkeypatch.setattr(precision.build, "visible_cuda_archs", lambda: ("80", "90"))
     precision.set_precision("bfloat16")
+    # Tensor cores want maps as they are.
+    config = session_config(precision.session_settings()).graph_options.rewrite_options
+    assert config.layout_optimizer == config.OFF
+    precision.set_precision("float32")
+    assert precision.session_settings() == {}
 
 
 def _tf32_is_allowed():

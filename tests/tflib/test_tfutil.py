@@ -151,11 +151,9 @@ def test_callable_is_a_run(session):
     session.run(count.initializer)
     update = count.assign_add(number)
     total = tf.reduce_sum(tf.cast(image, tf.float32)) * number
-    call = tflib.tfutil.make_callable(session, [image, number], [total, number], [update.op])
+    call = tflib.tfutil.make_callable(session, [image, number], [total, number + 1], [update.op])
     images = np.arange(24).reshape([4, 6])
-    assert call([images[::2, ::2], 2]) == [
-        2 * images[::2, ::2].sum(),
-        2,
-    ]  # neither uint8 nor packed
-    assert call([images[1::2, 1::2].astype(np.uint8), 0.5])[1] == 0.5
+    part = images[::2, ::2]  # neither uint8 nor packed
+    assert call([part, 2]) == [2 * part.sum(), 3]
+    assert call([images[1::2, 1::2].astype(np.uint8), 0.5])[1] == 1.5
     assert session.run(count) == 2.5

@@ -15,6 +15,7 @@ from dnnlib import tflib
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.options import COUNT, option
+from dnnlib.tflib.precision import as_map
 from dnnlib.tflib.random import random_source
 from training.model.attention import AttentionSpec, attention_weights
 from training.model.dropout import Dropout
@@ -132,8 +133,7 @@ class DiscriminatorGraph:
         y = tf.transpose(images, [0, 2, 3, 1])
         x = None
         for r in range(self.max_log2, 2, -1):
-            x = self._read_image(x, y, r)
-            x = self._block(x, r)
+            x = self._block(self._read_image(x, y, r), r)
             if opt.architecture == "skip":
                 y = downsample_2d(y, opt.resample_kernel)
         x = self._read_image(x, y, 2)
@@ -177,15 +177,17 @@ class DiscriminatorGraph:
         with tf.variable_scope(name):
             is_free = r == 2 and self.opt.quirk.unclamped_last_rgb
             clamp = None if is_free else self.opt.conv_clamp
+            y = as_map(y, r, self.max_log2)
             seen = conv2d_act_layer(y, self.opt.num_features(r), 1, self._act(r), clamp=clamp)
         if x is None:
             return seen
-        return x if self.progressive else x + seen
+        return x if self.progressive else tf.cast(x, seen.dtype) + seen
 
     def _block(self, x, r):
         """Halve the resolution: [N, H, W, I] => [N, H/2, W/2, O]."""
         opt = self.opt
         is_resnet = opt.architecture == "resnet"
+        x = as_map(x, r, self.max_log2)
         gain = 1.0 / np.sqrt(2) if is_resnet else 1.0
         act, kernel = opt.nonlinearity, opt.resample_kernel
         limits = dict(clamp=opt.conv_clamp, spectral_norm=opt.spectral_norm)
@@ -203,7 +205,7 @@ class DiscriminatorGraph:
 
     def _end(self, x):
         """[N, 4, 4, C], or of the size start => [N, features of the last hidden layer]."""
-        opt = self.opt
+        opt, x = self.opt, as_map(x, 2, self.max_log2)
         with tf.variable_scope("4x4"):
             size, num = opt.mbstd_group_size, opt.mbstd_num_channels
             if num > 0 and (size is None or size > 1 or opt.quirk.groups_of_one):

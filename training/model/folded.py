@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.ops.attend import attend, attend_probs
+from dnnlib.tflib.ops.fused_bias_act import scale_features
+from dnnlib.tflib.precision import widened
 from training.model.attention import (
     MASKED,
     Attended,
@@ -37,9 +39,10 @@ from training.model.layers import NO_TAIL, matmul_last
 def fold_queries(x, y, w, mask=None, dropout=NO_DROPOUT, carried=None, tail=NO_TAIL):
     """:func:`training.model.attention.literal` for an X that is long: an image of P positions."""
     if tail.scale is not None and _reads_more_than_once(w.spec):
-        x, tail = x * tf.expand_dims(tail.scale, 1), tail._replace(scale=None)
-    keys, logits, new_y = _score_tables(x, y, w, mask, dropout, carried)
-    given, taken = gates(x, y, w)
+        x, tail = scale_features(x, tail.scale), tail._replace(scale=None)
+    wide = widened(x)
+    keys, logits, new_y = _score_tables(wide, y, w, mask, dropout, carried)
+    given, taken = gates(wide, y, w)
     v = split_heads(linear(new_y, w.value, fused=False), w.spec.num_heads)
     if given is not None:
         given = tf.transpose(given, [0, 2, 1])  # [N, M, T]
@@ -50,7 +53,7 @@ def fold_queries(x, y, w, mask=None, dropout=NO_DROPOUT, carried=None, tail=NO_T
         keep = taken if keep is None else keep * taken
 
     def probs():
-        found = _probs(x, keys, logits, w, tail.scale)
+        found = _probs(wide, keys, logits, w, tail.scale)
         found = found if keep is None else found * keep
         return found if given is None else found * tf.expand_dims(given, 1)
 
@@ -256,7 +259,9 @@ def _update(x, keys, logits, v, keep, w, tail):
     (values,) = matmul_heads(v, weight, axis=0)
     if integration != "add":  # a gain of 1 + what is gathered
         bias = bias + np.float32(np.arange(bias.shape.as_list()[0]) < channels)
+    dtype = x.dtype
     if norm == "instance":
+        x = widened(x)
         # x normalised over its positions, and tables that give the scores of x as it was.
         if integration != "mul":
             mean = tf.reduce_mean(x, axis=1, keepdims=True)  # [N, 1, C]
@@ -266,7 +271,7 @@ def _update(x, keys, logits, v, keep, w, tail):
             power = tf.reduce_mean(tf.square(x), axis=1, keepdims=True) + 1e-8
             x *= tf.rsqrt(power)
             keys *= tf.sqrt(power)
-    return attend(
+    x = attend(
         x,
         keys,
         values,
@@ -282,3 +287,4 @@ def _update(x, keys, logits, v, keep, w, tail):
         alpha=tail.alpha,
         gain=tail.gain,
     )
+    return tf.cast(x, dtype)

@@ -7,6 +7,7 @@ arXiv:1805.08318). Axes as in attention.py.
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError
+from dnnlib.tflib.precision import widened
 from training.model.attention import (
     AttentionSpec,
     attention_weights,
@@ -33,7 +34,10 @@ def image_from_latents(x, y, w, mask=None, dropout=NO_DROPOUT, carried=None, tai
     bind_shapes(x=(x, "N F C"), y=(y, "N T I"))
     if mask is not None:
         bind_shapes(y=(y, "N T I"), mask=(mask, "N T"))
-    return FORMS[w.spec.form](x, y, w, mask, dropout, carried, tail)
+    if w.spec.form == "folded":  # which reads maps of 16 bits
+        return fold_queries(x, y, w, mask, dropout, carried, tail)
+    found = FORMS[w.spec.form](widened(x), y, w, mask, dropout, carried, tail)
+    return found._replace(x=tf.cast(found.x, x.dtype))
 
 
 def latents_from_latents(y, w, mask=None, dropout=NO_DROPOUT):
@@ -44,6 +48,7 @@ def latents_from_latents(y, w, mask=None, dropout=NO_DROPOUT):
 def latents_from_image(y, x, w, dropout=NO_DROPOUT):
     """Let a few latents attend to an image: y [N, T, I], x [N, P, C] => [N, T, I]."""
     bind_shapes(y=(y, "N T I"), x=(x, "N P C"))
+    x = widened(x)
     if w.spec.form == "folded":
         return fold_keys(y, x, w, dropout)
     return FORMS[w.spec.form](y, x, w, dropout=dropout).x
@@ -63,6 +68,7 @@ def image_from_image(x, w, dropout=NO_DROPOUT, window=None):
     Returns:
       New x, [N, P, C].
     """
+    dtype, x = x.dtype, widened(x)
     cells, heads = _Cells(*w.spec.sides(x.shape.as_list()[1]), window), w.spec.num_heads
     q, k = linear(x, w.query, w.x_pos, w.from_pos), linear(x, w.key, w.y_pos, w.to_pos)
     q, k, v = (split_heads(cells.cut(part), heads) for part in (q, k, linear(x, w.value)))
@@ -72,7 +78,7 @@ def image_from_image(x, w, dropout=NO_DROPOUT, window=None):
         probs *= tf.reshape(keep, [-1, *probs.shape.as_list()[1:]])
     given, taken = (gate if gate is None else cells.cut(gate) for gate in gates(x, x, w))
     a = cells.join(merge_heads(tf.matmul(gated(probs, given, taken), v)))
-    return x + linear(a, w.out, fused=False)
+    return tf.cast(x + linear(a, w.out, fused=False), dtype)
 
 
 def image_step_weights(x, r, options, pos, dim=None):

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.conv2d import conv2d
-from dnnlib.tflib.ops.fused_bias_act import fused_bias_act
+from dnnlib.tflib.ops.fused_bias_act import fused_bias_act, scale_features
 from dnnlib.tflib.ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 from dnnlib.tflib.tfutil import shared_tensor
 
@@ -166,8 +166,8 @@ def foldable_gain(act, gain=1.0):
     return total_gain(act, gain) if act in LEAKY_SLOPES else 1.0
 
 
-def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias"):
-    """gain * act(x / carried + b), the activation with its usual gain as well.
+def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias", clamp=None):
+    """clip(gain * act(x / carried + b), -clamp, clamp), the activation with its usual gain as well.
 
     Args:
       x: [..., C], which the layers before have scaled by ``carried`` already.
@@ -175,12 +175,14 @@ def bias_act_layer(x, act="linear", gain=1.0, carried=1.0, name="bias"):
       gain: further scale of the result.
       carried: see x.
       name: of the variable b, [C].
+      clamp: number, or None.
 
     Returns:
       Tensor shaped like x.
     """
     b = get_bias(x.shape.as_list()[-1], carried, name)
-    return fused_bias_act(x, b, act=act, gain=_rest(total_gain(act, gain), carried))
+    gain = _rest(total_gain(act, gain), carried)
+    return fused_bias_act(x, b, act=act, gain=gain, clamp=clamp)
 
 
 def _rest(total, done):
@@ -210,7 +212,7 @@ def convolve(x, w, up=False, down=False, resample_kernel=None, scale=None):
     if not (up or down):
         return conv2d(x, w, padding="SAME", scale=scale)
     if scale is not None:
-        x *= scale[:, tf.newaxis, tf.newaxis]
+        x = scale_features(x, scale)
     return (upsample_conv_2d if up else conv_downsample_2d)(x, w, k=resample_kernel)
 
 
@@ -234,12 +236,13 @@ def conv2d_act_layer(
     if spectral_norm:
         w = spectrally_normalized(w, carried)
     x = convolve(x, w, False, down, resample_kernel)
-    return clip(bias_act_layer(x, act, gain, carried), clamp, gain)
+    clamp = None if clamp is None else clamp * gain
+    return bias_act_layer(x, act, gain, carried, clamp=clamp)
 
 
-def clip(x, clamp, gain=1.0):
-    """x within -clamp * gain and clamp * gain; ``clamp`` None leaves it alone."""
-    return x if clamp is None else tf.clip_by_value(x, -clamp * gain, clamp * gain)
+def clip(x, clamp):
+    """x within -clamp and clamp; ``clamp`` None leaves it alone."""
+    return x if clamp is None else fused_bias_act(x, gain=1.0, clamp=clamp)
 
 
 def spectrally_normalized(w, gain=1.0):
@@ -278,10 +281,15 @@ class Tail(namedtuple("Tail", "scale noise bias act gain clamp", defaults=[None]
 
     def apply(self, x):
         """[N, H, W, C] => [N, H, W, C]."""
-        x = fused_bias_act(
-            x, self.bias, self.act, gain=self.gain, scale=self.scale, noise=self.noise
+        return fused_bias_act(
+            x,
+            self.bias,
+            self.act,
+            gain=self.gain,
+            clamp=self.clamp,
+            scale=self.scale,
+            noise=self.noise,
         )
-        return clip(x, self.clamp)
 
     @property
     def is_leaky(self):

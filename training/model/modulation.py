@@ -91,9 +91,10 @@ def modulated_rgb_layer(x, y, num_out, modulate=True):
     w = get_weight([1, 1, num_in, num_out])[0, 0]
     style = modulation(y, num_in, modulate)
     if style is None:
-        return matmul_last(x, w)
+        return tf.cast(matmul_last(x, tf.cast(w, x.dtype)), w.dtype)
     w = style[:, tf.newaxis] * _turned(w)  # [N, O, I]
-    rgb = tf.matmul(tf.reshape(x, [-1, height * width, num_in]), w, transpose_b=True)
+    x = tf.reshape(x, [-1, height * width, num_in])
+    rgb = tf.cast(tf.matmul(x, tf.cast(w, x.dtype), transpose_b=True), w.dtype)
     return tf.reshape(rgb, [-1, height, width, num_out])
 
 
@@ -122,7 +123,7 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
     w_rgb = get_weight([1, 1, channels, num_out])[0, 0]
     style_rgb = modulation(y_rgb, channels, modulate)
     if style is None:
-        return convolve(x, matmul_last(w, w_rgb))
+        return tf.cast(convolve(x, matmul_last(w, w_rgb)), w.dtype)
     # [N * R, O] x [3 * 3, I, O]^T; then their channels are scaled by the style.
     to_rgb = tf.expand_dims(demodulation(w, style) * style_rgb, 1) * _turned(w_rgb)  # [N, R, O]
     to_rgb, w = tf.reshape(to_rgb, [-1, channels]), tf.reshape(w, [9 * channels, channels])

@@ -7,6 +7,7 @@ import dataclasses
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib.ops.fused_bias_act import scale_features
 from training.model.attention import (
     AttentionSpec,
     assignments,
@@ -137,7 +138,7 @@ class LatentImageAttention:
             self._update_latents(attended, latents, weights, dropout)
             x, tail = attended.x, tail._replace(scale=None)
         elif tail.scale is not None:
-            x, tail = x * tf.expand_dims(tail.scale, 1), tail._replace(scale=None)
+            x, tail = scale_features(x, tail.scale), tail._replace(scale=None)
         x = image_steps(x, weights["image"], self.options.local_attention, dropout)
         x = clip(x, tail.clamp) if is_done else tail.apply(x)
         return tf.reshape(x, [-1, height, width, channels])

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.errors import OptionError
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.options import COUNT, option
+from dnnlib.tflib.precision import as_map, widened
 from dnnlib.tflib.random import random_source
 from training.model.attention import INTEGRATIONS
 from training.model.dropout import Dropout
@@ -240,6 +241,7 @@ class SynthesisGraph:
         """
         opt = self.opt
         index = i + self.first_layer
+        x = as_map(x, r, self.max_log2)
         with tf.variable_scope(name):
             x, scale = modulated_conv2d_layer(
                 x,
@@ -265,6 +267,7 @@ class SynthesisGraph:
         res = f"{2**r}x{2**r}"
         is_resnet = self.opt.architecture == "resnet"
         gain = 1.0 / np.sqrt(2) if is_resnet else 1.0
+        x = as_map(x, r, self.max_log2)
         y = self._layer(x, r, f"{res}/Conv0_up", 2 * r - 5, up=True)
         y = self._layer(y, r, f"{res}/Conv1", 2 * r - 4, gain=gain)
         if is_resnet:
@@ -275,7 +278,7 @@ class SynthesisGraph:
 
     def _merge(self, x, y):
         """The k pictures of each sample, the images so far and the latents become one."""
-        res = f"{2**self.merging.log2_res}x{2**self.merging.log2_res}"
+        res, x = f"{2**self.merging.log2_res}x{2**self.merging.log2_res}", widened(x)
         with tf.variable_scope(f"{res}/{self.merging.scope()}"):
             weights = self.merging.weights(x)
         self.latents = [self.merging.merge_latents(w, weights) for w in self.latents]

@@ -58,7 +58,7 @@ def can_bias_act(x, act, alpha, gain):
 
 def bias_act(x, b, scale, noise, act, alpha, gain, clamp):
     """See fused_bias_act()."""
-    b, scale, noise = (absent(x) if t is None else t for t in (b, scale, noise))
+    b, scale, noise = map(_beside_map, (b, scale, noise))
     clamp = -1.0 if clamp is None else clamp
     return native.library().gansformer_bias_act(
         x, b, scale, noise, act=act, alpha=alpha, gain=gain, clamp=clamp
@@ -79,7 +79,7 @@ def attend(x, tensors, attrs):
       tensors: dict of scale, keys, logits, keep, values, bias, noise, act_bias; None if absent.
       attrs: dict of heads, integration, normalise, alpha, gain.
     """
-    tensors = {name: absent(x) if t is None else t for name, t in tensors.items()}
+    tensors = {name: _beside_map(t) for name, t in tensors.items()}
     return native.library().gansformer_attend(x, **tensors, **attrs)
 
 
@@ -125,6 +125,12 @@ def conv_narrow(x, w):
     return native.library().gansformer_conv_narrow(x, w, result="y")
 
 
-def absent(x):
-    """What stands for an input that is not there."""
-    return shared_tensor(("absent", x.dtype), lambda: tf.zeros([0], x.dtype))
+def absent(x=None):
+    """What stands for an input that is not there: a map of the type of x, or None for any other."""
+    dtype = tf.float32 if x is None else x.dtype
+    return shared_tensor(("absent", dtype), lambda: tf.zeros([0], dtype))
+
+
+def _beside_map(t):
+    """An input that is no map: float32, with maps of any type; None: it is not there."""
+    return absent() if t is None else tf.cast(t, tf.float32)

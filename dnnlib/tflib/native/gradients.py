@@ -13,6 +13,7 @@ from dnnlib.tflib import native
 from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.attend import attend_reference
 from dnnlib.tflib.ops.fir import Fir
+from dnnlib.tflib.precision import widened
 
 ATTEND_ATTRS = "heads integration normalise alpha gain"
 TRANSPOSED = {"same": "same", "down": "up", "up": "down"}  # "same": with the filter turned
@@ -70,7 +71,7 @@ def _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
     v_dscale x; and the slope does not depend on anything.
     """
     dy, x, y, bias, scale, noise = op.inputs
-    none = calls.absent(dy)
+    no_map, none = calls.absent(dy), calls.absent()
     attrs = _attrs(op, "act alpha gain clamp")
     library = native.library()
     has_scale = _is_present(scale) and not _is_zero(v_dscale)
@@ -84,14 +85,14 @@ def _linear_grad_grad(op, v_dx, v_dbias, v_dscale, v_dnoise):
         r = library.gansformer_bias_act(v_dx, add[0], scale, add[1], **LINEAR)
     if has_scale:
         r += library.gansformer_bias_act(x, none, v_dscale, none, **LINEAR)
-    ddy = library.gansformer_bias_act_grad(r, none, y, none, none, none, **attrs)[0]
+    ddy = library.gansformer_bias_act_grad(r, no_map, y, none, none, none, **attrs)[0]
 
     d_x = d_scale = None
     if _is_present(scale):
-        g = library.gansformer_bias_act_grad(dy, none, y, none, none, none, **attrs)[0]
+        g = library.gansformer_bias_act_grad(dy, no_map, y, none, none, none, **attrs)[0]
         if has_scale:
             d_x = library.gansformer_bias_act(g, none, v_dscale, none, **LINEAR)
-        d_scale = library.gansformer_bias_act_grad(g, v_dx, none, none, scale, none, **LINEAR)[2]
+        d_scale = library.gansformer_bias_act_grad(g, v_dx, no_map, none, scale, none, **LINEAR)[2]
     return ddy, d_x, None, None, d_scale, None
 
 
@@ -101,7 +102,8 @@ def _bias_act_grad_reference(op, dy, x, y, bias, scale, noise):
     The slope is taken from y, as in the op ("swish": from x); y is an input like the others.
     """
     act, gain, clamp = (_attr(op, name) for name in ("act", "gain", "clamp"))
-    rank = dy.shape.ndims
+    rank, dtype = dy.shape.ndims, dy.dtype
+    dy, x, y = widened(dy), widened(x), widened(y)
     inner = list(range(1, rank - 1))
 
     def wide(t):
@@ -121,7 +123,7 @@ def _bias_act_grad_reference(op, dy, x, y, bias, scale, noise):
     dbias = tf.reduce_sum(g, axis=list(range(rank - 1))) if _is_present(bias) else None
     dscale = tf.reduce_sum(g * x, axis=inner) if _is_present(scale) else None
     dnoise = tf.reduce_sum(g, axis=-1, keepdims=True) if _is_present(noise) else None
-    return [dx, dbias, dscale, dnoise]
+    return [tf.cast(dx, dtype), dbias, dscale, dnoise]
 
 
 def _slope(act, unit, argument):
@@ -222,6 +224,7 @@ def _attend_grad_reference(op, dy, y, x, *others):
     """
     names = ["scale", "keys", "logits", "keep", "values", "bias", "noise", "act_bias"]
     tensors = {name: t if _is_present(t) else None for name, t in zip(names, others)}
+    dtype, dy, y, x = x.dtype, widened(dy), widened(y), widened(x)
     attrs = _attrs(op, ATTEND_ATTRS)
     alpha, gain = attrs.pop("alpha"), attrs.pop("gain")
     out = attend_reference(x, **tensors, **attrs, alpha=1.0, gain=1.0)
@@ -231,7 +234,8 @@ def _attend_grad_reference(op, dy, y, x, *others):
         slope = tf.stop_gradient(slope)
     present = [x] + [t for t in tensors.values() if t is not None]
     found = iter(tf.gradients(out, present, dy * slope))
-    return [next(found)] + [None if t is None else next(found) for t in tensors.values()]
+    dx = tf.cast(next(found), dtype)
+    return [dx] + [None if t is None else next(found) for t in tensors.values()]
 
 
 def _reference_gradients(function, op, grad_ys):

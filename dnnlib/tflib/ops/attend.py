@@ -10,6 +10,7 @@ A table holds M * T rows: those of the first head, then those of the second, ...
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.native import calls
+from dnnlib.tflib.precision import widened
 
 
 def attend(
@@ -36,7 +37,7 @@ def attend(
     ``gain * leaky_relu(x + noise + act_bias, alpha)``.
 
     Args:
-      x: [N, P, C].
+      x: [N, P, C]. Where it has 16 bits, the other tensors are float32 all the same.
       keys: [N, M * T, C], or [1, M * T, C] for all samples; includes the scale of the scores.
       values: [N or 1, M * T, O].
       heads: M.
@@ -64,7 +65,7 @@ def attend(
     _check(x, tensors, attrs)
     if calls.can_attend(x, keys.shape.as_list()[1], alpha, gain):
         return calls.attend(x, tensors, attrs)
-    return attend_reference(x, **tensors, **attrs)
+    return tf.cast(attend_reference(widened(x), **tensors, **attrs), x.dtype)
 
 
 def attend_probs(x, keys, heads=1, logits=None, scale=None):

@@ -3,6 +3,7 @@
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.native import calls
+from dnnlib.tflib.ops.fused_bias_act import scale_features
 from dnnlib.tflib.precision import convolution_dtype
 
 
@@ -27,7 +28,7 @@ def conv2d(x, w, stride=1, padding="VALID", scale=None):
     if form and _is_native(x, w, dtype, w.shape.as_list()[3], form):
         return calls.conv3x3(x, w, scale, form)
     if scale is not None:
-        x *= scale[:, tf.newaxis, tf.newaxis]
+        x = scale_features(x, scale)
     strides = [1, stride, stride, 1]
     y = tf.nn.conv2d(tf.cast(x, dtype), tf.cast(w, dtype), strides=strides, padding=padding)
     return tf.cast(y, x.dtype)

@@ -18,7 +18,7 @@ def conv_narrow(x, w):
       w: [N, R * 9, C], for each output channel its taps, row by row.
 
     Returns:
-      [N, H, W, R].
+      [N, H, W, R], of the type of w.
     """
     if calls.can_conv_narrow(x, w.shape.as_list()[1] // 9):
         return calls.conv_narrow(x, w)
@@ -29,7 +29,8 @@ def conv_narrow_reference(x, w):
     """:func:`conv_narrow` in plain TensorFlow: any device, any order of derivative."""
     _, height, width, channels = x.shape.as_list()
     columns = w.shape.as_list()[1]
-    taps = tf.matmul(tf.reshape(x, [-1, height * width, channels]), w, transpose_b=True)
+    x = tf.reshape(x, [-1, height * width, channels])
+    taps = tf.cast(tf.matmul(x, tf.cast(w, x.dtype), transpose_b=True), w.dtype)
     return _sum_neighbours(tf.reshape(taps, [-1, height, width, columns]), columns // 9)
 
 

@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.activations import ACTIVATIONS
+from dnnlib.tflib.precision import widened
 
 
 def fused_bias_act(
@@ -20,7 +21,8 @@ def fused_bias_act(
     """clip(gain * act(x * scale + noise + b)).
 
     Args:
-      x: tensor of any shape.
+      x: tensor of any shape. Where it has 16 bits, the other tensors are float32 all the same:
+        only x, the result, and their gradients are rounded.
       b: [C], C the size of ``axis``; None adds nothing.
       act: key of ACTIVATIONS.
       alpha: slope of "lrelu" below zero; None for 0.2. The others have no such parameter.
@@ -48,7 +50,17 @@ def fused_bias_act(
     _check_extras(x, scale, noise, axis)
     if axis == x.shape.ndims - 1 and calls.can_bias_act(x, act, alpha, gain):
         return calls.bias_act(x, b, scale, noise, act, alpha, gain, clamp)
-    return bias_act_reference(x, b, scale, noise, act, alpha, gain, clamp, axis)
+    y = bias_act_reference(widened(x), b, scale, noise, act, alpha, gain, clamp, axis)
+    return tf.cast(y, x.dtype)
+
+
+def scale_features(x, scale):
+    """x, [N, P, C] or [N, H, W, C], times factors of its features, [N, C]."""
+    if x.dtype.size == 2:  # one operation, whose gradient adds in float32
+        return fused_bias_act(x, gain=1.0, scale=scale)
+    if x.shape.ndims == 3:
+        return x * tf.expand_dims(scale, 1)
+    return x * scale[:, tf.newaxis, tf.newaxis]
 
 
 def _checked_axis(x, b, axis):

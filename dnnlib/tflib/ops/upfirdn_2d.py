@@ -14,6 +14,7 @@ from dnnlib.tflib.native import calls
 from dnnlib.tflib.ops.conv2d import conv2d, conv2d_transpose
 from dnnlib.tflib.ops.fir import Fir
 from dnnlib.tflib.ops.fir_reference import fir_reference
+from dnnlib.tflib.precision import widened
 
 
 def upfirdn_2d(
@@ -201,7 +202,7 @@ def _apply(x, fir):
     if calls.can_upfirdn(x, fir) and None not in x.shape.as_list()[1:]:
         fir.out_size(*x.shape.as_list()[1:3])  # raises if the filter does not fit
         return calls.upfirdn(x, fir)
-    return fir_reference(x, fir)
+    return tf.cast(fir_reference(widened(x), fir), x.dtype)
 
 
 def _square(x, kernel, up, down, pad0, pad1, data_format="NHWC"):

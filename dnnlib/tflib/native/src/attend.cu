@@ -15,14 +15,14 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   for (int j = 0; j < CHUNKS; ++j) {
     const int64_t c = rows.channel(j);
     const bool active = c < p.channels;
-    const float act_bias = in.act_bias && active ? to_float(in.act_bias[c]) : 0.0f;
+    const float act_bias = in.act_bias && active ? in.act_bias[c] : 0.0f;
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
       if (!active || !rows.is_inside(r)) continue;
       float out = rows.normal[r][j];
       out = p.integration == kAdd ? out + rows.control[r][j] : out * rows.control[r][j];
       if (p.integration == kBoth) out += rows.second[r][j];
-      const float noise = in.noise ? to_float(in.noise[rows.place(r)]) : 0.0f;
+      const float noise = in.noise ? in.noise[rows.place(r)] : 0.0f;
       out += act_bias + noise;
       y[rows.place(r) * p.channels + c] = from_float<T>(p.gain * (out > 0 ? out : out * p.alpha));
     }

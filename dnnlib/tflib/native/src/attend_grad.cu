@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     }
     if (in.noise) {
       noise = sum_lanes(noise);
-      if (lane == 0 && rows.is_inside(r)) grad.dnoise[rows.place(r)] = from_float<T>(noise);
+      if (lane == 0 && rows.is_inside(r)) grad.dnoise[rows.place(r)] = noise;
     }
     const bool scaled = p.normalise && p.integration != kAdd;
     const bool centred = p.normalise && p.integration != kMul;
@@ -70,15 +70,15 @@ __global__ void __launch_bounds__(kWarps* kWarp)
     }
   }
 
-  const T* values = in.values + (p.shared_values ? 0 : rows.sample * S * p.width());
+  const float* values = in.values + (p.shared_values ? 0 : rows.sample * S * p.width());
   rows.dots(dcontrol, values, p.width(), 0, false, dprobs[warp]);
   if (p.integration == kBoth) rows.dots(dout, values, p.width(), p.channels, true, dprobs[warp]);
   if (in.keep)
     rows.for_slots([&](int r, int s) {
       const int64_t place = rows.place(r) * S + s;
       float& d = dprobs[warp][r][s];
-      grad.dkeep[place] = from_float<T>(d * probs[warp][r][s]);
-      d *= to_float(in.keep[place]);
+      grad.dkeep[place] = d * probs[warp][r][s];
+      d *= in.keep[place];
     });
   rows.for_slots([&](int r, int s) {
     const float *of = probs[warp][r], *d = dprobs[warp][r];
@@ -123,17 +123,17 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
   const int64_t first = int64_t(blockIdx.x) * kCudaAttendBlock;
   const int64_t last = first + kCudaAttendBlock < p.positions ? first + kCudaAttendBlock : p.positions;
   const bool active = c < C, both = p.integration == kBoth, add = p.integration == kAdd;
-  const T* keys = in.keys + (p.shared_keys ? 0 : sample * S * C);
-  const T* values = in.values + (p.shared_values ? 0 : sample * S * p.width());
-  const float scale = in.scale && active ? to_float(in.scale[sample * C + c]) : 1.0f;
-  const float bias = in.bias && active ? to_float(in.bias[c]) : 0.0f;
+  const float* keys = in.keys + (p.shared_keys ? 0 : sample * S * C);
+  const float* values = in.values + (p.shared_values ? 0 : sample * S * p.width());
+  const float scale = in.scale && active ? in.scale[sample * C + c] : 1.0f;
+  const float bias = in.bias && active ? in.bias[c] : 0.0f;
   ChannelSums<SLOTS> t = {};
   constexpr int kUnroll = ChannelSums<SLOTS>::kUnroll;
 #pragma unroll kUnroll
   for (int s = 0; s < SLOTS; ++s) {
     const bool exists = s < S && active;
-    t.key[s] = exists ? to_float(keys[s * C + c]) : 0.0f;
-    t.value[s] = exists ? to_float(values[s * p.width() + c]) : 0.0f;
+    t.key[s] = exists ? keys[s * C + c] : 0.0f;
+    t.value[s] = exists ? values[s * p.width() + c] : 0.0f;
   }
 
   // The next position's values are on their way while one is worked on.
@@ -206,8 +206,8 @@ __global__ void __launch_bounds__(kWarp* kChannelRows)
 
 // Of logits that are not flat: dlogits [groups, P, S] = sums over the samples of a group of the
 // dscores in `numbers`.
-template <class T>
-__global__ void logits_kernel(const Attend p, const float* numbers, int64_t groups, T* dlogits) {
+__global__ void logits_kernel(const Attend p, const float* numbers, int64_t groups,
+                              float* dlogits) {
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, S = p.slots();
   if (index >= groups * p.positions * S) return;
   const int64_t s = index % S, position = index / S % p.positions, group = index / S / p.positions;
@@ -215,10 +215,9 @@ __global__ void logits_kernel(const Attend p, const float* numbers, int64_t grou
   float total = 0;
   for (int64_t n = group * samples; n < (group + 1) * samples; ++n)
     total += numbers[(n * p.positions + position) * attend_row_size(p.slots()) + padded_slots(p) + s];
-  dlogits[index] = from_float<T>(total);
+  dlogits[index] = total;
 }
 
-template <class T>
 const char* run_sums(void* stream, const Attend& p, void* const* results, const float* numbers,
                      const float* sums, int64_t blocks) {
   const char* error = nullptr;
@@ -227,21 +226,21 @@ const char* run_sums(void* stream, const Attend& p, void* const* results, const 
     const int64_t groups = per_sample ? p.samples : 1;
     const int64_t rows = per_sample ? blocks : p.samples * blocks;
     error = sum_rows(stream, sums, groups, rows, p.sums_size(), offset, size,
-                     static_cast<T*>(results[i]));
+                     static_cast<float*>(results[i]));
   });
   if (error || !results[kLogits] || p.flat_logits) return error;
   const int64_t groups = p.shared_logits ? 1 : p.samples;
   const dim3 grid(divide_up(groups * p.positions * p.slots(), 256));
   if (!grid.x) return nullptr;
-  return launch(&logits_kernel<T>, grid, dim3(256), stream, p, numbers, groups,
-                static_cast<T*>(results[kLogits]));
+  return launch(&logits_kernel, grid, dim3(256), stream, p, numbers, groups,
+                static_cast<float*>(results[kLogits]));
 }
 
 template <class T>
 const char* run(void* stream, const Attend& p, const AttendIn<T>& in, const AttendGrad<T>& grad,
                 void* const* results, float* numbers, float* sums) {
   const int64_t blocks = divide_up(p.positions, kCudaAttendBlock);
-  if (!(p.samples * blocks)) return run_sums<T>(stream, p, results, numbers, sums, blocks);
+  if (!(p.samples * blocks)) return run_sums(stream, p, results, numbers, sums, blocks);
   const char* error = with_chunks(p.channels, [&](auto chunks, auto rows) {
     const dim3 grid(divide_up(p.positions, kWarps * rows), p.samples);
     return launch(&position_kernel<T, decltype(chunks)::value, decltype(rows)::value>, grid,
@@ -256,7 +255,7 @@ const char* run(void* stream, const Attend& p, const AttendIn<T>& in, const Atte
           : p.slots() <= 16 ? channels(&channel_kernel<T, 16>)
           : p.slots() <= 32 ? channels(&channel_kernel<T, 32>)
                             : channels(&channel_kernel<T, kCudaMaxSlots>);
-  return error ? error : run_sums<T>(stream, p, results, numbers, sums, blocks);
+  return error ? error : run_sums(stream, p, results, numbers, sums, blocks);
 }
 
 }  // namespace
@@ -271,8 +270,8 @@ const char* gansformer_attend_grad_cuda(void* stream, int type, const gansformer
   return with_cuda_type(type, [&](auto value) {
     using T = decltype(value);
     const AttendGrad<T> grad{static_cast<const T*>(dy),          static_cast<const T*>(y),
-                             static_cast<T*>(results[kX]),       static_cast<T*>(results[kKeep]),
-                             static_cast<T*>(results[kNoise]),   nullptr};
+                             static_cast<T*>(results[kX]),       static_cast<float*>(results[kKeep]),
+                             static_cast<float*>(results[kNoise]), nullptr};
     return run<T>(stream, *p, typed<T>(*in), grad, results, rows, sums);
   });
 }

@@ -86,7 +86,7 @@ struct AttendWarp {
       const int64_t c = channel(j);
       const bool active = c < p.channels;
       const float scale =
-          in.scale && active ? to_float(in.scale[sample * p.channels + c]) : 1.0f;
+          in.scale && active ? in.scale[sample * p.channels + c] : 1.0f;
 #pragma unroll
       for (int r = 0; r < ROWS; ++r)
         x[r][j] = active && is_inside(r) ? to_float(in.x[place(r) * p.channels + c]) * scale : 0.0f;
@@ -94,18 +94,18 @@ struct AttendWarp {
   }
 
   // to[r][s] = sum over channels of value[r] * table[s], table [S, stride] from column `offset`.
-  __device__ void dots(const float (&value)[ROWS][CHUNKS], const T* table, int64_t stride,
+  __device__ void dots(const float (&value)[ROWS][CHUNKS], const float* table, int64_t stride,
                        int64_t offset, bool add, float (*to)[kCudaMaxSlots]) {
     for (int start = 0; start < p.slots(); start += kSlotsAtOnce) {
       float partial[ROWS][kSlotsAtOnce] = {};
 #pragma unroll
       for (int s = 0; s < kSlotsAtOnce; ++s) {
         const bool exists = start + s < p.slots();  // no break: sums must stay in registers
-        const T* row = table + (start + s) * stride + offset;
+        const float* row = table + (start + s) * stride + offset;
 #pragma unroll
         for (int j = 0; j < CHUNKS; ++j) {
           const bool active = exists && channel(j) < p.channels;
-          const float factor = active ? to_float(row[channel(j)]) : 0.0f;
+          const float factor = active ? row[channel(j)] : 0.0f;
 #pragma unroll
           for (int r = 0; r < ROWS; ++r) partial[r][s] += value[r][j] * factor;
         }
@@ -135,7 +135,7 @@ struct AttendWarp {
       for_slots([&](int r, int s) {
         const int64_t row = (p.shared_logits ? 0 : sample * p.logit_rows()) +
                             (p.flat_logits ? 0 : first + r);
-        kept[r][s] += to_float(in.logits[row * S + s]);
+        kept[r][s] += in.logits[row * S + s];
       });
     for_slots([&](int r, int s) {
       const float* head = kept[r] + s / K * K;
@@ -151,14 +151,14 @@ struct AttendWarp {
     });
     for_slots([&](int r, int s) {
       probs[r][s] = kept[r][s];
-      if (in.keep) kept[r][s] *= to_float(in.keep[place(r) * S + s]);
+      if (in.keep) kept[r][s] *= in.keep[place(r) * S + s];
     });
   }
 
   __device__ void attend() {
     const int S = p.slots();
-    const T* keys = in.keys + (p.shared_keys ? 0 : sample * S * p.channels);
-    const T* values = in.values + (p.shared_values ? 0 : sample * S * p.width());
+    const float* keys = in.keys + (p.shared_keys ? 0 : sample * S * p.channels);
+    const float* values = in.values + (p.shared_values ? 0 : sample * S * p.width());
     dots(x, keys, p.channels, 0, false, kept);
     softmax();
     spread(values, control);
@@ -166,11 +166,11 @@ struct AttendWarp {
   }
 
   // to[r] = sum over slots of kept[r][s] * table[s], plus the bias; table [slots, O].
-  __device__ void spread(const T* table, float (&to)[ROWS][CHUNKS], int64_t offset = 0) {
+  __device__ void spread(const float* table, float (&to)[ROWS][CHUNKS], int64_t offset = 0) {
 #pragma unroll
     for (int j = 0; j < CHUNKS; ++j) {
       const bool active = channel(j) < p.channels;
-      const float bias = in.bias && active ? to_float(in.bias[offset + channel(j)]) : 0.0f;
+      const float bias = in.bias && active ? in.bias[offset + channel(j)] : 0.0f;
 #pragma unroll
       for (int r = 0; r < ROWS; ++r) to[r][j] = bias;
     }
@@ -178,7 +178,7 @@ struct AttendWarp {
 #pragma unroll
       for (int j = 0; j < CHUNKS; ++j) {
         const bool active = channel(j) < p.channels;
-        const float factor = active ? to_float(table[s * p.width() + channel(j)]) : 0.0f;
+        const float factor = active ? table[s * p.width() + channel(j)] : 0.0f;
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) to[r][j] += kept[r][s] * factor;
       }
@@ -224,11 +224,8 @@ const char* with_chunks(int64_t channels, F f) {
 
 template <class T>
 AttendIn<T> typed(const AttendIn<void>& in) {
-  return AttendIn<T>{static_cast<const T*>(in.x),        static_cast<const T*>(in.scale),
-                     static_cast<const T*>(in.keys),     static_cast<const T*>(in.logits),
-                     static_cast<const T*>(in.keep),     static_cast<const T*>(in.values),
-                     static_cast<const T*>(in.bias),     static_cast<const T*>(in.noise),
-                     static_cast<const T*>(in.act_bias)};
+  return AttendIn<T>{static_cast<const T*>(in.x), in.scale, in.keys,  in.logits,  in.keep,
+                     in.values,                    in.bias,  in.noise, in.act_bias};
 }
 
 inline const char* check_sizes(const Attend& p) {

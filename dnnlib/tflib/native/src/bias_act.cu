@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads)
     load_pack_or<PACK>(in.bias, channel, 0.0f, bias);
     const int64_t sample = in.scale ? position / p.positions : 0;
     load_pack_or<PACK>(in.scale, sample * p.channels + channel, 1.0f, scale);
-    const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
+    const float noise = in.noise ? in.noise[position] : 0.0f;
 #pragma unroll
     for (int c = 0; c < PACK; ++c) {
       float v = p.gain * activate<ACT, Math>(x[c] * scale[c] + (bias[c] + noise), p.alpha);
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
       float total = 0;
       if (active && i < count) {
         const int64_t place = position * p.channels + channel;
-        const float noise = in.noise ? to_float(in.noise[position]) : 0.0f;
+        const float noise = in.noise ? in.noise[position] : 0.0f;
         float dy[PACK], x[PACK], y[PACK];
         load_pack<PACK>(grad.dy + place, dy);
         load_pack_or<PACK>(in.x, place, 0.0f, x);
@@ -119,13 +119,12 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (in.noise)
     for (int i = threadIdx.x; i < count; i += kThreads)
-      grad.dnoise[sample * p.positions + first + i] = from_float<T>(noise_sum[i]);
+      grad.dnoise[sample * p.positions + first + i] = noise_sum[i];
 }
 
 template <class T>
 BiasActIn<T> typed(const BiasActIn<void>& in) {
-  return BiasActIn<T>{static_cast<const T*>(in.x), static_cast<const T*>(in.scale),
-                      static_cast<const T*>(in.noise), static_cast<const T*>(in.bias)};
+  return BiasActIn<T>{static_cast<const T*>(in.x), in.scale, in.noise, in.bias};
 }
 
 template <class T, int PACK>
@@ -140,7 +139,7 @@ const char* run(void* stream, const BiasAct& p, const BiasActIn<T>& in, T* y) {
 
 template <class T, int PACK>
 const char* run_grad(void* stream, const BiasAct& p, const BiasActIn<T>& in,
-                     const BiasActGrad<T>& grad, T* dbias, T* dscale, float* sums) {
+                     const BiasActGrad<T>& grad, float* dbias, float* dscale, float* sums) {
   if (p.samples > kMaxGridY) return "too many samples";
   int lanes = 1;
   while (lanes < kWarp && lanes * PACK < p.channels) lanes *= 2;
@@ -176,8 +175,8 @@ const char* gansformer_bias_act_cuda(void* stream, int type, const gansformer::B
 
 const char* gansformer_bias_act_grad_cuda(void* stream, int type, const gansformer::BiasAct* p,
                                           const gansformer::BiasActIn<void>* in,
-                                          const gansformer::BiasActGrad<void>* grad, void* dbias,
-                                          void* dscale, float* sums) {
+                                          const gansformer::BiasActGrad<void>* grad, float* dbias,
+                                          float* dscale, float* sums) {
   using namespace gansformer;
   return with_cuda_type(type, [&](auto value) {
     using T = decltype(value);
@@ -185,10 +184,9 @@ const char* gansformer_bias_act_grad_cuda(void* stream, int type, const gansform
         p->channels, {in->x, in->scale, in->bias, grad->dy, grad->y, grad->dx});
     const auto inputs = typed<T>(*in);
     const BiasActGrad<T> gradients{static_cast<const T*>(grad->dy), static_cast<const T*>(grad->y),
-                                   static_cast<T*>(grad->dx), static_cast<T*>(grad->dnoise)};
-    T *b = static_cast<T*>(dbias), *s = static_cast<T*>(dscale);
+                                   static_cast<T*>(grad->dx), grad->dnoise};
     return pack == 1
-               ? run_grad<T, 1>(stream, *p, inputs, gradients, b, s, sums)
-               : run_grad<T, 16 / int(sizeof(T))>(stream, *p, inputs, gradients, b, s, sums);
+               ? run_grad<T, 1>(stream, *p, inputs, gradients, dbias, dscale, sums)
+               : run_grad<T, 16 / int(sizeof(T))>(stream, *p, inputs, gradients, dbias, dscale, sums);
   });
 }

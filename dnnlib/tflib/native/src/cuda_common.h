@@ -23,7 +23,7 @@ const char* launch(void (*kernel)(Params...), dim3 grid, dim3 block, void* strea
 
 // SIZE values that are read and written together.
 template <class T, int SIZE>
-struct alignas(sizeof(T) * SIZE) Pack {
+struct alignas(sizeof(T) * SIZE < 16 ? sizeof(T) * SIZE : 16) Pack {
   T values[SIZE];
 };
 
@@ -59,10 +59,9 @@ constexpr int kSumThreads = 32;
 
 // Adds the rows of each group: sums [groups, rows, stride], columns [offset, offset + size) => out
 // [groups, size]. Blocks of (32, kSumThreads) threads, a column for each x.
-template <class T>
-__global__ void __launch_bounds__(kWarp* kSumThreads)
+static __global__ void __launch_bounds__(kWarp* kSumThreads)
     sum_rows_kernel(const float* sums, int64_t rows, int64_t stride, int64_t offset, int64_t size,
-                    T* out) {
+                    float* out) {
   __shared__ float partial[kSumThreads][kWarp + 1];
   const int64_t column = int64_t(blockIdx.x) * kWarp + threadIdx.x, group = blockIdx.y;
   float total = 0;
@@ -74,16 +73,15 @@ __global__ void __launch_bounds__(kWarp* kSumThreads)
   __syncthreads();
   if (threadIdx.y == 0 && column < size) {
     for (int j = 1; j < kSumThreads; ++j) total += partial[j][threadIdx.x];
-    out[group * size + column] = from_float<T>(total);
+    out[group * size + column] = total;
   }
 }
 
-template <class T>
-const char* sum_rows(void* stream, const float* sums, int64_t groups, int64_t rows, int64_t stride,
-                     int64_t offset, int64_t size, T* out) {
+inline const char* sum_rows(void* stream, const float* sums, int64_t groups, int64_t rows,
+                            int64_t stride, int64_t offset, int64_t size, float* out) {
   if (groups > kMaxGridY) return "too many samples";
   if (!groups) return nullptr;
-  return launch(&sum_rows_kernel<T>, dim3(divide_up(size, kWarp), groups), dim3(kWarp, kSumThreads),
+  return launch(&sum_rows_kernel, dim3(divide_up(size, kWarp), groups), dim3(kWarp, kSumThreads),
                 stream, sums, rows, stride, offset, size, out);
 }
 

@@ -1,5 +1,5 @@
 // The CPU kernels as the op glue calls them, each on a range of its work, in float32. No TensorFlow
-// here. What has a type T has other types in the CUDA kernels.
+// here. What has a type T, the maps, has other types in the CUDA kernels; all else is float there too.
 #pragma once
 
 #include <cstdint>
@@ -18,16 +18,17 @@ void upfirdn_cpu(const float* x, float* y, const Upfirdn& p, int64_t begin, int6
 
 template <class T>
 struct BiasActIn {
-  const T *x;      // [samples, positions, channels]
-  const T *scale;  // [samples, channels] or null
-  const T *noise;  // [samples, positions] or null
-  const T *bias;   // [channels] or null
+  const T *x;          // [samples, positions, channels]
+  const float *scale;  // [samples, channels] or null
+  const float *noise;  // [samples, positions] or null
+  const float *bias;   // [channels] or null
 };
 
 template <class T>
 struct BiasActGrad {
   const T *dy, *y;  // y: the output, or null if the derivative does not need it
-  T *dx, *dnoise;   // dnoise: used if there is noise
+  T *dx;
+  float *dnoise;    // used if there is noise
 };
 
 // Positions [begin, end), counted over all samples; y may be x.
@@ -39,21 +40,22 @@ void bias_act_grad_cpu(const BiasAct& p, const BiasActIn<float>& in, const BiasA
 
 template <class T>
 struct AttendIn {
-  const T *x;         // [samples, positions, channels]
-  const T *scale;     // [samples, channels] or null
-  const T *keys;      // [samples or 1, slots, channels]
-  const T *logits;    // [samples or 1, positions or 1, slots] or null
-  const T *keep;      // [samples, positions, slots] or null
-  const T *values;    // [samples or 1, slots, width]
-  const T *bias;      // [width] or null
-  const T *noise;     // [samples, positions] or null
-  const T *act_bias;  // [channels] or null
+  const T *x;             // [samples, positions, channels]
+  const float *scale;     // [samples, channels] or null
+  const float *keys;      // [samples or 1, slots, channels]
+  const float *logits;    // [samples or 1, positions or 1, slots] or null
+  const float *keep;      // [samples, positions, slots] or null
+  const float *values;    // [samples or 1, slots, width]
+  const float *bias;      // [width] or null
+  const float *noise;     // [samples, positions] or null
+  const float *act_bias;  // [channels] or null
 };
 
 template <class T>
 struct AttendGrad {
   const T *dy, *y;         // y: on the GPU
-  T *dx, *dkeep, *dnoise;  // used if there is x (always), keep, noise
+  T *dx;
+  float *dkeep, *dnoise;   // used if there is keep, noise
   float* dlogits;          // [samples, positions, slots]; used for logits that are not flat
 };
 

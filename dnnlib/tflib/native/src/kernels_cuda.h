@@ -1,7 +1,7 @@
 // The CUDA kernels as the op glue, and tests through ctypes, call them. No TensorFlow here.
 //
-// Pointers are device pointers unless noted; `type` is 0 for float, 1 for half, 2 for bfloat16. A
-// launcher returns null, or a text that says what is wrong.
+// Pointers are device pointers unless noted; `type`, that of maps (x, y and their gradients), is 0 for
+// float, 1 for half, 2 for bfloat16; all else is float. A launcher returns null, or what is wrong.
 #pragma once
 
 #include "kernels_cpu.h"
@@ -32,8 +32,8 @@ const char* gansformer_bias_act_cuda(void* stream, int type, const gansformer::B
 // sums: [samples * ceil(positions / kCudaBiasBlock), 2 * channels] floats to work in.
 const char* gansformer_bias_act_grad_cuda(void* stream, int type, const gansformer::BiasAct* p,
                                           const gansformer::BiasActIn<void>* in,
-                                          const gansformer::BiasActGrad<void>* grad, void* dbias,
-                                          void* dscale, float* sums);
+                                          const gansformer::BiasActGrad<void>* grad, float* dbias,
+                                          float* dscale, float* sums);
 
 const char* gansformer_attend_cuda(void* stream, int type, const gansformer::Attend* p,
                                    const gansformer::AttendIn<void>* in, void* y);

@@ -5,15 +5,15 @@
 #include "op_common.h"
 
 #define GF_ATTEND_INPUTS                                                       \
-  Input("x: T")             /* [N, P, C] */                                    \
-      .Input("scale: T")    /* [N, C], optional */                             \
-      .Input("keys: T")     /* [N or 1, slots, C] */                           \
-      .Input("logits: T")   /* [N or 1, P or 1, slots], optional */            \
-      .Input("keep: T")     /* [N, P, slots], optional */                      \
-      .Input("values: T")   /* [N or 1, slots, O] */                           \
-      .Input("bias: T")     /* [O], optional */                                \
-      .Input("noise: T")    /* [N, P], optional */                             \
-      .Input("act_bias: T") /* [C], optional */
+  Input("x: T")                 /* [N, P, C] */                                \
+      .Input("scale: float")    /* [N, C], optional */                         \
+      .Input("keys: float")     /* [N or 1, slots, C] */                       \
+      .Input("logits: float")   /* [N or 1, P or 1, slots], optional */        \
+      .Input("keep: float")     /* [N, P, slots], optional */                  \
+      .Input("values: float")   /* [N or 1, slots, O] */                       \
+      .Input("bias: float")     /* [O], optional */                            \
+      .Input("noise: float")    /* [N, P], optional */                         \
+      .Input("act_bias: float") /* [C], optional */
 #define GF_ATTEND_ATTRS                                                        \
   Attr("T: {float, half, bfloat16}")                                           \
       .Attr("heads: int")                                                      \
@@ -33,14 +33,14 @@ REGISTER_OP("GansformerAttendGrad")
     .Input("dy: T")
     .Input("y: T")  // absent if there is no activation
     .GF_ATTEND_INPUTS.Output("dx: T")
-    .Output("dscale: T")
-    .Output("dkeys: T")
-    .Output("dlogits: T")
-    .Output("dkeep: T")
-    .Output("dvalues: T")
-    .Output("dbias: T")
-    .Output("dnoise: T")
-    .Output("dact_bias: T")
+    .Output("dscale: float")
+    .Output("dkeys: float")
+    .Output("dlogits: float")
+    .Output("dkeep: float")
+    .Output("dvalues: float")
+    .Output("dbias: float")
+    .Output("dnoise: float")
+    .Output("dact_bias: float")
     .GF_ATTEND_ATTRS.SetShapeFn([](gansformer::InferenceContext* c) {
       for (int i = 0; i < 9; ++i) c->set_output(i, c->input(i + 2));
       return gansformer::ok_status();
@@ -99,9 +99,9 @@ class AttendBase : public OpKernel {
 
   template <class T>
   static AttendIn<T> inputs(OpKernelContext* ctx, int first) {
-    const auto at = [&](int i) { return data<T>(ctx->input(first + i)); };
-    return AttendIn<T>{at(kX),      at(kScale), at(kKeys),  at(kLogits), at(kKeep),
-                       at(kValues), at(kBias),  at(kNoise), at(kActBias)};
+    const auto at = [&](int i) { return data<float>(ctx->input(first + i)); };
+    return AttendIn<T>{data<T>(ctx->input(first)), at(kScale), at(kKeys),  at(kLogits), at(kKeep),
+                       at(kValues),                at(kBias),  at(kNoise), at(kActBias)};
   }
 
   // Rough cycles for a position; `products`: small matrix products on it.

@@ -6,9 +6,9 @@
 
 REGISTER_OP("GansformerBiasAct")
     .Input("x: T")
-    .Input("bias: T")   // [C]
-    .Input("scale: T")  // [N, C]
-    .Input("noise: T")  // [N, P]
+    .Input("bias: float")   // [C]
+    .Input("scale: float")  // [N, C]
+    .Input("noise: float")  // [N, P]
     .Output("y: T")
     .Attr("T: {float, half, bfloat16}")
     .Attr("act: string")  // of kActNames
@@ -24,13 +24,13 @@ REGISTER_OP("GansformerBiasActGrad")
     .Input("dy: T")
     .Input("x: T")  // absent if neither the activation nor a scale needs it
     .Input("y: T")  // absent if neither the activation nor a clamp needs it
-    .Input("bias: T")
-    .Input("scale: T")
-    .Input("noise: T")
+    .Input("bias: float")
+    .Input("scale: float")
+    .Input("noise: float")
     .Output("dx: T")
-    .Output("dbias: T")
-    .Output("dscale: T")
-    .Output("dnoise: T")
+    .Output("dbias: float")
+    .Output("dscale: float")
+    .Output("dnoise: float")
     .Attr("T: {float, half, bfloat16}")
     .Attr("act: string")
     .Attr("alpha: float")
@@ -80,7 +80,7 @@ class BiasActBase : public OpKernel {
 template <class T>
 BiasActIn<T> bias_act_in(const Tensor& x, const Tensor& bias, const Tensor& scale,
                          const Tensor& noise) {
-  return BiasActIn<T>{data<T>(x), data<T>(scale), data<T>(noise), data<T>(bias)};
+  return BiasActIn<T>{data<T>(x), data<float>(scale), data<float>(noise), data<float>(bias)};
 }
 
 // Rough cycles for one value.
@@ -150,10 +150,10 @@ class BiasActGradOp : public BiasActBase {
 #ifdef GANSFORMER_CUDA
     if (CUDA) {
       const auto in = bias_act_in<void>(x, bias, scale, noise);
-      const BiasActGrad<void> grad{data<void>(dy), data<void>(y), data<void>(dx), data<void>(dnoise)};
+      const BiasActGrad<void> grad{data<void>(dy), data<void>(y), data<void>(dx), data<float>(dnoise)};
       GF_CUDA_CHECK(ctx, gansformer_bias_act_grad_cuda(cuda_stream(ctx), cuda_type(dy.dtype()), &p,
-                                                       &in, &grad, data<void>(dbias),
-                                                       data<void>(dscale), sums));
+                                                       &in, &grad, data<float>(dbias),
+                                                       data<float>(dscale), sums));
       return;
     }
 #endif
