@@ -12,8 +12,10 @@ install() {
 }
 
 start() {
-    local host port
+    local host port cores
     host=$(hostname -s)
+    cores=$(getconf _NPROCESSORS_ONLN)  # nproc would heed OMP_NUM_THREADS
+    [ "$cores" -ge 2 ] || cores=2       # two tasks share a single one
     port=$(shuf -i 33000-38000 -n 1)
     mkdir -p "$folder/state" "$folder/spool"
     chmod 755 "$folder"
@@ -41,7 +43,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 EOF
     export SLURM_CONF=$folder/slurm.conf
