@@ -12,8 +12,10 @@ command continues, training and all.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -42,9 +44,14 @@ def build_parser():
     add = parser.add_argument
     add("study", nargs="?", metavar="STUDY", help="name of a study; see --list")
     add("--folder", default="results/studies", help="where studies live (default: %(default)s)")
-    add("--data-dir", help="where datasets live (default: FOLDER/datasets)")
+    add("--data-dir", help="where datasets live (default: in FOLDER/datasets)")
     add("--settings", metavar="A,B", help="only these settings of the study")
     add("--seeds", type=cli.positive_int, help="number of seeds (default: the study's)")
+    add(
+        "--kimg",
+        type=cli.positive_float,
+        help="thousands of images of a run (default: the study's)",
+    )
     add("--jobs", type=cli.positive_int, help="runs at once, of one thread each (default: cores)")
     add("--gpus", default="none", metavar="LIST", help="GPUs for the runs (default: none)")
     add("--report", action="store_true", help="run nothing, only write table and sheet")
@@ -198,6 +205,8 @@ def choose(args):
     if args.study not in STUDIES:
         raise UserError(f"STUDY {must_be_one_of(args.study, STUDIES)}")
     study = STUDIES[args.study]
+    if args.kimg is not None:
+        study = dataclasses.replace(study, base=f"{study.base} --total-kimg {args.kimg:g}")
     settings = args.settings.split(",") if args.settings else list(study.settings)
     for setting in settings:
         if setting not in study.settings:
@@ -215,7 +224,9 @@ def main(argv=None):
     failed = []
     if args.study is not None:
         study, settings = choose(args)
-        data_dir = args.data_dir or Path(args.folder, "datasets")
+        # Studies share a set if they prepare it alike.
+        kind = "-".join(re.findall(r"\w+", study.prepare)) or "prepared"
+        data_dir = args.data_dir or Path(args.folder, "datasets", kind)
         seeds = args.seeds or study.seeds
         runner = Runner(args.study, study, args.folder, data_dir, settings, seeds, args.gpus)
         if not args.report:

@@ -34,6 +34,14 @@ def test_a_setting_beats_the_base():
     assert study.last_of_each(words) == wanted
 
 
+def test_a_budget_of_ones_own_beats_that_of_the_study():
+    args = study.build_parser().parse_args(["native", "--kimg", "12"])
+    one, settings = study.choose(args)
+    flags = study.last_of_each(f"--train {one.base}".split())
+    assert resolve(parse(flags))["loop"]["total_kimg"] == 12
+    assert settings == ["native", "ref"] and one.seeds == 10
+
+
 def make_run(folder, setting, seed, distance):
     run = folder / "runs" / f"{setting}-s{seed}-000"
     run.mkdir(parents=True)
