@@ -53,8 +53,8 @@ function showHead() {
   const kind = flag("baseline") || (flag("transformer") ? "GANsformer" : flag("kgan") ? "k-GAN" : "GAN");
   const parts = [flag("dataset") ? `${kind} on ${flag("dataset")}` : ""];
   const [rows, columns] = facts.start || [4, 4];
-  const unit = facts.resolution / 4;
-  if (facts.resolution) parts.push(`${unit * columns} × ${unit * rows} pixels`);
+  const scale = facts.resolution / 4;
+  if (facts.resolution) parts.push(`${scale * columns} × ${scale * rows} pixels`);
   if (facts.num_images) parts.push(`${facts.num_images.toLocaleString("en")} training images`);
   if (facts.label_size) parts.push(`${facts.label_size} classes`);
   $("about").textContent = parts.filter(Boolean).join("  ·  ");
