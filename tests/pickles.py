@@ -4,6 +4,7 @@ import io
 import pickle
 import pickletools
 import struct
+import types
 
 import numpy as np
 
@@ -40,6 +41,14 @@ class Object:
 
 class Writer(pickle._Pickler):
     """Pickles the classes above and arrays, in any protocol."""
+
+    # Without what dill adds, which TensorFlow imports where it is installed.
+    dispatch = {
+        **{kind: f for kind, f in pickle._Pickler.dispatch.items() if f.__module__ == "pickle"},
+        dict: pickle._Pickler.save_dict,
+        type: pickle._Pickler.save_type,
+        types.FunctionType: pickle._Pickler.save_global,
+    }
 
     def save(self, obj, save_persistent_id=True):
         if isinstance(obj, Raw):

@@ -50,7 +50,7 @@ def _names(folder):
 @pytest.mark.parametrize(
     "flags, factor",
     # The painter's noise is half of its picture, and a search for noise starts from another one.
-    [([], 10), (["--optimize-noise", "--space", "w+"], 1.5)],
+    [([], 10), (["--optimize-noise", "--space", "w+"], 1.25)],
 )
 def test_a_picture_is_projected_and_drawn_again(folder, tmp_path, capsys, flags, factor):
     model, out = folder / "model.pkl", tmp_path / "out"
