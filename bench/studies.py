@@ -65,10 +65,10 @@ STUDIES = {
         seeds=5,
     ),
     "learning": Study(
-        "Do native operations train like their references? A minute a run, to look at before a "
-        "change to operations lands.",
+        "Do native operations train like their references? Three minutes a run, to look at "
+        "before a change to operations lands.",
         "--gansformer-default --recipe small --dataset scenes --resolution 16 --channel-base 256 "
-        "--channel-max 32 --batch-size 8 --ema-kimg 0.25 --total-kimg 3",
+        "--channel-max 32 --batch-size 8 --ema-kimg 0.25 --total-kimg 8",
         {"native": "--custom-ops native", "ref": "--custom-ops ref"},
         prepare="--scenes --large-objects --images-num 2000 --resolution 16",
         metrics="fid,pr",

@@ -31,6 +31,7 @@ D_CASES = {
 }
 # Of the norm. A slope of the leaky ReLU, and a probability, change with a rounded map.
 TOLERANCE = dict(value=0.03, dx=0.2, variables=0.25, second=0.6)
+AGGREGATED = dict(TOLERANCE, value=0.1)  # scores of what latents gather from the maps
 
 pytestmark = pytest.mark.skipif(TF_VERSION < (2, 0), reason="TensorFlow 1.15 has no such maps")
 
@@ -68,8 +69,10 @@ def results(choice, build, options):
     total, variables = tf.reduce_sum(y * weights), tf.trainable_variables()
     dx = tf.gradients(total, x)[0]
     by_variables = tf.gradients(total, variables)
-    second = tf.gradients(tf.reduce_sum(tf.square(dx)), variables)
-    found = dict(value=[y], dx=[dx], variables=by_variables, second=second)
+    found = dict(value=[y], variables=by_variables)
+    if dx is not None:  # without style the latents do nothing
+        second = tf.gradients(tf.reduce_sum(tf.square(dx)), variables)
+        found.update(dx=[dx], second=second)
     found = {name: [g for g in parts if g is not None] for name, parts in found.items()}
     assert all(part.dtype == tf.float32 for parts in found.values() for part in parts)
     return found, operations
@@ -93,7 +96,7 @@ def test_values_and_derivatives_are_close(session, side, name):
         one, other = (np.concatenate([p.ravel() for p in of]) for of in (parts, rounded[what]))
         error = np.linalg.norm(one - other) / np.linalg.norm(one)
         print(f"{side} {name} {what}: {error:.4f}")
-        assert 1e-5 < error < TOLERANCE[what], what
+        assert 1e-5 < error < (AGGREGATED if name == "aggregators" else TOLERANCE)[what], what
     check_types(operations)
 
 

@@ -11,8 +11,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import study
 
-# Of two seeds' mean; see docs/results.md for what was measured.
-LARGEST_DISTANCE = 0.0
+# Of two seeds' mean, which was 961; without training it is 2263. See docs/results.md.
+LARGEST_DISTANCE = 1300
 
 
 @pytest.mark.slow
