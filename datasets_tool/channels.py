@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from datasets_tool.decode import UnreadableImageError
+from dnnlib.records.encoded import MODES
 from dnnlib.util import log
 
 CHANNELS = (1, 3, 4)
 WHITE = "#ffffff"
 COLOURED = "coloured"  # note of a picture whose colours a grey set loses
 _NAMES = {1: "grey", 3: "RGB", 4: "RGBA"}
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _LOOKED_AT = 100  # pictures from which the rule is found
 
 
@@ -40,8 +40,8 @@ def to_channels(picture, channels, background=None):
     if picture.mode == "RGBA" and channels != 4:
         ground = Image.new("RGBA", picture.size, background or WHITE)
         picture = Image.alpha_composite(ground, picture).convert("RGB")
-    if picture.mode != _MODES[channels]:
-        picture = picture.convert(_MODES[channels])
+    if picture.mode != MODES[channels]:
+        picture = picture.convert(MODES[channels])
     if channels == 4 and picture.getextrema()[3][0] == 0:
         pixels = np.array(picture)
         pixels[pixels[:, :, 3] == 0] = 0

@@ -8,6 +8,7 @@ import json
 import posixpath
 from pathlib import Path
 
+from datasets_tool.sources.base import one_line
 from dnnlib.errors import UserError, must_be_one_of
 
 _TEXT = {"encoding": "utf-8-sig", "errors": "surrogateescape"}  # as labels.py reads names
@@ -85,8 +86,7 @@ def _read_rows(path, where):
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError, csv.Error, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"{where}: cannot be understood: {text}") from error
+        raise UserError(f"{where}: cannot be understood: {one_line(error)}") from error
 
 
 def _objects(value, outer):

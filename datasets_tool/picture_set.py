@@ -17,9 +17,10 @@ from datasets_tool.decode import RESOLUTIONS, UnreadableImageError
 from datasets_tool.sources.archives import ZipSource
 from datasets_tool.sources.folders import FolderSource, picture_suffixes
 from dnnlib.errors import UserError
+from dnnlib.records.encoded import MODES, to_planes
 
 _LOOKED_AT = 100  # pictures from which the channels of all are found
-_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+_CHANNELS = {mode: channels for channels, mode in MODES.items()}
 
 
 def holds_pictures(path):
@@ -96,8 +97,7 @@ class PictureSet:
                 f"{self._source.name_of(key)}: is {picture.mode} in a set of "
                 f"{self.shape[0]} channels; {self._remedy}"
             )
-        image = np.asarray(to_channels(picture, self.shape[0]))
-        return image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1)
+        return to_planes(to_channels(picture, self.shape[0]))
 
     def labels(self):
         """Rows float32 [label size] by the number of the image; None if there are none."""

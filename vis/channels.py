@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.records.encoded import MODES
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels => Pillow's name
 LIGHT, DARK = 255, 204  # squares of the checkerboard under transparent pictures
 SQUARES = 16  # of them along the longer side
 

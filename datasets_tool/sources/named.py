@@ -8,13 +8,14 @@ workers.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from datasets_tool.decode import UnreadableImageError, decode
 from datasets_tool.labels import from_numbers
 from datasets_tool.sources.arrays import as_picture, optional_package
-from datasets_tool.sources.base import Source, one_line
+from datasets_tool.sources.base import Source, one_line, spread
 from dnnlib.errors import UserError
 
 
@@ -147,11 +148,11 @@ class HfSource(_NamedSource):
 
     def keys(self):
         """Yield (number, bytes of the file or None, its path or None)."""
-        return (self._key(index) for index in range(len(self)))
+        return map(self._key, range(len(self)))
 
     def some_keys(self, num):
         """From all over the set."""
-        return (self._key(index) for index in range(0, len(self), -(-len(self) // num)))
+        return map(self._key, spread(range(len(self)), num))
 
     def load(self, key):
         """Decode the picture that the key carries."""
@@ -163,12 +164,9 @@ class HfSource(_NamedSource):
         if data is None and path is None:
             raise UnreadableImageError("there is no image")
         try:
-            if data is None:
-                with open(path, "rb") as file:  # noqa: PTH123
-                    data = file.read()
+            return Path(path).read_bytes() if data is None else data
         except OSError as error:
             raise UnreadableImageError(error.strerror) from error
-        return data
 
     def own_labels(self):
         """The numbers of the classes, if there is such a column."""

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 
 RECORD_FORMATS = ("raw", "png", "webp", "jpeg")
 _SIGNATURES = (b"\x89PNG", b"RIFF", b"\xff\xd8\xff")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by the number of channels
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels => Pillow's name
 
 # What Pillow raises on damaged files, depending on the format and where the damage is.
 UNREADABLE = (
@@ -59,7 +59,7 @@ def decode(data, shape):
     """The bytes of a file => uint8 [C, H, W] of that shape; ValueError if it holds none."""
     if not bytes(data[:4]).startswith(_SIGNATURES):
         raise ValueError(f"shape {list(shape)} does not fit {len(data)} bytes of pixels")
-    if shape[0] not in _MODES:
+    if shape[0] not in MODES:
         raise ValueError(f"has {shape[0]} channels, which no encoded image has")
     try:
         picture = Image.open(io.BytesIO(data))
@@ -68,7 +68,12 @@ def decode(data, shape):
         picture.load()
     except UNREADABLE as error:
         raise ValueError(f"cannot be decoded: {' '.join(str(error).split())}") from error
-    if picture.mode != _MODES[shape[0]]:  # WebP knows no grey
-        picture = picture.convert(_MODES[shape[0]])
+    if picture.mode != MODES[shape[0]]:  # WebP knows no grey
+        picture = picture.convert(MODES[shape[0]])
+    return to_planes(picture)
+
+
+def to_planes(picture):
+    """A Pillow picture of mode L, RGB or RGBA => uint8 [C, H, W]."""
     pixels = np.asarray(picture)
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -32,15 +32,11 @@ def create_like(source, scope):
 
     Needs variables that tf.get_variable makes, as builders have to use it.
     """
-    with tfutil.absolute_variable_scope(scope, reuse=False):
+    variables = tfutil.absolute_variable_scope(scope, reuse=False)
+    with variables, tfutil.absolute_name_scope(scope):
         for name, variable in source.items():
-            with tfutil.absolute_name_scope(scope):
-                tf.get_variable(
-                    name,
-                    dtype=variable.dtype.base_dtype,
-                    initializer=tf.identity(variable.initial_value),
-                    trainable=variable.trainable,
-                )
+            initial = tf.identity(variable.initial_value)
+            tf.get_variable(name, initializer=initial, trainable=variable.trainable)
 
 
 def copy_values(source, target):

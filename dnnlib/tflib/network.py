@@ -129,8 +129,8 @@ class Network(NetworkVariables):
         self.static_kwargs = copy.deepcopy(source.static_kwargs)
         self._begin(source.input_names)
         self._owner = owner
-        for fact in ("output_names", "input_shapes", "output_shapes"):
-            setattr(self, fact, getattr(source, fact))
+        self.output_names = source.output_names
+        self.input_shapes, self.output_shapes = source.input_shapes, source.output_shapes
         with tf.name_scope(None), tf.control_dependencies(None):
             netvars.create_like(source.own_vars, self.scope)
         self.components = util.EasyDict()

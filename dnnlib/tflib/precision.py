@@ -20,7 +20,7 @@ LAYOUT_OFF = 2  # RewriterConfig.OFF
 _FIRST_ARCH = 80  # of GPUs that multiply tf32 and bfloat16
 BF16_RES = 4  # number of resolutions with bfloat16 maps (as StyleGAN2-ADA's num_fp16_res)
 
-_choice, _dtype, _bf16_res = "float32", tf.float32, 0
+_choice, _bf16_res = "float32", 0
 
 
 def set_precision(choice: str, bf16_res: int | None = None) -> None:
@@ -34,7 +34,7 @@ def set_precision(choice: str, bf16_res: int | None = None) -> None:
     Raises:
       UserError: there is no such choice, or this TensorFlow or GPU does not have it.
     """
-    global _choice, _dtype, _bf16_res  # noqa: PLW0603 - a choice for the process, like that of custom operations
+    global _choice, _bf16_res  # noqa: PLW0603 - a choice for the process, like that of custom operations
     if choice not in CHOICES:
         raise UserError(f"--precision {must_be_one_of(choice, CHOICES)}")
     if choice != "float32" and local_gpu_names():
@@ -49,7 +49,6 @@ def set_precision(choice: str, bf16_res: int | None = None) -> None:
         )
     allow_tf32(choice == "tf32")
     _choice = choice
-    _dtype = tf.bfloat16 if is_16_bit else tf.float32
     _bf16_res = (BF16_RES if bf16_res is None else bf16_res) if is_16_bit and has_maps else 0
 
 
@@ -81,7 +80,8 @@ def _check_gpus(choice):
 
 def convolution_dtype(x):
     """In what a convolution of ``x`` multiplies: only float32 tensors are ever rounded."""
-    return _dtype if x.dtype == tf.float32 else x.dtype
+    is_rounded = _choice == "bfloat16" and x.dtype == tf.float32
+    return tf.bfloat16 if is_rounded else x.dtype
 
 
 def as_map(x, r, max_log2):

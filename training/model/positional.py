@@ -60,6 +60,7 @@ class GridEncodings:
         _check_width(dim, pos_type, directions)
         self.dim, self.pos_type, self.directions = dim, pos_type, directions
         self.is_flat, self.dtype, self.start = is_flat, dtype, start
+        self._network = tf.get_variable_scope().name
         self._variables = [self._create(r, pos_init) for r in range(max_log2 + 1)]
         self._encodings = {}
 
@@ -73,7 +74,8 @@ class GridEncodings:
                 grid = self._encode(*size, variables)
                 return tf.reshape(grid, [size[0] * size[1], grid.shape.as_list()[-1]])
 
-            key = ("grid", *size, *kind, *names)
+            # Of each network its own: replicas are on devices of their own.
+            key = ("grid", self._network, *size, *kind, *names)
             self._encodings[log2_size] = shared_tensor(key, build)
         return self._encodings[log2_size]
 
