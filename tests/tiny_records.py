@@ -1,5 +1,7 @@
 """Small datasets in the published layout."""
 
+import tracemalloc
+
 import numpy as np
 
 from dnnlib.records.tfrecord import encode_image, frame
@@ -17,3 +19,14 @@ def write_set(folder, images, shards=1, labels=None):
         with (folder / f"{folder.name}-rxx.labels").open("wb") as file:
             np.save(file, labels)
     return folder
+
+
+def reading_peak(dataset, steps):
+    """Most bytes that Python holds while batches of 8 are read, after a first one."""
+    dataset.batch(0, 8)
+    tracemalloc.start()
+    for step in range(steps):
+        dataset.batch(8 * step, 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak

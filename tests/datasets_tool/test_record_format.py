@@ -2,12 +2,12 @@
 
 import json
 import os
-import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_records import reading_peak
 
 import prepare_data
 from datasets_tool.sources.formats import open_source
@@ -165,11 +165,4 @@ def test_webp_is_refused_where_pillow_has_none(folder, capsys, monkeypatch):
 def test_memory_stays_bounded_by_the_batches(folder, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert run(folder, "--record-format", "png") == 0
-    dataset = Dataset(folder.parent / "out")
-    dataset.batch(0, 8)
-    tracemalloc.start()
-    for step in range(9):
-        dataset.batch(8 * step, 8)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 16 * 8 * 3072
+    assert reading_peak(Dataset(folder.parent / "out"), 9) < 16 * 8 * 3072
