@@ -14,6 +14,15 @@ SMALL = f"--gansformer-default --recipe small {BUDGET}"  # relativistic loss, R1
 
 R1R2 = "--d-reg r1r2 --d-reg-interval 4"
 RELATIVISTIC = "--g-loss relativistic --d-loss relativistic"
+
+# 8 thousand images of 16x16, one to four large objects: two to three minutes on one core.
+LARGE_OBJECTS = "--scenes --large-objects --images-num 2000 --resolution 16"
+QUICK_BUDGET = (
+    "--dataset scenes --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 "
+    "--ema-kimg 0.25 --total-kimg 8"
+)
+QUICK = f"--gansformer-default --recipe small {QUICK_BUDGET}"
+
 SIMPLEX = "--kmeans false --duplex false"
 DUPLEX = "--kmeans false --duplex true"
 
@@ -67,73 +76,66 @@ STUDIES = {
     "learning": Study(
         "Do native operations train like their references? Three minutes a run, to look at "
         "before a change to operations lands.",
-        "--gansformer-default --recipe small --dataset scenes --resolution 16 --channel-base 256 "
-        "--channel-max 32 --batch-size 8 --ema-kimg 0.25 --total-kimg 8",
+        QUICK,
         {"native": "--custom-ops native", "ref": "--custom-ops ref"},
-        prepare="--scenes --large-objects --images-num 2000 --resolution 16",
+        prepare=LARGE_OBJECTS,
         metrics="fid,pr",
         images_num=1000,
     ),
     "objective": Study(
         "Which loss and regularizer, with k-means centroids as published?",
-        DEMO,
+        f"--gansformer-default {QUICK_BUDGET}",
         {
             "logistic-r1": "",
             "logistic-r1r2": R1R2,
             "relativistic-r1": f"{RELATIVISTIC} --d-reg-interval 4",
             "relativistic-r1r2": f"{RELATIVISTIC} {R1R2}",
         },
+        prepare=LARGE_OBJECTS,
+        images_num=1000,
     ),
-    "attention": Study(
-        "Which attention, with the recipe for small images?",
-        SMALL,
-        {
-            "kmeans": "--kmeans true --duplex false",
-            "simplex": SIMPLEX,
-            "duplex": DUPLEX,
-        },
-    ),
-    "components": Study(
-        "How many latent components, each of 16 numbers?",
-        SMALL,
-        {
-            "K8": "--components-num 8 --latent-size 128",
-            "K4": "--components-num 4 --latent-size 64",
-            "K16": "--components-num 16 --latent-size 256",
-        },
-    ),
-    "generator": Study(
-        "Latent stem, noise, style mixing: what helps on small images?",
-        SMALL,
+    "recipe": Study(
+        "What alters --recipe small for the better? Each setting changes one thing.",
+        QUICK,
         {
             "recipe": "",
-            "latent-stem": "--latent-stem true",
+            "lr-0.002": "--g-lr 0.002 --d-lr 0.002",
+            "lr-0.008": "--g-lr 0.008 --d-lr 0.008",
+            "gamma-0.01": "--gamma 0.01",
+            "gamma-0.25": "--gamma 0.25",
+            "batch-4": "--batch-size 4",
+            "batch-16": "--batch-size 16",
+            "simplex": SIMPLEX,
+            "k-means": "--kmeans true --duplex false",
             "no-noise": "--local-noise false",
             "style-mixing": "--style-mixing 0.9",
+            "latent-stem": "--latent-stem true",
+            "4-components": "--components-num 4 --latent-size 64",
+            "16-components": "--components-num 16 --latent-size 256",
         },
+        prepare=LARGE_OBJECTS,
+        images_num=1000,
     ),
-    "lr": Study(
-        "Which learning rate?",
-        SMALL,
-        {name: f"--g-lr {name} --d-lr {name}" for name in ("0.004", "0.002", "0.001", "0.008")},
-    ),
-    "gamma": Study(
-        "How strong a regularizer?",
-        SMALL,
-        {name: f"--gamma {name}" for name in ("0.05", "0.01", "0.2", "1.0")},
-    ),
-    "batch": Study(
-        "Which batch size, at an equal number of images?",
-        SMALL,
-        {name: f"--batch-size {name}" for name in ("8", "4", "16", "32")},
+    "few": Study(
+        "Does adaptive augmentation help on 300 pictures?",
+        f"{QUICK} --train-images-num 300 --total-kimg 16",
+        {"none": "", "ada": "--aug ada --aug-kimg 10"},
+        prepare=LARGE_OBJECTS,
+        images_num=1000,
     ),
     "baselines": Study(
-        "The paper's comparison, with its objective: logistic loss and R1.", BUDGET, MODELS
+        "The paper's comparison, with its objective: logistic loss and R1.",
+        QUICK_BUDGET,
+        MODELS,
+        prepare=LARGE_OBJECTS,
+        images_num=1000,
     ),
     "baselines-small": Study(
         "The paper's comparison, with the objective of the recipe for small images.",
-        f"{BUDGET} {RELATIVISTIC} {R1R2}",
+        f"{QUICK_BUDGET} {RELATIVISTIC} {R1R2}",
         MODELS,
+        prepare=LARGE_OBJECTS,
+        images_num=1000,
     ),
     "smoke": Study(
         "Does a study run at all? (A few steps of tiny networks, which learn nothing.)",
