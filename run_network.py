@@ -7,16 +7,7 @@ import sys
 
 from config.flags import GROUPS
 from config.options import RunOptions, VisOptions
-from config.resolve import (
-    add_facts,
-    build_parser,
-    dataset_path,
-    flags_of_run,
-    parse,
-    reloaded_flags,
-    resolve,
-)
-from config.rules import settings_by_rule
+from config.resolve import build_parser, flags_of_run, parse, reloaded_flags, resolve
 from dnnlib import EasyDict, RunContext, cli, doctor, util
 from dnnlib.cluster import find_cluster
 from dnnlib.errors import OptionError, UserError
@@ -34,7 +25,7 @@ from dnnlib.submission.run_dir import (
     save_config,
 )
 from metrics import registry
-from training.dataset import Dataset
+from training.configure import resolve_training
 from vis.kinds import check_animation, chosen_kinds, save_visuals
 
 VIS_BATCH_SIZE = 8  # pictures at a time, unless --batch-gpu says otherwise
@@ -71,33 +62,6 @@ def main(argv=None):
         look(given)
 
 
-def resolve_training(given, reloaded):
-    """The configuration of a training, with "facts", and its dataset; says what rules chose.
-
-    Args:
-      given: the flags on the command line, {name: value}.
-      reloaded: values of flags that these beat, {name: value}.
-    """
-    flags = {**reloaded, **given}
-    path = dataset_path(flags)
-    if not os.path.exists(path):
-        Dataset(path)  # says how to prepare it
-
-    def find_resolution():
-        if flags.get("resolution") and not flags.get("rectangle"):
-            return flags["resolution"]
-        shape = dict(rectangle=flags.get("rectangle", False), ratio=flags.get("ratio"))
-        return Dataset(path, flags.get("resolution"), labels=False, **shape).networks_resolution
-
-    by_rule = settings_by_rule(given, find_resolution)
-    config = resolve(given, reloaded, by_rule)
-    dataset = open_dataset(path, config)
-    if by_rule:
-        text = ", ".join(f"--{name} {value:g}" for name, value in by_rule.items())
-        util.log(f"By rule for {'x'.join(map(str, dataset.shape[1:]))} images: {text}")
-    return config, dataset
-
-
 def architecture_flags(given):
     """The flags that build networks, of the snapshot that a training begins with, if any."""
     if not given.get("train") or given.get("pretrained-pkl") is None:
@@ -125,30 +89,6 @@ def look(given):
     modes = [function for name, function in MODES.items() if given.get(name)]
     for function in modes[:1] if given.get("dry-run") else modes:
         function(given)
-
-
-def open_dataset(path, config):
-    """Open the dataset; add its facts to the configuration."""
-    options = config["data"]
-    dataset = Dataset(
-        path,
-        resolution=options["resolution"],
-        max_images=options["train_images_num"],
-        seed=config["loop"]["seed"],
-        mirror=options["mirror_augment"],
-        rectangle=options["rectangle"],
-        ratio=options["ratio"],
-    )
-    add_facts(
-        config,
-        dataset.networks_resolution,
-        dataset.num_channels,
-        dataset.num_images,
-        dataset.label_size,
-        1.0 if dataset.start else dataset.ratio,
-        dataset.start,
-    )
-    return dataset
 
 
 def start_tensorflow(config):

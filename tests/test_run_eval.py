@@ -2,9 +2,11 @@
 
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_painter import painter_network
 from tiny_records import write_set
 
@@ -17,13 +19,16 @@ from dnnlib.tflib.compat import tf
 RANDOM = ["--features", "random", "--eval-images-num", "12"]
 
 
+def toys():
+    return np.random.RandomState(0).randint(0, 256, [16, 3, 8, 8]).astype(np.uint8)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a dataset, where the cache is too."""
     monkeypatch.setattr(fetch, "cache_dir", lambda: tmp_path / "cache")
     (tmp_path / "datasets").mkdir()
-    images = np.random.RandomState(0).randint(0, 256, [16, 3, 8, 8]).astype(np.uint8)
-    write_set(tmp_path / "datasets" / "toys", images)
+    write_set(tmp_path / "datasets" / "toys", toys())
     return tmp_path
 
 
@@ -67,6 +72,22 @@ def test_a_run_is_measured_as_it_was_trained(run, place, painted, capsys):
     )
     assert read(painted, "fid-12-random")[1]["results"] != record["results"]
     assert len(read(painted, "kid-12-random")) == 1
+
+
+def test_a_zip_is_measured_as_records_of_its_pictures(run, place, painted):
+    flags = ["--eval", "--pretrained-pkl", str(painted / "network-snapshot-000003.pkl"), *RANDOM]
+    assert run(*flags, "--dataset", "toys") == 0
+    path = place / "toys.zip"
+    with zipfile.ZipFile(str(path), "w") as archive:
+        for i, image in enumerate(toys()):
+            with archive.open(f"{i:03d}.png", "w") as file:
+                Image.fromarray(image.transpose(1, 2, 0)).save(file, "png")
+    assert run(*flags, "--dataset", str(path)) == 0
+    found = [
+        read(folder, "fid-12-random")[0] for folder in sorted((place / "results").iterdir())[1:]
+    ]
+    assert [record["reals"] for record in found] == ["toys", str(path)]
+    assert found[0]["results"] == found[1]["results"]
 
 
 def test_a_snapshot_and_a_folder_need_no_run(run, place, painted):

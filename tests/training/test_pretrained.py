@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tiny_painter import painter_network
 
-from config.resolve import add_facts, check, contradictions, parse, resolve
+from config.checks import check
+from config.resolve import add_facts, contradictions, parse, resolve
 from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import LOG_NAME, create_run, save_config
@@ -107,7 +108,7 @@ def test_between_resolutions_the_layers_that_fit_are_taken(session, tmp_path, ca
         assert np.all(values["G"][name] == 1)
     assert np.all(values["D"]["8x8/Conv0/weight"] == 2)
     assert np.all(values["D"]["16x16/Conv0/weight"] != 2)
-    line = capsys.readouterr().out.splitlines()[1]
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if "layers (" in text]
     assert line.endswith("; from resolution 8 to 16") and "16x16" not in line
     assert "layers (ltnt_emb" not in line and " (mapping, 4x4, 8x8); D " in line
     assert "layers (Output, 4x4, 8x8); from" in line
