@@ -83,10 +83,8 @@ def test_a_zip_is_measured_as_records_of_its_pictures(run, place, painted):
             with archive.open(f"{i:03d}.png", "w") as file:
                 Image.fromarray(image.transpose(1, 2, 0)).save(file, "png")
     assert run(*flags, "--dataset", str(path)) == 0
-    found = [
-        read(folder, "fid-12-random")[0] for folder in sorted((place / "results").iterdir())[1:]
-    ]
-    assert [record["reals"] for record in found] == ["toys", str(path)]
+    found = read(place / "results" / "evaluations", "fid-12-random")
+    assert [record["reals"] for record in found] == ["toys", "toys.zip"]
     assert found[0]["results"] == found[1]["results"]
 
 

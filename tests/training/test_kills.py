@@ -54,7 +54,7 @@ def files(run_dir):
 def test_kills_change_nothing(tmp_path, form, times):
     argv = [*FLAGS, *dataset_flags(form, tmp_path), f"--result-dir={tmp_path}"]
     command = [sys.executable, str(SERVER), "5", str(times), *argv]
-    done = subprocess.run(command, stdout=-1, stderr=-1, universal_newlines=True, check=False)
+    done = subprocess.run(command, stdout=-1, stderr=-1, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout.splitlines()[-1])
     assert len(kills) == times
