@@ -27,16 +27,16 @@ class Entry:
     """A dataset that can be downloaded.
 
     Attributes:
-        name: of the set.
-        file: name of what is downloaded.
-        url: from where.
-        md5: its checksum.
-        gigabytes: its size, about.
-        images_num: number of images, about.
-        ratio: height / width of the pictures inside the squares.
-        shards_num: files of the set.
-        kind: "records", "zipped records", "zipped lmdb" or "zipped pictures".
-        below: where in the archive the pictures are.
+      name: of the set.
+      file: name of what is downloaded.
+      url: from where.
+      md5: its checksum.
+      gigabytes: its size, about.
+      images_num: number of images, about.
+      ratio: height / width of the pictures inside the squares.
+      shards_num: files of the set.
+      kind: "records", "zipped records", "zipped lmdb" or "zipped pictures".
+      below: where in the archive the pictures are.
     """
 
     name: str
@@ -79,17 +79,17 @@ def prepare_entry(
     """Download and prepare a set of the catalogue.
 
     Args:
-        entry: an Entry.
-        data_dir: where sets live.
-        recipe: a Recipe with its resolution.
-        use_ratio: cut raw pictures to the entry's ratio, whatever the recipe's. Records were cut by
-            whoever made them.
-        source: a mirror's URL, a file or a folder to use instead of the entry's URL.
-        keep_archives: keep what was downloaded.
-        **options: ``strict``, ``overwrite`` and ``workers`` of convert.prepare.
+      entry: an Entry.
+      data_dir: where sets live.
+      recipe: a Recipe with its resolution.
+      use_ratio: cut raw pictures to the entry's ratio, whatever the recipe's. Records were cut by
+        whoever made them.
+      source: a mirror's URL, a file or a folder to use instead of the entry's URL.
+      keep_archives: keep what was downloaded.
+      **options: ``strict``, ``overwrite`` and ``workers`` of convert.prepare.
 
     Returns:
-        What dataset.json holds.
+      What dataset.json holds.
     """
     folder = os.path.join(data_dir, entry.name)
     archives = os.path.join(data_dir, ARCHIVES)

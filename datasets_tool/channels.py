@@ -28,14 +28,14 @@ def to_channels(picture, channels, background=None):
     """Give a picture that number of channels.
 
     Args:
-        picture: PIL image of mode L, RGB or RGBA.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        background: "#rrggbb" on which transparent parts are laid, unless they are kept (default:
-            white).
+      picture: PIL image of mode L, RGB or RGBA.
+      channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+      background: "#rrggbb" on which transparent parts are laid, unless they are kept (default:
+        white).
 
     Returns:
-        PIL image of mode L, RGB or RGBA. Colours that cannot be seen, as their opacity is 0, are
-        black.
+      PIL image of mode L, RGB or RGBA. Colours that cannot be seen, as their opacity is 0, are
+      black.
     """
     if picture.mode == "RGBA" and channels != 4:
         ground = Image.new("RGBA", picture.size, background or WHITE)
@@ -64,8 +64,8 @@ def choose_channels(source, keeps_transparency):
     transparent parts, 3 otherwise.
 
     Args:
-        source: a Source, of whose pictures up to 100 are looked at.
-        keeps_transparency: False: a background is given, so 4 is no choice.
+      source: a Source, of whose pictures up to 100 are looked at.
+      keeps_transparency: False: a background is given, so 4 is no choice.
     """
     looked_at = grey = transparent = 0
     for key in source.some_keys(_LOOKED_AT):

@@ -52,9 +52,9 @@ def choose_format(recipe, folder, overwrite):
     """The recipe with its record format filled in: given, that of the set there, or by rule.
 
     Args:
-        recipe: a Recipe whose resolution is known.
-        folder: of the set.
-        overwrite: whether a set that is there counts for nothing.
+      recipe: a Recipe whose resolution is known.
+      folder: of the set.
+      overwrite: whether a set that is there counts for nothing.
     """
     record_format = recipe.record_format
     if record_format is None:
@@ -122,7 +122,7 @@ def is_ready(folder, recipe, overwrite):
     """Whether the set exists with this very (full) recipe, which is said.
 
     Raises:
-        UserError: another set is there and would have to be replaced.
+      UserError: another set is there and would have to be replaced.
     """
     if overwrite:
         return False
@@ -160,17 +160,17 @@ def prepare(
     """Make a dataset folder out of a source, or go on where an interrupted run stopped.
 
     Args:
-        source: a Source.
-        folder: the set's folder.
-        recipe: a Recipe.
-        labels: Labels of the pictures, or None.
-        fingerprint: stands for the source in the recipe; its own by default.
-        strict: refuse unreadable pictures rather than skip them.
-        overwrite: replace an existing set.
-        workers: processes; all cores by default.
+      source: a Source.
+      folder: the set's folder.
+      recipe: a Recipe.
+      labels: Labels of the pictures, or None.
+      fingerprint: stands for the source in the recipe; its own by default.
+      strict: refuse unreadable pictures rather than skip them.
+      overwrite: replace an existing set.
+      workers: processes; all cores by default.
 
     Returns:
-        What dataset.json holds.
+      What dataset.json holds.
     """
     is_by_rule = recipe.channels is None
     recipe = choose_format(_complete(source, recipe, strict), folder, overwrite)

@@ -40,15 +40,15 @@ def decode(data):
     """Decode an encoded picture.
 
     Args:
-        data: the bytes of the file.
+      data: the bytes of the file.
 
     Returns:
-        A PIL image of mode L, RGB or (if parts are transparent) RGBA, upright, and the set of what
-        was found: "grey", "palette", "16-bit", "transparent", "CMYK", "turned (EXIF)", "animated
-        (first frame)", ...
+      A PIL image of mode L, RGB or (if parts are transparent) RGBA, upright, and the set of what
+      was found: "grey", "palette", "16-bit", "transparent", "CMYK", "turned (EXIF)", "animated
+      (first frame)", ...
 
     Raises:
-        UnreadableImageError: with the reason.
+      UnreadableImageError: with the reason.
     """
     if not len(data):
         raise UnreadableImageError("the file is empty")
@@ -127,14 +127,14 @@ def fit(image, resolution, ratio=1.0, crop="center"):
     """Crop, pad and resize a picture, as the published tool does.
 
     Args:
-        image: PIL image.
-        resolution: side of the result.
-        ratio: height / width that the picture is cut to; black bars fill the square.
-        crop: "center" cuts around the middle, "top" keeps the upper edge, "none" keeps the whole
-            picture (bars fill the square), "stretch" scales it to the square unevenly.
+      image: PIL image.
+      resolution: side of the result.
+      ratio: height / width that the picture is cut to; black bars fill the square.
+      crop: "center" cuts around the middle, "top" keeps the upper edge, "none" keeps the whole
+        picture (bars fill the square), "stretch" scales it to the square unevenly.
 
     Returns:
-        PIL image [resolution, resolution].
+      PIL image [resolution, resolution].
     """
     if crop in ("center", "top"):
         box = tuple(round(edge) for edge in _crop_box(*image.size, ratio, crop))
@@ -168,11 +168,11 @@ def levels(image, smallest=4):
     Colours of RGBA count by their opacity.
 
     Args:
-        image: uint8 [C, H, W], H = W a power of two.
-        smallest: the last size.
+      image: uint8 [C, H, W], H = W a power of two.
+      smallest: the last size.
 
     Yields:
-        uint8 [C, H, W], [C, H/2, W/2], ...
+      uint8 [C, H, W], [C, H/2, W/2], ...
     """
     yield image
     exact = image.astype(np.float32)

@@ -138,11 +138,11 @@ def verify(folder, workers=None):
     """Check a set: files against dataset.json, every record's checksums and shape, counts, labels.
 
     Args:
-        folder: the set.
-        workers: processes.
+      folder: the set.
+      workers: processes.
 
     Raises:
-        UserError: with the number of faults, after each was printed.
+      UserError: with the number of faults, after each was printed.
     """
     _check_there(folder)
     info = load_info(folder) or {}
@@ -191,10 +191,10 @@ def preview(folder, path, columns=8, rows=8):
     """Draw images from all over the set on one sheet.
 
     Args:
-        folder: the set.
-        path: PNG file to write.
-        columns: images side by side.
-        rows: images below each other.
+      folder: the set.
+      path: PNG file to write.
+      columns: images side by side.
+      rows: images below each other.
     """
     _check_there(folder)
     images = RecordSet(folder)

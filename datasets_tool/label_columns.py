@@ -22,15 +22,15 @@ def read_column(path, column, keys):
     has its own.
 
     Args:
-        path: a .json or .csv file; of the latter the first line names the columns.
-        column: the one with the labels.
-        keys: of all pictures, paths or numbers.
+      path: a .json or .csv file; of the latter the first line names the columns.
+      column: the one with the labels.
+      keys: of all pictures, paths or numbers.
 
     Returns:
-        {key: number or name of a class, or vector}; only of the pictures that were found.
+      {key: number or name of a class, or vector}; only of the pictures that were found.
 
     Raises:
-        UserError: no such column, no pictures found, or two labels for one picture.
+      UserError: no such column, no pictures found, or two labels for one picture.
     """
     where = f"--labels {path}"
     rows = _read_rows(path, where)

@@ -26,11 +26,11 @@ class Labels:
     """Labels by key.
 
     Args:
-        rows: {key: float32 row}, or an array [N, label size] with the place of a picture as its
-            key. With ``classes_num``, the number of a class instead of each row.
-        names: names of the classes, if the labels are one-hot.
-        places: {key: place} if ``rows`` is an array and the pictures have other keys.
-        classes_num: number of the classes that ``rows`` tells; labels are one-hot.
+      rows: {key: float32 row}, or an array [N, label size] with the place of a picture as its
+        key. With ``classes_num``, the number of a class instead of each row.
+      names: names of the classes, if the labels are one-hot.
+      places: {key: place} if ``rows`` is an array and the pictures have other keys.
+      classes_num: number of the classes that ``rows`` tells; labels are one-hot.
     """
 
     def __init__(self, rows, names=None, places=None, classes_num=None):
@@ -115,13 +115,13 @@ def from_dataset_json(data, where, folder, source):
     """Labels of the dataset.json that StyleGAN3's tool puts beside the pictures.
 
     Args:
-        data: bytes of the file.
-        where: it is, for messages.
-        folder: that holds it, as the pictures' paths begin, "" or "set/".
-        source: of the pictures.
+      data: bytes of the file.
+      where: it is, for messages.
+      folder: that holds it, as the pictures' paths begin, "" or "set/".
+      source: of the pictures.
 
     Returns:
-        Labels; None if there are none in it.
+      Labels; None if there are none in it.
     """
     try:
         info = json.loads(data.decode("utf-8"))
@@ -159,9 +159,9 @@ def from_rows(array, where, places=None):
     """Labels out of numbers [N, label size] in the order of the pictures.
 
     Args:
-        array: the numbers, which are looked at a part at a time.
-        where: they are from, for messages.
-        places: {key: place} if the pictures have other keys than their place.
+      array: the numbers, which are looked at a part at a time.
+      where: they are from, for messages.
+      places: {key: place} if the pictures have other keys than their place.
     """
     if array.dtype.kind not in "fuib":
         raise UserError(f"{where}: labels must be numbers, found {array.dtype}")

@@ -38,12 +38,12 @@ class PictureSet:
     """The pictures of a zip archive or a folder.
 
     Args:
-        path: of either.
-        resolution: refuse pictures of another side; None: any power of two.
+      path: of either.
+      resolution: refuse pictures of another side; None: any power of two.
 
     Attributes:
-        shape: (C, H, W) of the images; C is 3 if some are grey and some RGB.
-        is_encoded: True: an image is decoded each time it is read.
+      shape: (C, H, W) of the images; C is 3 if some are grey and some RGB.
+      is_encoded: True: an image is decoded each time it is read.
     """
 
     is_encoded = True

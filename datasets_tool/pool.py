@@ -40,17 +40,17 @@ class Recipe:
     """How pictures become images of a set.
 
     Attributes:
-        resolution: side of the images; None: the power of two nearest to the first picture.
-        ratio: height / width that pictures are cut to.
-        crop: how (see images.fit).
-        shards_num: files per level.
-        max_images: number of images to stop after.
-        multi_resolution: also write all smaller sizes down to 4x4.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: by rule from the first pictures.
-        background: "#rrggbb" on which transparent parts are laid; None: white, and a rule may keep
-            them.
-        record_format: "raw": pixels; "png", "webp": encoded without loss; "jpeg": JPEGs that fit
-            are kept as they are, the others are encoded as PNG. None: by rule from the resolution.
+      resolution: side of the images; None: the power of two nearest to the first picture.
+      ratio: height / width that pictures are cut to.
+      crop: how (see images.fit).
+      shards_num: files per level.
+      max_images: number of images to stop after.
+      multi_resolution: also write all smaller sizes down to 4x4.
+      channels: 1 (grey), 3 (RGB) or 4 (RGBA); None: by rule from the first pictures.
+      background: "#rrggbb" on which transparent parts are laid; None: white, and a rule may keep
+        them.
+      record_format: "raw": pixels; "png", "webp": encoded without loss; "jpeg": JPEGs that fit
+        are kept as they are, the others are encoded as PNG. None: by rule from the resolution.
     """
 
     resolution: int | None = None
@@ -142,13 +142,13 @@ def _write_record(image, record_format, file, record):
     """Write an image at the start of a buffer: as pixels, or encoded if that is smaller.
 
     Args:
-        image: its channels.
-        record_format: see Recipe.
-        file: bytes of its JPEG, if that is to be kept.
-        record: buffer of the size that the pixels need.
+      image: its channels.
+      record_format: see Recipe.
+      file: bytes of its JPEG, if that is to be kept.
+      record: buffer of the size that the pixels need.
 
     Returns:
-        Size of the record.
+      Size of the record.
     """
     if record_format != "raw":
         shape = (len(image), *image[0].shape)
@@ -232,8 +232,8 @@ def _convert_chunk(keys, start):
     """Convert some pictures in a worker.
 
     Returns:
-        A Converted for each, without the records: those lie one after the other in the shared
-        memory from ``start`` on.
+      A Converted for each, without the records: those lie one after the other in the shared
+      memory from ``start`` on.
     """
     memory = _worker["memory"][start:]
     results = []

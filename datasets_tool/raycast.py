@@ -91,12 +91,12 @@ class Solid:
     """An object ready to be rendered.
 
     Args:
-        shape: "sphere", "cube" or "cylinder".
-        radius: of sphere and cylinder; half the side of a cube.
-        position: (x, y) on the ground.
-        angle: turn about z, in radians.
-        colour: linear RGB.
-        metal: shiny rather than matte.
+      shape: "sphere", "cube" or "cylinder".
+      radius: of sphere and cylinder; half the side of a cube.
+      position: (x, y) on the ground.
+      angle: turn about z, in radians.
+      colour: linear RGB.
+      metal: shiny rather than matte.
     """
 
     def __init__(self, shape, radius, position, angle, colour, metal):
@@ -123,13 +123,13 @@ def trace(solids, o, d, own=None):
     """Follow rays to what they hit first.
 
     Args:
-        solids: the objects.
-        o: origins, [3, P] or [3, 1].
-        d: unit directions, [3, P].
-        own: [P] index of the object a ray starts from, which it cannot hit (all are convex).
+      solids: the objects.
+      o: origins, [3, P] or [3, 1].
+      d: unit directions, [3, P].
+      own: [P] index of the object a ray starts from, which it cannot hit (all are convex).
 
     Returns:
-        what [P] (index of the object, GROUND or NOTHING), t [P], normal [3, P].
+      what [P] (index of the object, GROUND or NOTHING), t [P], normal [3, P].
     """
     down = d[2] < -1e-4
     t = np.where(down, -o[2] / np.where(down, d[2], np.float32(-1)), _FAR)
@@ -216,16 +216,16 @@ def render(solids, eye, d, light, key_points):
     """Colour and object of each ray from the eye.
 
     Args:
-        solids: the objects.
-        eye: [3, 1] position of the camera.
-        d: [3, P] unit directions.
-        light: dict of "key" [3, 1] (centre of the key light) and "fill" [3, 1] (unit direction).
-        key_points: list of [3, P], points of the key light; the shadow is the mean of their
-            shadows.
+      solids: the objects.
+      eye: [3, 1] position of the camera.
+      d: [3, P] unit directions.
+      light: dict of "key" [3, 1] (centre of the key light) and "fill" [3, 1] (unit direction).
+      key_points: list of [3, P], points of the key light; the shadow is the mean of their
+        shadows.
 
     Returns:
-        rgb: [3, P] linear light.
-        what: [P] index of the object, GROUND or NOTHING.
+      rgb: [3, P] linear light.
+      what: [P] index of the object, GROUND or NOTHING.
     """
     what, t, normal = trace(solids, eye, d)
     points = eye + np.minimum(t, np.float32(1e3)) * d

@@ -106,8 +106,8 @@ def sample_scene(seed, index, kind=CLEVR_OBJECTS):
     """Draw scene ``index`` of ``seed``, with objects of a kind.
 
     Returns:
-        camera, light (dict, see raycast.render), a list of objects as dicts with the attributes
-        that are stored, and the generator, for what else is random in the picture.
+      camera, light (dict, see raycast.render), a list of objects as dicts with the attributes
+      that are stored, and the generator, for what else is random in the picture.
     """
     rng = np.random.RandomState([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, index])
     camera = Camera(rng)
@@ -176,16 +176,16 @@ def render_scene(seed, index, resolution, kind=CLEVR_OBJECTS):
     """Render one image.
 
     Args:
-        seed: seed of the set.
-        index: number of the image.
-        resolution: side in pixels.
-        kind: Objects.
+      seed: seed of the set.
+      index: number of the image.
+      resolution: side in pixels.
+      kind: Objects.
 
     Returns:
-        image: uint8 [3, H, W].
-        mask: uint8 [H, W], 0 for the ground, 1 + the object's place in the list otherwise.
-        scene: dict with "image_index" and "objects": their attributes, the pixel coordinates of
-            their centres and the boxes [left, top, right, bottom] of their visible parts.
+      image: uint8 [3, H, W].
+      mask: uint8 [H, W], 0 for the ground, 1 + the object's place in the list otherwise.
+      scene: dict with "image_index" and "objects": their attributes, the pixel coordinates of
+        their centres and the boxes [left, top, right, bottom] of their visible parts.
     """
     camera, light, objects, rng = sample_scene(seed, index, kind)
     side, n = resolution * _SAMPLES, _SAMPLES

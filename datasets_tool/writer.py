@@ -70,17 +70,17 @@ class SetWriter:
     """Writes the shards and side files of one set.
 
     Args:
-        folder: the set's folder; its name is the set's name.
-        recipe: JSON-able dict of all that decides the contents; an interrupted run goes on only if
-            its recipe was the same.
-        levels: sides of the images to be written, the largest first.
-        shards_num: shards per level; image j goes to shard j mod shards_num.
-        side_files: {suffix: npy dtype and row shape, or None for free-form bytes}.
+      folder: the set's folder; its name is the set's name.
+      recipe: JSON-able dict of all that decides the contents; an interrupted run goes on only if
+        its recipe was the same.
+      levels: sides of the images to be written, the largest first.
+      shards_num: shards per level; image j goes to shard j mod shards_num.
+      side_files: {suffix: npy dtype and row shape, or None for free-form bytes}.
 
     Attributes:
-        consumed: pictures of the source that are done (written or skipped).
-        written: images written.
-        tally: free dict of the caller, kept with the progress.
+      consumed: pictures of the source that are done (written or skipped).
+      written: images written.
+      tally: free dict of the caller, kept with the progress.
     """
 
     def __init__(self, folder, recipe, levels, shards_num, side_files=None):
@@ -173,8 +173,8 @@ class SetWriter:
         """Append one image.
 
         Args:
-            records: its framed record at each level.
-            side_data: {suffix: bytes} for the side files.
+          records: its framed record at each level.
+          side_data: {suffix: bytes} for the side files.
         """
         shard = self.written % self._shards_num
         with self._explain_full_disk():
@@ -212,10 +212,10 @@ class SetWriter:
         """Complete the files and move them into the folder.
 
         Args:
-            info: dict for dataset.json; the files' sizes and checksums are added here.
+          info: dict for dataset.json; the files' sizes and checksums are added here.
 
         Returns:
-            What dataset.json holds.
+          What dataset.json holds.
         """
         if not self._finished:
             files = {}

@@ -140,8 +140,8 @@ def torch_file(value, storages):
     """A file of PyTorch's first format.
 
     Args:
-        value: What it holds; ``storage_id`` makes a reference to a storage.
-        storages: {key: array}.
+      value: What it holds; ``storage_id`` makes a reference to a storage.
+      storages: {key: array}.
     """
     parts = [MAGIC, 1001, dict(protocol_version=1001, little_endian=True), value]
     data = b"".join(dumps(part, 2) for part in [*parts, sorted(storages)])

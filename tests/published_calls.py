@@ -36,12 +36,12 @@ def run_generator(net, code, z, labels=None, **options):
     """net.run => namespace of images, maps (or None), ws (or None if not asked for).
 
     Args:
-        net: A loaded generator.
-        code: HEAD, LEGACY or STYLEGAN2: whose keywords to use.
-        z: Latents, or ws with take_ws.
-        labels: [N, c_dim] or None.
-        options: truncation_psi and the like; want_ws, take_ws; noise_mode "const" (the default)
-            or "none".
+      net: A loaded generator.
+      code: HEAD, LEGACY or STYLEGAN2: whose keywords to use.
+      z: Latents, or ws with take_ws.
+      labels: [N, c_dim] or None.
+      options: truncation_psi and the like; want_ws, take_ws; noise_mode "const" (the default)
+        or "none".
     """
     noise, return_ws, take_ws = _KEYWORDS[code]
     options = dict(noise, **options)

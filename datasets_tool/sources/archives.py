@@ -49,9 +49,9 @@ class ZipSource(Source):
     """All pictures in a zip archive, sorted by path.
 
     Args:
-        path: the archive.
-        suffixes: of the members that count.
-        below: take only members whose path starts so.
+      path: the archive.
+      suffixes: of the members that count.
+      below: take only members whose path starts so.
     """
 
     def __init__(self, path, suffixes, below=""):

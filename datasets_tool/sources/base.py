@@ -13,10 +13,10 @@ class Source:
     opened where it is needed and left out by ``__getstate__``.
 
     Attributes:
-        description: one line for people and for dataset.json.
-        ratio: height / width of the part of the pictures without black bars, if the source knows
-            it.
-        order_is_fixed: pictures come in the order of a file, not of their names.
+      description: one line for people and for dataset.json.
+      ratio: height / width of the part of the pictures without black bars, if the source knows
+        it.
+      order_is_fixed: pictures come in the order of a file, not of their names.
     """
 
     description = ""
@@ -38,14 +38,14 @@ class Source:
         """Fetch a picture; runs in the workers.
 
         Args:
-            key: one of ``keys``.
+          key: one of ``keys``.
 
         Returns:
-            A PIL image of mode L, RGB or RGBA, or a finished uint8 [C, H, W]; a set of notes (what
-            was found in it); {suffix: bytes} for side files.
+          A PIL image of mode L, RGB or RGBA, or a finished uint8 [C, H, W]; a set of notes (what
+          was found in it); {suffix: bytes} for side files.
 
         Raises:
-            UnreadableImageError: with the reason.
+          UnreadableImageError: with the reason.
         """
         raise NotImplementedError
 

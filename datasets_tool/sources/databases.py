@@ -124,7 +124,7 @@ class RecordsSource(Source):
     """The images of a TFRecord set, or of one TFRecord file, with their labels.
 
     Args:
-        path: the folder, or a file.
+      path: the folder, or a file.
     """
 
     def __init__(self, path):
@@ -189,7 +189,7 @@ class ZippedRecordsSource(Source):
     Of several resolutions the largest is taken.
 
     Args:
-        path: the archive.
+      path: the archive.
     """
 
     def __init__(self, path):

@@ -29,8 +29,8 @@ class FolderSource(Source):
     """All pictures under a folder, sorted by path.
 
     Args:
-        folder: searched recursively; hidden files and folders are left out.
-        kind: a key of PICTURES, or None for all.
+      folder: searched recursively; hidden files and folders are left out.
+      kind: a key of PICTURES, or None for all.
     """
 
     def __init__(self, folder, kind=None):

@@ -38,12 +38,12 @@ def open_source(path, kind=None):
     """The source of the pictures at ``path``.
 
     Args:
-        path: a folder, archive, database or file of arrays; the name of a set of NAMED.
-        kind: one of FORMATS; a picture format restricts which files of a folder or archive count;
-            None: found out by name and contents.
+      path: a folder, archive, database or file of arrays; the name of a set of NAMED.
+      kind: one of FORMATS; a picture format restricts which files of a folder or archive count;
+        None: found out by name and contents.
 
     Returns:
-        A Source.
+      A Source.
     """
     if kind in NAMED:
         return NAMED[kind](path)

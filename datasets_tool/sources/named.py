@@ -23,9 +23,9 @@ def _column(features, kind, usual):
     """Name of the feature of a type; None if there is none.
 
     Args:
-        features: {name: feature}.
-        kind: type of the feature.
-        usual: name to choose among several.
+      features: {name: feature}.
+      kind: type of the feature.
+      usual: name to choose among several.
     """
     found = [name for name, feature in features.items() if isinstance(feature, kind)]
     return usual if usual in found else (found or [None])[0]
@@ -35,11 +35,11 @@ class _NamedSource(Source):
     """Common to both; what the workers need is in the keys.
 
     Args:
-        kind: "tfds" or "hf".
-        name: of the set.
-        split: of it.
-        features: {name of a column: its type}.
-        types: types of images and of labels.
+      kind: "tfds" or "hf".
+      name: of the set.
+      split: of it.
+      features: {name of a column: its type}.
+      types: types of images and of labels.
     """
 
     def __init__(self, kind, name, split, features, types):
@@ -116,7 +116,7 @@ class HfSource(_NamedSource):
     """A set of the Hugging Face hub, or a folder that its package has saved, with its labels.
 
     Args:
-        name: ``NAME``, ``NAME:SPLIT`` or ``NAME:CONFIG:SPLIT``; NAME may be a folder.
+      name: ``NAME``, ``NAME:SPLIT`` or ``NAME:CONFIG:SPLIT``; NAME may be a folder.
     """
 
     def __init__(self, name):

@@ -42,8 +42,8 @@ def encode(planes, record_format):
     """An image as the bytes of a file.
 
     Args:
-        planes: its 1, 3 or 4 channels, uint8 [C, H, W] or C arrays [H, W].
-        record_format: "png" or "webp", both lossless.
+      planes: its 1, 3 or 4 channels, uint8 [C, H, W] or C arrays [H, W].
+      record_format: "png" or "webp", both lossless.
     """
     pixels = np.stack(planes, axis=-1)
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

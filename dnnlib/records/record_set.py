@@ -23,11 +23,11 @@ def find_levels(path, remedy):
     """The shards in a folder.
 
     Args:
-        path: the folder.
-        remedy: end of the error messages: what to do.
+      path: the folder.
+      remedy: end of the error messages: what to do.
 
     Returns:
-        {resolution: list of shard paths in order}.
+      {resolution: list of shard paths in order}.
     """
     levels = group_shards(os.listdir(path), path, remedy)
     return {side: [os.path.join(path, name) for name in names] for side, names in levels.items()}
@@ -37,12 +37,12 @@ def group_shards(names, path, remedy):
     """Find the shards among names of files; hidden ones are none.
 
     Args:
-        names: all names, of a folder or of an archive's members.
-        path: where they are, for the error messages.
-        remedy: end of the error messages: what to do.
+      names: all names, of a folder or of an archive's members.
+      path: where they are, for the error messages.
+      remedy: end of the error messages: what to do.
 
     Returns:
-        {resolution: list of names in the order in which images are dealt out to them}.
+      {resolution: list of names in the order in which images are dealt out to them}.
     """
     found = {}
     for name in sorted(names):
@@ -84,7 +84,7 @@ def read_info(path, remedy="prepare the set again"):
     """The contents of a dataset.json, checked; None if there is no such file.
 
     Raises:
-        UserError: it does not have the form that is written.
+      UserError: it does not have the form that is written.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123
@@ -170,14 +170,14 @@ class RecordSet:
     """The images of one resolution of a set, in stored order.
 
     Args:
-        path: the folder.
-        resolution: which level; the largest by default.
-        remedy: end of the error messages: what to do.
+      path: the folder.
+      resolution: which level; the largest by default.
+      remedy: end of the error messages: what to do.
 
     Attributes:
-        files: the shards as RecordFiles.
-        shape: (C, H, W) of the stored images.
-        is_encoded: some images are stored encoded, so that reading them takes time.
+      files: the shards as RecordFiles.
+      shape: (C, H, W) of the stored images.
+      is_encoded: some images are stored encoded, so that reading them takes time.
     """
 
     def __init__(self, path, resolution=None, remedy="prepare the set again"):

@@ -106,8 +106,8 @@ def write_image_record(planes, record):
     """Fill ``record`` with frame(encode_image(image)); the pixels are copied once.
 
     Args:
-        planes: the image's channels: uint8 [C, H, W], or C arrays [H, W], in any layout.
-        record: writable buffer of image_record_bytes((C, H, W)).
+      planes: the image's channels: uint8 [C, H, W], or C arrays [H, W], in any layout.
+      record: writable buffer of image_record_bytes((C, H, W)).
     """
     shape = (len(planes), *planes[0].shape)
     start, size = _example_start(shape), shape[0] * shape[1] * shape[2]
@@ -124,12 +124,12 @@ def write_encoded_record(shape, file, record):
     """Fill the start of ``record`` with the record of an encoded image, if it is smaller.
 
     Args:
-        shape: (C, H, W) of the image.
-        file: bytes of an encoded image.
-        record: writable buffer of image_record_bytes(shape).
+      shape: (C, H, W) of the image.
+      file: bytes of an encoded image.
+      record: writable buffer of image_record_bytes(shape).
 
     Returns:
-        Size of the record; 0 if the pixels themselves take no more room.
+      Size of the record; 0 if the pixels themselves take no more room.
     """
     if len(file) >= shape[0] * shape[1] * shape[2]:
         return 0

@@ -69,7 +69,7 @@ class Generator:
     """Makes the layers of a generator; then computes with them.
 
     Attributes:
-        layers: {path: (class name, attributes, {parameter: array}, {buffer: array})}.
+      layers: {path: (class name, attributes, {parameter: array}, {buffer: array})}.
     """
 
     def __init__(self, o, seed=0):

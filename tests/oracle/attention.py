@@ -108,18 +108,18 @@ def attend(
     """One attention layer.
 
     Args:
-        v: Scope AttLayer_NAME.
-        x: [N, F, C], the elements that ask.
-        to: [N, T, C'], the elements that answer.
-        dim: Width of queries, keys and values.
-        opt: The network's options.
-        pos: Positions of either side, [F, P] and [T, P], or None.
-        gates: Whether either side gates the probabilities.
-        image: The layer l2n, which alone has norm, integration and k-means.
-        carried: Assignments of the layer l2n before [N, M, T, F'].
+      v: Scope AttLayer_NAME.
+      x: [N, F, C], the elements that ask.
+      to: [N, T, C'], the elements that answer.
+      dim: Width of queries, keys and values.
+      opt: The network's options.
+      pos: Positions of either side, [F, P] and [T, P], or None.
+      gates: Whether either side gates the probabilities.
+      image: The layer l2n, which alone has norm, integration and k-means.
+      carried: Assignments of the layer l2n before [N, M, T, F'].
 
     Returns:
-        (new x [N, F, C], probabilities [N, M, F, T], assignments [N, M, T, F])
+      (new x [N, F, C], probabilities [N, M, F, T], assignments [N, M, T, F])
     """
     (from_pos, to_pos), (from_gate, to_gate) = pos, gates
     N, _, C = x.shape

@@ -307,17 +307,17 @@ def generator(func_name, kwargs, variables, z, labels=None, **dynamic):
     """Evaluates a published generator.
 
     Args:
-        func_name: Name of the published build function.
-        kwargs: Its static keywords.
-        variables: dict(own=..., mapping=..., synthesis=...) of `Variables`.
-        z: [N, k, z_dim] ([N, z_dim] for StyleGAN2); with take_ws ws [N, k, L, w_dim].
-        labels: [N, c_dim] or None.
-        dynamic: truncation_psi, truncation_cutoff, is_validation, noise_mode (or
-            randomize_noise), take_ws.
+      func_name: Name of the published build function.
+      kwargs: Its static keywords.
+      variables: dict(own=..., mapping=..., synthesis=...) of `Variables`.
+      z: [N, k, z_dim] ([N, z_dim] for StyleGAN2); with take_ws ws [N, k, L, w_dim].
+      labels: [N, c_dim] or None.
+      dynamic: truncation_psi, truncation_cutoff, is_validation, noise_mode (or
+        randomize_noise), take_ws.
 
     Returns:
-        A namespace of images [N, C, H, W], maps [N, n, layers, heads, H, W] or None,
-        w [N, k, w_dim] (before truncation), ws [N, k, L, w_dim], acts {scope: activations}.
+      A namespace of images [N, C, H, W], maps [N, n, layers, heads, H, W] or None,
+      w [N, k, w_dim] (before truncation), ws [N, k, L, w_dim], acts {scope: activations}.
     """
     opt = published_options(func_name, kwargs)
     own, ltnt_pos = variables["own"], None
