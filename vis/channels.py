@@ -4,8 +4,8 @@ Alpha is straight: colors are not multiplied by it. What has no alpha channel is
 """
 
 import numpy as np
-from PIL import Image
 
+from datasets_tool.channels import to_channels
 from dnnlib.errors import UserError
 from dnnlib.records.encoded import MODES
 
@@ -93,9 +93,6 @@ def to_rgb(images):
 
 
 def convert(image, channels):
-    """A Pillow image as grey, RGB or RGBA; without alpha in the result it lies on white."""
+    """A Pillow image of any mode as grey, RGB or RGBA, as a prepared set would hold it."""
     has_alpha = "A" in image.getbands() or "transparency" in image.info
-    if has_alpha and channels != 4:
-        pixels = np.asarray(image.convert("RGBA"))
-        image = Image.fromarray(_lay_on(pixels, np.full([1], 255, np.uint8)))
-    return image.convert(MODES[channels])
+    return to_channels(image.convert("RGBA") if has_alpha else image, channels)
