@@ -270,6 +270,8 @@ def status_line(row):
     parts += [f"{k[4:]} {_short(v):<7s}" for k, v in row.items() if k.startswith("reg/")]
     if "scores/r_t" in row:
         parts.append(f"r_t {row['scores/r_t']:<5.2f}")
+    if "scores/real" in row:
+        parts.append(f"gap {_short(row['scores/real'] - row['scores/fake']):<5s}")
     if "augment/p" in row:
         parts.append(f"aug {row['augment/p']:.3f}")
     parts.append(f"mem {row['memory_gb']:.1f} GB")

@@ -287,6 +287,12 @@ def test_measures_are_taken_of_each_snapshot(make, tmp_path):
     assert Metrics.seen == ["network-snapshot-000002.pkl", "network-snapshot-000004.pkl"]
 
 
+def test_the_status_line_tells_how_well_d_knows_fakes():
+    row = {"tick": 3, "kimg": 12.0, "seconds": 60.0, "sec_per_kimg": 5.0, "memory_gb": 1.0}
+    row.update({"loss/G": 1.0, "loss/D": 2.0, "scores/real": 1.5, "scores/fake": -0.25})
+    assert " gap 1.75 " in status_line(row)
+
+
 @pytest.mark.parametrize("reg", ["reg/r1", "reg/gp"])
 def test_the_status_line_fits_a_terminal(reg):
     row = {"tick": 3124, "kimg": 24999.96, "seconds": 1e6, "sec_per_kimg": 1234.56}
