@@ -154,6 +154,7 @@ GROUPS = {
         Flag("g-reg-interval",     FIXED, "loop.g_reg_interval",            count(),      "steps between regularizations of the generator", needs="g-reg"),
         Flag("g-lr",               FIXED, "G_opt.learning_rate",            POSITIVE,     "learning rate of the generator"),
         Flag("d-lr",               FIXED, "D_opt.learning_rate",            POSITIVE,     "learning rate of the discriminator"),
+        Flag("lr-decay-kimg",      FIXED, "loop.lr_decay_kimg",             POSITIVE,     "thousands of images within which both learning rates fall to a tenth along a cosine, such as the length of the training (default: they stay)"),
         Flag("freeze-d",           FIXED, "loop.freeze_d",                  count(0),     "number of the discriminator's layers, from the image on, that are not trained; for fine-tuning with --pretrained-pkl"),
         Flag("clip",               FIXED, "G_opt.clip D_opt.clip",          POSITIVE,     "upper bound of the gradient's global norm (default: none)"),
         Flag("ema-kimg",           FIXED, "loop.ema_kimg",                  NOT_NEGATIVE, "half-life of the generator's moving average in thousands of images"),

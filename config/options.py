@@ -59,6 +59,8 @@ class LoopOptions:
     seed: int = 0
     precision: str = "float32"  # of products
     bf16_res: int | None = None  # highest resolutions with bfloat16 maps, see set_precision
+    # thousands of images in which learning rates fall to a tenth; None: they stay
+    lr_decay_kimg: float | None = None
     ema_kimg: float = 10.0  # half-life of the moving average of G
     # while fewer images were shown than ema_kimg / ema_rampup, the half-life is this part of them
     ema_rampup: float | None = None

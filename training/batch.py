@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import UserError
@@ -59,6 +60,22 @@ def split_batch(batch_size, batch_gpu, num_replicas, resolution):
             f"a multiple of 4; use one of {', '.join(map(str, fitting))}"
         )
     return Split(batch_size, batch_gpu, num_replicas, share // batch_gpu)
+
+
+def cosine_decay(start, end, nimg, kimg):
+    """A value that moves from ``start`` to ``end`` along half a cosine, as R3GAN's schedules do.
+
+    Args:
+      start: number.
+      end: number.
+      nimg: images shown, number or [] tensor.
+      kimg: thousands of images that the way takes.
+
+    Returns:
+      [] float32 tensor.
+    """
+    done = tf.minimum(tf.cast(nimg, tf.float32) / (1000.0 * kimg), 1.0)
+    return end + (start - end) * 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done))
 
 
 class Step:

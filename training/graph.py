@@ -21,7 +21,7 @@ from dnnlib import tflib
 from dnnlib.tflib.builders import find_builder
 from training import loss
 from training.augment import augment
-from training.batch import Batch, Step, mean_of, split_batch
+from training.batch import Batch, Step, cosine_decay, mean_of, split_batch
 from training.distributed import ALONE
 from training.freeze import trained_variables
 
@@ -193,8 +193,11 @@ class TrainingGraph:
         """
         ratio = 1.0 if interval is None else interval / (interval + 1)
         options = OptimizerOptions(**self._config[f"{name}_opt"])
+        rate, decay_kimg = options.learning_rate * ratio, self._options.lr_decay_kimg
+        if decay_kimg is not None:
+            rate = cosine_decay(rate, 0.1 * rate, self._nimg, decay_kimg)
         kwargs = dict(
-            learning_rate=options.learning_rate * ratio,
+            learning_rate=rate,
             beta1=options.beta1**ratio,
             beta2=options.beta2**ratio,
             epsilon=options.epsilon,

@@ -23,6 +23,7 @@ import tensorflow.compat.v1 as tf
 
 from config.consumers import takes_flags
 from dnnlib.errors import must_be_one_of
+from training.batch import cosine_decay
 
 # Name => function. The flags --g-loss, --d-loss, --g-reg and --d-reg choose from these tables.
 GENERATOR_LOSSES = {}  # fn(f) or fn(f, t), all [N, 1]
@@ -170,8 +171,7 @@ def discriminator_penalty(batch, name="r1", gamma=10.0, gamma_end=None, gamma_ki
       [N] penalty.
     """
     if gamma_end is not None:
-        done = tf.minimum(tf.cast(batch.step.nimg, tf.float32) / (1000.0 * gamma_kimg), 1.0)
-        gamma = gamma_end + (gamma - gamma_end) * 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done))
+        gamma = cosine_decay(gamma, gamma_end, batch.step.nimg, gamma_kimg)
     return gamma * look_up(DISCRIMINATOR_REGULARIZERS, name, "discriminator regularizer")(batch)
 
 

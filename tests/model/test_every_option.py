@@ -92,6 +92,7 @@ SAME = ("--batch-gpu=2", "--pos-init=normal", "--aug=ada", "--aug=fixed")
 ELSEWHERE = {
     "aug-target": "acts on later steps only; see test_augment.py",
     "aug-kimg": "likewise",
+    "lr-decay-kimg": "acts on later steps only; see test_graph.py",
     "end-gamma": "acts on later steps only; see test_loss.py",
     "end-gamma-kimg": "likewise",
     "truncation-psi": "acts on samples only",

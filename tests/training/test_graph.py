@@ -237,9 +237,14 @@ def test_the_moving_average_follows_after_each_iteration(fresh):
     assert np.abs(Gs["dlatent_avg"]).max() > 0
 
 
-def test_the_half_life_of_the_moving_average_grows(session):
+def test_half_life_and_learning_rates_follow_the_images_shown(session):
     argv = [*GANSFORMER, "--batch-size=4", "--ema-kimg=0.1", "--ema-rampup=0.25", "--g-lr=0.01"]
+    argv += ["--d-lr=0.03", "--d-reg=none", "--lr-decay-kimg=2"]
     graph = TrainingGraph(make_config(*argv, resolution=4), ["/cpu:0"])
+    rates = [phase.optimizer.learning_rate for phase in graph.phases]
+    for nimg, factor in ((0, 1.0), (500, 0.55 + 0.45 * 0.5**0.5), (2000, 0.1), (9000, 0.1)):
+        found = tflib.run(rates, {graph._nimg: nimg})
+        np.testing.assert_allclose(found, [0.01 * factor, 0.03 * factor], rtol=1e-6)
     # Images shown before => half-life: a quarter of those shown after the step, at most 100.
     for nimg, half_life in ((12, 4), (28, 8), (4000, 100)):
         before = tflib.run(graph.Gs.trainables)
