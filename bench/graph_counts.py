@@ -5,7 +5,8 @@
 The step is built for "/gpu:0" and given to TensorFlow's graph optimizer together with a GPU that is
 only named. Counted are the nodes of each update (as written, as optimized with the rewriting of
 layouts, and without it): all of them, convolutions, transpositions, those that the optimizer has
-inserted, casts, those of Adam; and how often the host waits for what the GPU computes.
+inserted, casts, those of Adam; how often the host waits for what the GPU computes; and how many
+bytes an update waits for that come from the host, and how many are copied ahead for the next one.
 """
 
 import collections
@@ -128,10 +129,23 @@ def count(nodes):
     )
 
 
+def bytes_fed(graph, names):
+    """Bytes that are fed to operations: what they wait for from the host."""
+    fed = [graph.get_operation_by_name(name) for name in names]
+    tensors = [op.outputs[0] for op in fed if op.type in ("Placeholder", "PlaceholderWithDefault")]
+    return sum(x.shape.num_elements() * x.dtype.size for x in tensors)
+
+
 def measure(args):
-    """{phase: {form of the graph: counts}}; of the form "host reads", names of operations."""
+    """{phase: {form of the graph: counts}}.
+
+    Of the form "host reads": names of operations; "bytes fed": see :func:`bytes_fed`; "bytes copied
+    ahead": of the next step's inputs.
+    """
     common.start(args)
     trainer = train_speed.Trainer(args.model, args, device="/gpu:0")
+    put = trainer.step.inputs.put
+    copied = {node.name for node in reached(trainer.graph.as_graph_def(), put.name)}
     results = {}
     for phase in trainer.step.phases:
         target = phase.update
@@ -140,7 +154,10 @@ def measure(args):
         for rewrites, what in ((True, "layouts rewritten"), (False, "layouts left alone")):
             graph = optimized(trainer.graph, target, rewrites, args.architecture)
             found[what] = count(reached(graph, target.name))
-        found["host reads"] = host_reads(trainer.graph, {node.name for node in written})
+        names = {node.name for node in written}
+        found["host reads"] = host_reads(trainer.graph, names)
+        found["bytes fed"] = bytes_fed(trainer.graph, names)
+        found["bytes copied ahead"] = bytes_fed(trainer.graph, copied - names)
     return results
 
 

@@ -86,10 +86,11 @@ def measure(args, gpus):
         graph.sync_replicas()
         share = args.batch_size // workers.count
         images = np.zeros([share, 3, args.resolution, args.resolution], np.uint8)
+        batch = images, np.zeros([share, 0], np.float32)
         state, seconds, exchanged = LoopState(), [], []
         for _ in range(args.steps + 2):  # the first has the regularizer and prepares the graph
             started, before = time.perf_counter(), loopback_bytes()
-            run_iteration(graph, state, (images, np.zeros([share, 0], np.float32)))
+            run_iteration(graph, state, batch, batch)
             seconds.append(time.perf_counter() - started)
             exchanged.append(loopback_bytes() - before)
             state.nimg += args.batch_size

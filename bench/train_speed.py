@@ -20,10 +20,10 @@ class Trainer:
     def __init__(self, model, args, device=None):
         self.config = common.resolve_model(model, args)
         self.batch_size = args.batch_size
-        self.images = np.random.RandomState(0).randint(
+        images = np.random.RandomState(0).randint(
             0, 256, [args.batch_size, 3, args.resolution, args.resolution], dtype=np.uint8
         )
-        self.labels = np.zeros([args.batch_size, 0], np.float32)
+        self.batch = images, np.zeros([args.batch_size, 0], np.float32)
         self.nimg = 0
         self.graph = tf.Graph()
         with self.graph.as_default():
@@ -45,9 +45,11 @@ class Trainer:
     def iteration(self, with_reg):
         """One update of G and of D, with D's regularizer or without."""
         with self.graph.as_default(), self.session.as_default():
+            following = self.batch
             for phase in self.step.phases:
                 if phase.interval == 1 or with_reg:
-                    self.step.run_phase(phase, self.nimg, self.images, self.labels)
+                    self.step.run_phase(phase, self.nimg, *self.batch, following)
+                    following = None  # copied
             self.step.finish_iteration(self.nimg)
         self.nimg += self.batch_size
 

@@ -24,6 +24,7 @@ from training.augment import augment
 from training.batch import Batch, Step, cosine_decay, mean_of, split_batch
 from training.distributed import ALONE
 from training.freeze import trained_variables
+from training.inputs import Inputs
 
 # Phase => the function of a batch that it minimizes.
 FUNCTIONS = {
@@ -45,8 +46,8 @@ class Replica:
     device: str
     G: Any
     D: Any
-    reals: Any  # [N, C, H, W] uint8 placeholder
-    labels: Any  # [N, c_dim] placeholder
+    reals: Any  # [N, C, H, W] uint8
+    labels: Any  # [N, c_dim]
 
 
 @dataclass
@@ -85,6 +86,7 @@ class TrainingGraph:
       G, D, Gs: the networks of the first replica, and the moving average of G.
       split: Split of the batch.
       phases: list of Phase, in the order of an iteration.
+      inputs: training.inputs.Inputs.
       augment_options: AugmentOptions.
       augment_p: probability of each augmentation in the next phases.
     """
@@ -102,7 +104,7 @@ class TrainingGraph:
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
             self._fed_p = tf.placeholder_with_default(np.float32(0), [], "augment_p")
         self._means = {}  # running means of regularizers
-        self._calls = {}  # name of a phase => (session, function that runs it)
+        self._calls = {}  # phase, number of operations => (session, function that runs it)
         self._build_replicas(devices)
         self.G, self.D = self.replicas[0].G, self.replicas[0].D
         self.phases = self._build_phases()
@@ -113,21 +115,19 @@ class TrainingGraph:
 
     def _build_replicas(self, devices):
         """A copy of G and D, and inputs, on every device."""
-        facts, num = self._config["facts"], self.split.batch_gpu
-        self.replicas = []
+        nets = []
         for device in devices:
             with tf.device(device):
-                if not self.replicas:
-                    G, D = build_networks(self._config)
-                    self.Gs = G.clone("Gs")
+                if not nets:
+                    nets.append(build_networks(self._config))
+                    self.Gs = nets[0][0].clone("Gs")
                 else:
-                    G, D = self.replicas[0].G.clone(), self.replicas[0].D.clone()
-                reals = tf.placeholder(tf.uint8, [num, *D.input_shapes[0][1:]], "reals")
-                if facts["label_size"]:
-                    labels = tf.placeholder(tf.float32, [num, facts["label_size"]], "labels")
-                else:
-                    labels = tf.zeros([num, 0])
-            self.replicas.append(Replica(device, G, D, reals, labels))
+                    nets.append([net.clone() for net in nets[0]])
+        shape = [self.split.batch_gpu, *nets[0][1].input_shapes[0][1:]]
+        num_labels = self._config["facts"]["label_size"]
+        self.inputs = Inputs(devices, shape, num_labels, self._round, self.split.num_rounds)
+        facts = zip(devices, nets, self.inputs.heads)
+        self.replicas = [Replica(device, *pair, *head) for device, pair, head in facts]
 
     def _generator_options(self):
         """Keywords of G in training."""
@@ -153,7 +153,8 @@ class TrainingGraph:
                 first = self._round * split.num_replicas + first
             rng = tflib.StepRandom(seed, self._nimg, num * stride, first, stride, f"{phase}/")
             with tf.device(replica.device):
-                reals = tf.cast(replica.reals[:num], tf.float32) * (2 / 255) - 1
+                # Not of the 8 bits, which TensorFlow 1.15 would slice on the host.
+                reals = tf.cast(replica.reals, tf.float32)[:num] * (2 / 255) - 1
             Batch(
                 replica.G,
                 replica.D,
@@ -269,7 +270,7 @@ class TrainingGraph:
 
     # Running
 
-    def run_phase(self, phase, nimg, images, labels):
+    def run_phase(self, phase, nimg, images, labels, following=None):
         """Do one update, in as many rounds as it takes.
 
         Args:
@@ -277,26 +278,33 @@ class TrainingGraph:
           nimg: images shown before this iteration.
           images: [N, C, H, W] uint8, this worker's part of the global batch.
           labels: [N, c_dim].
+          following: images and labels of the next iteration, which are copied to the devices
+            meanwhile; in one phase of each iteration.
 
         Returns:
           {name: float} of the watched values, means over this worker's part.
         """
+        self.inputs.hold(images, labels)
         sums = dict.fromkeys(phase.watched, 0.0)
         for turn in range(self.split.num_rounds):
-            *values, norm = self._call(phase, self._feed(nimg, images, labels, turn))
+            feed, targets = self._feed(nimg, turn), [phase.update]
+            if following is not None:
+                feed.update(self.inputs.ahead(*following, turn))
+                targets.append(self.inputs.put)
+            *values, norm = self._call(phase, feed, targets)
             for name, value in zip(phase.watched, values):
                 sums[name] += float(value) / self.split.num_rounds
         return {**sums, f"grad_norm/{phase.name}": float(norm)}
 
-    def _call(self, phase, feed):
+    def _call(self, phase, feed, targets):
         """Run a phase: its watched values and the norm of its gradient."""
-        session, call = self._calls.get(phase.name, (None, None))
+        session, call = self._calls.get((phase.name, len(targets)), (None, None))
         if session is not tf.get_default_session():
             tflib.assert_tf_initialized()
             session = tf.get_default_session()
             fetches = [*phase.watched.values(), phase.optimizer.grad_norm]
-            call = tflib.tfutil.make_callable(session, list(feed), fetches, [phase.update])
-            self._calls[phase.name] = session, call
+            call = tflib.tfutil.make_callable(session, list(feed), fetches, targets)
+            self._calls[phase.name, len(targets)] = session, call
         return call(list(feed.values()))
 
     def finish_iteration(self, nimg):
@@ -305,7 +313,7 @@ class TrainingGraph:
         Args:
           nimg: images shown before this iteration.
         """
-        tflib.run(self._finish, {self._nimg: nimg})
+        tflib.run([self._finish, self.inputs.end_step()], {self._nimg: nimg})
 
     def gradients(self, phase, nimg, images, labels, update=False):
         """The first replica's gradients in a phase, or in its first round.
@@ -320,21 +328,14 @@ class TrainingGraph:
         Returns:
           {name of the variable in its network: array}.
         """
-        feed = self._feed(nimg, images, labels, turn=0)
+        self.inputs.hold(images, labels)
+        feed = self._feed(nimg, turn=0)
         ops = [phase.update] if update else []
         return tflib.run([phase.optimizer.gradients(), ops], feed)[0]
 
-    def _feed(self, nimg, images, labels, turn):
+    def _feed(self, nimg, turn):
         """Placeholders and values of one round."""
-        num = len(self.replicas)
-        stride = num * self.split.num_rounds
-        feed = {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
-        for index, replica in enumerate(self.replicas):
-            first = turn * num + index
-            feed[replica.reals] = images[first::stride]
-            if labels.shape[1]:
-                feed[replica.labels] = labels[first::stride]
-        return feed
+        return {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
 
     # State
 

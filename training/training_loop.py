@@ -55,11 +55,12 @@ def training_loop(run_dir, config, dataset, devices, metrics=None, pretrained=No
     batches = dataset.iterate(
         state.nimg, options.batch_size, part=workers.rank, parts=workers.count
     )
+    pairs = with_following(batches)
     with contextlib.closing(batches), contextlib.closing(maintenance), catch_signals() as stop:
         while state.nimg < options.total_kimg * 1000:
-            batch = next(batches)
+            batch, following = next(pairs)
             workers.begin_step()
-            values = run_iteration(graph, state, batch)
+            values = run_iteration(graph, state, batch, following)
             check_finite(values, state, maintenance)
             state.nimg += options.batch_size
             is_done = state.nimg >= options.total_kimg * 1000
@@ -109,13 +110,22 @@ def agree_to_stop(workers, signum, is_aborted):
     return (received[-1] if received else 0), bool(aborts)
 
 
-def run_iteration(graph, state, batch):
+def with_following(items):
+    """Each item and the one after it, until none follows."""
+    item = next(items)
+    for following in items:
+        yield item, following
+        item = following
+
+
+def run_iteration(graph, state, batch, following=None):
     """Update G, then D and the moving average; each with its regularizer when that is due.
 
     Args:
       graph: TrainingGraph.
       state: LoopState before the iteration.
       batch: uint8 images [N, C, H, W] and labels [N, c_dim].
+      following: batch of the next iteration, to be copied to the devices during this one.
 
     Returns:
       {name: float} of losses, norms and scores.
@@ -125,7 +135,8 @@ def run_iteration(graph, state, batch):
     graph.augment_p = augment.probability(graph.augment_options, state)
     for phase in graph.phases:
         if iteration % phase.interval == 0:
-            values.update(graph.run_phase(phase, state.nimg, *batch))
+            values.update(graph.run_phase(phase, state.nimg, *batch, following))
+            following = None  # copied
     graph.finish_iteration(state.nimg)
     workers = graph.workers
     means = [total / workers.count for total in workers.sum(list(values.values()))]
