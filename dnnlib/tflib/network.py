@@ -180,7 +180,7 @@ class Network(NetworkVariables):
 
     def _let_owner_bind(self):
         """Before a cloned sub-network is used on its own, its owner has to bind tensors to it."""
-        if self._owner is not None and not self._owner._is_applied:
+        if self._owner is not None and self._owner._templates is None:
             self._owner._template_graph()
 
     def get_output_for(self, *in_expr, return_as_list=False, **dynamic_kwargs):

@@ -378,6 +378,9 @@ def test_clone_makes_only_variables_until_more_is_asked_for(session):
     assert names == [name for name, _, _ in G.list_layers()]
     assert Gs.input_templates[0].op.name == "Gs/z"
     assert np.array_equal(Gs.clone().components.mapping.run(Z), mapped)
+    used = G.clone()
+    used.run(Z)  # which binds nothing: that is the template's
+    assert np.array_equal(used.components.mapping.run(Z), mapped)
     Gs.reset_vars()
     assert not np.array_equal(Gs.run(Z), images)
 
