@@ -75,7 +75,7 @@ class Network(NetworkVariables):
     def _begin(self, names):
         """What a network has before anything of it is built."""
         self.input_names, self._bound, self._run_cache = names, {}, {}
-        self._templates, self._is_applied, self._owner = None, False, None
+        self._templates, self._calls, self._owner = None, 0, None
         with tf.name_scope(None):
             self.scope = tf.get_default_graph().unique_name(self.name.replace("/", "_"))
 
@@ -157,7 +157,6 @@ class Network(NetworkVariables):
     def _call_builder(self, inputs, is_template_graph, **dynamic_kwargs):
         """Build the graph once more; returns the list of outputs."""
         func = builders.find_builder(self.builder)
-        self._is_applied = True
         options = merge_options(self._bound, self.static_kwargs, dynamic_kwargs)
         framework = framework_arguments(
             func,
@@ -165,7 +164,11 @@ class Network(NetworkVariables):
             is_template_graph=is_template_graph,
             is_training=options.pop("is_training", False),
         )
-        outputs = func(*inputs, **dict(options, **framework))
+        self._calls += 1
+        try:
+            outputs = func(*inputs, **dict(options, **framework))
+        finally:
+            self._calls -= 1
         return [outputs] if tfutil.is_tf_expression(outputs) else list(outputs)
 
     def bind(self, **tensors):
@@ -180,8 +183,9 @@ class Network(NetworkVariables):
 
     def _let_owner_bind(self):
         """Before a cloned sub-network is used on its own, its owner has to bind tensors to it."""
-        if self._owner is not None and self._owner._templates is None:
-            self._owner._template_graph()
+        owner = self._owner
+        if owner is not None and owner._templates is None and not owner._calls:
+            owner._template_graph()
 
     def get_output_for(self, *in_expr, return_as_list=False, **dynamic_kwargs):
         """Apply the network to tensors.
