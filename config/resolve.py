@@ -148,7 +148,9 @@ def resolve(given, reloaded=None, by_rule=None):
     for flag in FLAGS.values():
         for name, parameter in flag.destinations():
             config.setdefault(name, {})[parameter] = values[flag.name]
-    if values["precision"] == "bfloat16" and values["bf16-res"] != 0:
+    from dnnlib.tflib.precision import bf16_resolutions  # noqa: PLC0415 - loads TensorFlow
+
+    if bf16_resolutions(values["precision"], values["bf16-res"]):
         config["synthesis"]["conv_clamp"] = config["D"]["conv_clamp"] = BF16_CLAMP
     size = values["latent-size"] // values["components-num"]
     config["G"].update(z_dim=size, w_dim=size)

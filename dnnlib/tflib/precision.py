@@ -34,22 +34,34 @@ def set_precision(choice: str, bf16_res: int | None = None) -> None:
     Raises:
       UserError: there is no such choice, or this TensorFlow or GPU does not have it.
     """
-    global _choice, _bf16_res  # noqa: PLW0603 - a choice for the process, like that of custom operations
+    global _choice, _bf16_res
     if choice not in CHOICES:
         raise UserError(f"--precision {must_be_one_of(choice, CHOICES)}")
     if choice != "float32" and local_gpu_names():
         _check_gpus(choice)
     elif choice == "tf32":
         raise UserError("--precision tf32: only GPUs have it, and there is none here; use float32")
-    is_16_bit, has_maps = choice == "bfloat16", TF_VERSION >= (2, 0)
-    if bf16_res and is_16_bit and not has_maps:
+    number = bf16_resolutions(choice, bf16_res)
+    allow_tf32(choice == "tf32")
+    _choice, _bf16_res = choice, number
+
+
+def bf16_resolutions(choice: str, bf16_res: int | None = None) -> int:
+    """How many of the highest resolutions have bfloat16 maps, see :func:`set_precision`.
+
+    Raises:
+      UserError: this TensorFlow has none.
+    """
+    if choice != "bfloat16":
+        return 0
+    if TF_VERSION >= (2, 0):
+        return BF16_RES if bf16_res is None else bf16_res
+    if bf16_res:
         raise UserError(
             f"--bf16-res={bf16_res}: TensorFlow {tf.__version__} has hardly any operation for "
             "bfloat16 but convolutions; use 0, or a current TensorFlow"
         )
-    allow_tf32(choice == "tf32")
-    _choice = choice
-    _bf16_res = (BF16_RES if bf16_res is None else bf16_res) if is_16_bit and has_maps else 0
+    return 0
 
 
 def session_settings() -> dict:

@@ -428,15 +428,22 @@ def test_none_is_no_snapshot():
     assert parse(["--pretrained-pkl=None"]) == {"pretrained-pkl": None}
 
 
-def test_maps_of_bfloat16_are_bounded():
+@pytest.mark.parametrize("version", [(1, 15), (2, 16)])
+def test_maps_of_bfloat16_are_bounded(version, monkeypatch):
+    """Where there are any: TensorFlow 1.15 has none."""
+    monkeypatch.setattr(precision, "TF_VERSION", version)
+    has_maps = version > (2, 0)
     for argv, clamp in (
         ([], None),
-        (["--precision=bfloat16"], 256.0),
-        (["--precision=bfloat16", "--bf16-res=2"], 256.0),
+        (["--precision=bfloat16"], 256.0 if has_maps else None),
         (["--precision=bfloat16", "--bf16-res=0"], None),
+        *([(["--precision=bfloat16", "--bf16-res=2"], 256.0)] * has_maps),
     ):
         config = resolved(*argv)
         for part in (config["G"]["synthesis"], config["D"]):
             assert part.get("conv_clamp") == clamp, argv
+    if not has_maps:
+        with pytest.raises(UserError, match=r"--bf16-res=2: TensorFlow .* use 0, or a current"):
+            resolved("--precision=bfloat16", "--bf16-res=2")
     with pytest.raises(UserError, match="--bf16-res has no effect without --precision bfloat16"):
         resolved("--bf16-res=2")
