@@ -36,9 +36,14 @@ def refusals(nvcc: str, archs: Sequence[str]) -> dict[str, str]:
 
 
 def runtime_folders(nvcc: str) -> list[pathlib.Path]:
-    """Where a compiler looks for the CUDA runtime library."""
+    """Where the CUDA runtime library of a compiler may be.
+
+    Those are the folders where it looks itself; and where they are called lib64, lib beside them:
+    pip's packages put it there, and the compiler does not find it.
+    """
     said = _ask(nvcc, "--dryrun", "-x", "cu", "-c", os.devnull, "-o", "unused.o")
-    return [pathlib.Path(folder) for folder in re.findall(r'-L([^"\s]+)', said)]
+    folders = [pathlib.Path(folder) for folder in re.findall(r'-L([^"\s]+)', said)]
+    return folders + [folder.parent / "lib" for folder in folders if folder.name == "lib64"]
 
 
 def _ask(nvcc: str, *arguments: str) -> str:

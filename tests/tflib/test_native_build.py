@@ -57,7 +57,7 @@ def test_key_depends_on_everything(monkeypatch):
     keys.append(build.cache_key(TOOLCHAIN, dict(SOURCES, **{"new.h": "3"}), TENSORFLOW))
     for name in TENSORFLOW:
         keys.append(build.cache_key(TOOLCHAIN, SOURCES, dict(TENSORFLOW, **{name: "other"})))
-    for name in ("CPU_FLAGS", "CPU_FLAGS_IF_KNOWN", "GLUE_FLAGS", "NVCC_FLAGS"):
+    for name in ("CPU_FLAGS", "CPU_FLAGS_IF_KNOWN", "GLUE_FLAGS", "NVCC_FLAGS", "CUDA_LIBRARIES"):
         with monkeypatch.context() as patch:
             patch.setattr(build, name, ("-O1",))
             keys.append(build.cache_key(TOOLCHAIN, SOURCES, TENSORFLOW))

@@ -24,7 +24,7 @@ from collections import namedtuple
 from typing import Sequence
 
 from dnnlib import util
-from dnnlib.nvcc import find_nvcc, refusals
+from dnnlib.nvcc import find_nvcc, refusals, runtime_folders
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "src"
@@ -35,6 +35,7 @@ CPU_FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math
 CPU_FLAGS_IF_KNOWN = ("-mprefer-vector-width=512",)
 GLUE_FLAGS = ("-O2", "-w")  # TensorFlow's headers are full of warnings
 NVCC_FLAGS = ("-O3", "-Xcompiler", "-fPIC")
+CUDA_LIBRARIES = ("-lcudart_static", "-lrt", "-lpthread", "-ldl")
 
 _COMPLAINT = re.compile(r"error|undefined reference|cannot find", re.IGNORECASE)
 
@@ -118,7 +119,7 @@ def tensorflow_identity() -> dict[str, str]:
 
 def cache_key(toolchain: Toolchain, sources: dict[str, str], tensorflow: dict[str, str]) -> str:
     """Digest of everything that the library depends on."""
-    flags = [CPU_FLAGS, CPU_FLAGS_IF_KNOWN, GLUE_FLAGS, NVCC_FLAGS]
+    flags = [CPU_FLAGS, CPU_FLAGS_IF_KNOWN, GLUE_FLAGS, NVCC_FLAGS, CUDA_LIBRARIES]
     parts = [toolchain._asdict(), sources, tensorflow, flags]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -161,11 +162,11 @@ def _build_locked(toolchain: Toolchain, path: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory(".build", prefix, path.parent) as work:
         objects = _compile_all(toolchain, pathlib.Path(work))
         library = pathlib.Path(work) / path.name
-        linker = [toolchain.cxx]
-        if toolchain.cuda_archs:  # it knows where its libraries lie
-            linker = [toolchain.nvcc, "-ccbin", toolchain.cxx, "-cudart", "static"]
-        command = [*linker, "-shared", "-o", str(library), *objects]
+        command = [toolchain.cxx, "-shared", "-o", str(library), *objects]
         command += tf.sysconfig.get_link_flags()
+        if toolchain.cuda_archs:  # nvcc as the linker would want what device code of parts needs
+            command += [f"-L{place}" for place in runtime_folders(toolchain.nvcc)]
+            command += CUDA_LIBRARIES
         _run(command, work)
         library.replace(path)
     util.log(f"Compiled in {util.format_time(time.time() - start)}: {path}")
