@@ -25,14 +25,20 @@ def refusals(nvcc: str, archs: Sequence[str]) -> dict[str, str]:
     known = re.findall(r"compute_(\d+)", _ask(nvcc, "--list-gpu-arch"))
     if not known:  # too old to be asked: compiling will show
         return {}
-    release = re.search(r"release (\d+\.\d+)", _ask(nvcc, "--version"))
-    this = f"{nvcc} is of CUDA {release.group(1) if release else '?'}"
+    release = cuda_version(nvcc)
+    this = f"{nvcc} is of CUDA {'.'.join(map(str, release)) if release else '?'}"
     result = {}
     for arch in archs:
         if arch.isdigit() and arch not in known:
             wanted = "CUDA 12" if int(arch) < OLDEST else "a newer CUDA"
             result[arch] = f"needs an nvcc of {wanted} (set NVCC); {this}"
     return result
+
+
+def cuda_version(nvcc: str) -> tuple[int, int] | None:
+    """(major, minor) of the CUDA that a compiler belongs to; None if it does not say."""
+    release = re.search(r"release (\d+)\.(\d+)", _ask(nvcc, "--version"))
+    return (int(release.group(1)), int(release.group(2))) if release else None
 
 
 def runtime_folders(nvcc: str) -> list[pathlib.Path]:

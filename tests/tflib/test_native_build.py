@@ -242,6 +242,33 @@ def test_gpu_that_the_cuda_compiler_does_not_know(cache, tmp_path, monkeypatch):
     assert build.find_toolchain(["70"]).cuda_archs == ("70",)  # compiling will show
 
 
+def test_driver_that_is_older_than_the_cuda_compiler(cache, tmp_path, monkeypatch):
+    """What it compiles would fail at the first operation, in the middle of a training."""
+    nvcc = _nvcc(tmp_path / "13")
+    monkeypatch.setenv("NVCC", nvcc)
+    monkeypatch.setattr(build, "visible_cuda_archs", lambda: ("80",))
+    for version in ((13, 0), (13, 2), (14, 0), None):
+        monkeypatch.setattr(build, "driver_version", lambda version=version: version)
+        assert build.find_toolchain().nvcc == nvcc
+    monkeypatch.setattr(build, "driver_version", lambda: (12, 4))
+    with pytest.raises(build.Unavailable, match=r"CUDA 13, and .* knows CUDA 12\.4; .* set NVCC"):
+        build.find_toolchain()
+    assert build.find_toolchain(["80"]).nvcc == nvcc  # for a GPU elsewhere
+
+
+def test_driver_tells_its_version(tmp_path, monkeypatch):
+    class Driver:
+        def __init__(self, name):
+            assert name == "libcuda.so.1"
+
+        def cuDriverGetVersion(self, number):
+            number._obj.value = 12040
+            return 0
+
+    monkeypatch.setattr(build.ctypes, "CDLL", Driver)
+    assert build.driver_version() == (12, 4)
+
+
 def test_damaged_library_is_named(cache, monkeypatch):
     path = build.library_path(build.find_toolchain())
     path.parent.mkdir(parents=True)

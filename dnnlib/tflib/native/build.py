@@ -24,7 +24,7 @@ from collections import namedtuple
 from typing import Sequence
 
 from dnnlib import util
-from dnnlib.nvcc import find_nvcc, refusals, runtime_folders
+from dnnlib.nvcc import cuda_version, find_nvcc, refusals, runtime_folders
 from dnnlib.tflib.compat import TF_VERSION, local_gpu_names, tf
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "src"
@@ -77,6 +77,12 @@ def find_toolchain(cuda_archs: Sequence[str] | None = None) -> Toolchain:
         nvcc_version = _version(nvcc)
         for arch, reason in refusals(nvcc, archs).items():
             raise Unavailable(f"sm_{arch} {reason}")
+        has, needs = driver_version() if cuda_archs is None else None, cuda_version(nvcc)
+        if has and needs and has[0] < needs[0]:
+            raise Unavailable(
+                f"{nvcc} is of CUDA {needs[0]}, and the GPU's driver knows CUDA {has[0]}.{has[1]};"
+                f" update the driver, or set NVCC to a compiler of CUDA {has[0]}"
+            )
     cpu = _cpu_features() if march == "native" else platform.machine()
     return Toolchain(cxx, _version(cxx), march, cpu, nvcc, nvcc_version, archs)
 
@@ -101,6 +107,19 @@ def visible_cuda_archs() -> tuple[str, ...]:
             digits.append(str(value.value))
         archs.add("".join(digits))
     return tuple(sorted(archs))
+
+
+def driver_version() -> tuple[int, int] | None:
+    """The newest CUDA that the driver of the GPUs knows; None without a driver.
+
+    It runs what a compiler of the same major version, or an earlier one, has made.
+    """
+    number = ctypes.c_int()
+    try:
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except OSError:
+        return None
+    return None if failed else (number.value // 1000, number.value % 1000 // 10)
 
 
 def source_digests() -> dict[str, str]:
@@ -153,7 +172,7 @@ def _build_locked(toolchain: Toolchain, path: pathlib.Path) -> None:
     with_cuda = f" and nvcc for {_list_archs(toolchain)}" if toolchain.cuda_archs else ""
     util.log(
         f"Compiling native operations for TensorFlow {tf.__version__} with {toolchain.cxx}"
-        f"{with_cuda}, once; this may take a minute ..."
+        f"{with_cuda}, once; this may take {'some minutes' if with_cuda else 'a minute'} ..."
     )
     start = time.time()
     prefix = f"{path.stem}-"
