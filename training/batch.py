@@ -122,6 +122,8 @@ class Batch:
       augmentation: function of images [N, C, H, W] and a RandomSource, see :meth:`augmented`.
       device: of the replica.
       step: what it shares with the other replicas.
+      fakes_rng: StepRandom of the fakes, where it is not ``rng``.
+      made: fakes that are there already; phases that share it run one and the same generator.
       watched: {name: tensor}, see :meth:`watch`.
     """
 
@@ -136,6 +138,8 @@ class Batch:
     device: str | None = None
     step: Step = field(default_factory=Step)
     watched: dict = field(default_factory=dict)
+    fakes_rng: Any = None
+    made: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.step.batches.append(self)
@@ -149,11 +153,16 @@ class Batch:
         Returns:
           [N, C, H, W], or a tuple of it and ws.
         """
-        z = self.rng.normal("z", self.G.input_shapes[0][1:])
-        options = dict(self.G_options, is_training=True, rng=self.rng.child("G"))
-        if return_ws:
-            options["return_ws"] = True
-        outputs = self.G.get_output_for(z, self.labels, return_as_list=True, **options)
+        if return_ws not in self.made:
+            rng = self.rng if self.fakes_rng is None else self.fakes_rng
+            z = rng.normal("z", self.G.input_shapes[0][1:])
+            options = dict(self.G_options, is_training=True, rng=rng.child("G"))
+            if return_ws:
+                options["return_ws"] = True
+            self.made[return_ws] = self.G.get_output_for(
+                z, self.labels, return_as_list=True, **options
+            )
+        outputs = self.made[return_ws]
         return (outputs[0], outputs[-1]) if return_ws else outputs[0]
 
     def augmented(self, images, site):

@@ -10,7 +10,7 @@ Of W workers (processes), worker w has the replicas w, w + W, ..., hence the sam
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,7 @@ FUNCTIONS = {
     "D": loss.discriminator_loss,
     "D_reg": loss.discriminator_penalty,
 }
-REGULARIZERS = {
-    "G": loss.GENERATOR_REGULARIZERS,
-    "D": loss.DISCRIMINATOR_REGULARIZERS,
-}
+REGULARIZERS = {"G": loss.GENERATOR_REGULARIZERS, "D": loss.DISCRIMINATOR_REGULARIZERS}
 
 
 @dataclass
@@ -48,6 +45,7 @@ class Replica:
     D: Any
     reals: Any  # [N, C, H, W] uint8
     labels: Any  # [N, c_dim]
+    fakes: dict = field(default_factory=dict)  # number of images => what G has made of so many
 
 
 @dataclass
@@ -102,14 +100,16 @@ class TrainingGraph:
         with tf.device("/cpu:0"):
             self._nimg = tf.placeholder(tf.int64, [], "nimg")
             self._round = tf.placeholder_with_default(np.int32(0), [], "round")
+            self._phase = tf.placeholder_with_default(np.int32(0), [], "phase")
             self._fed_p = tf.placeholder_with_default(np.float32(0), [], "augment_p")
         self._means = {}  # running means of regularizers
         self._calls = {}  # phase, number of operations => (session, function that runs it)
-        self._build_replicas(devices)
+        with tflib.tfutil.without_values():
+            self._build_replicas(devices)
         self.G, self.D = self.replicas[0].G, self.replicas[0].D
         self.phases = self._build_phases()
         self._finish = self._build_finish()
-        self._initialize()
+        tflib.run([variable.initializer for variable in tf.global_variables()])
 
     # Building
 
@@ -151,20 +151,23 @@ class TrainingGraph:
             first = index * self.workers.count + self.workers.rank
             if split.num_rounds > 1:
                 first = self._round * split.num_replicas + first
-            rng = tflib.StepRandom(seed, self._nimg, num * stride, first, stride, f"{phase}/")
+            part = (seed, self._nimg, num * stride, first, stride)
             with tf.device(replica.device):
                 # Not of the 8 bits, which TensorFlow 1.15 would slice on the host.
                 reals = tf.cast(replica.reals, tf.float32)[:num] * (2 / 255) - 1
             Batch(
                 replica.G,
                 replica.D,
-                rng,
+                tflib.StepRandom(*part, f"{phase}/"),
                 replica.labels[:num],
                 reals,
                 self._generator_options(),
                 device=replica.device,
                 step=step,
                 augmentation=None if self.augment_options.name == "none" else self._augment,
+                # G is built once for all phases of as many images; the phase that runs is fed.
+                fakes_rng=tflib.StepRandom(*part, [f"{name}/" for name in FUNCTIONS], self._phase),
+                made=replica.fakes.setdefault(num, {}),
             )
         return step.batches
 
@@ -262,12 +265,6 @@ class TrainingGraph:
         with tf.control_dependencies(updates):
             return self.Gs.setup_as_moving_average_of(self.G, beta)
 
-    def _initialize(self):
-        """Give initial values to what is not a network's: the networks have theirs."""
-        nets = [self.Gs] + [net for replica in self.replicas for net in (replica.G, replica.D)]
-        done = {variable.name for net in nets for variable in net.vars.values()}
-        tflib.run([v.initializer for v in tf.global_variables() if v.name not in done])
-
     # Running
 
     def run_phase(self, phase, nimg, images, labels, following=None):
@@ -287,7 +284,7 @@ class TrainingGraph:
         self.inputs.hold(images, labels)
         sums = dict.fromkeys(phase.watched, 0.0)
         for turn in range(self.split.num_rounds):
-            feed, targets = self._feed(nimg, turn), [phase.update]
+            feed, targets = self._feed(phase, nimg, turn), [phase.update]
             if following is not None:
                 feed.update(self.inputs.ahead(*following, turn))
                 targets.append(self.inputs.put)
@@ -329,13 +326,14 @@ class TrainingGraph:
           {name of the variable in its network: array}.
         """
         self.inputs.hold(images, labels)
-        feed = self._feed(nimg, turn=0)
+        feed = self._feed(phase, nimg, turn=0)
         ops = [phase.update] if update else []
         return tflib.run([phase.optimizer.gradients(), ops], feed)[0]
 
-    def _feed(self, nimg, turn):
-        """Placeholders and values of one round."""
-        return {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
+    def _feed(self, phase, nimg, turn):
+        """Placeholders and values of one round of a phase."""
+        fed = {self._nimg: nimg, self._round: turn, self._fed_p: self.augment_p}
+        return {**fed, self._phase: list(FUNCTIONS).index(phase.name)}
 
     # State
 

@@ -1,42 +1,8 @@
-"""Operations on the variables of networks: listing, copying, averaging."""
-
-import copy
-import zlib
+"""Operations on the variables of networks: copying, averaging."""
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib.tflib import tfutil
-
-
-def variables_below(scope):
-    """Variables of a scope in the order of creation: {name within the scope: variable}."""
-    start = scope + "/"
-    found = [variable for variable in tf.global_variables() if variable.op.name.startswith(start)]
-    return {variable.op.name[len(start) :]: variable for variable in found}
-
-
-def draw_by_name(getter, name, *args, initializer=None, **kwargs):
-    """Getter of variables whose random initial values depend on the graph's seed and their name.
-
-    TensorFlow's own choice depends on the number of operations that happen to come before.
-    """
-    seed = tf.get_default_graph().seed
-    if seed is not None and getattr(initializer, "seed", 0) is None:
-        initializer = copy.copy(initializer)
-        initializer.seed = zlib.crc32(name.encode()) & 0x7FFFFFFF
-    return getter(name, *args, initializer=initializer, **kwargs)
-
-
-def create_like(source, scope):
-    """Create variables like those of {local name: variable} in a scope, with their initial values.
-
-    Needs variables that tf.get_variable makes, as builders have to use it.
-    """
-    variables = tfutil.absolute_variable_scope(scope, reuse=False)
-    with variables, tfutil.absolute_name_scope(scope):
-        for name, variable in source.items():
-            initial = tf.identity(variable.initial_value)
-            tf.get_variable(name, initializer=initial, trainable=variable.trainable)
+from dnnlib.tflib import light, tfutil
 
 
 def copy_values(source, target):
@@ -51,6 +17,8 @@ def moving_average(net, src_net, beta, beta_nontrainable):
     updates = []
     with tf.name_scope(net.name + "_MovingAvg"):
         rates = {}  # one tensor for all variables of a kind
+        # After other operations, variables have to be read anew.
+        read = tf.convert_to_tensor if tf.no_op().control_inputs else light.snapshot
         for name, variable in net.vars.items():
             is_trainable = name in net.trainables
             weight = beta if is_trainable else beta_nontrainable
@@ -63,20 +31,15 @@ def moving_average(net, src_net, beta, beta_nontrainable):
                     continue
                 if is_trainable not in rates:
                     rates[is_trainable] = 1.0 - tf.convert_to_tensor(weight, tf.float32)
-                # own - (own - source) * (1 - beta): a step down this "gradient".
-                updates.append(
-                    tf.raw_ops.ResourceApplyGradientDescent(
-                        var=variable.handle, alpha=rates[is_trainable], delta=variable - source
-                    )
-                )
+                updates.append(_step_towards(variable, source, rates[is_trainable], read))
     return tf.group(*updates)
 
 
-def forget_all_but(names):
-    """Take the variables of a failed build out of the graph's lists, so nobody initializes them."""
-    for key in (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES):
-        collection = tf.get_collection_ref(key)
-        collection[:] = [variable for variable in collection if variable.name in names]
+def _step_towards(variable, source, rate, read):
+    """Operation that makes a variable own - (own - source) * rate: a step down this "gradient"."""
+    delta = tf.raw_ops.Sub(x=read(variable), y=read(source))
+    given = [variable.handle, rate, delta]
+    return light.operation("ResourceApplyGradientDescent", given, [], T=delta.dtype)
 
 
 class NetworkVariables:

@@ -1,6 +1,5 @@
 """A network: a builder, its options, its variables and its sub-networks, as one object."""
 
-import contextlib
 import copy
 
 import numpy as np
@@ -8,19 +7,14 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import util
 from dnnlib.errors import UserError
-from dnnlib.tflib import builders, describe, netvars, running, tfutil
-from dnnlib.tflib.netvars import NetworkVariables, draw_by_name
-from dnnlib.tflib.options import (
-    check_options,
-    check_required,
-    framework_arguments,
-    input_names,
-    merge_options,
-)
+from dnnlib.tflib import builders, describe, running, tfutil, variables
+from dnnlib.tflib.netvars import NetworkVariables
+from dnnlib.tflib.options import check_options, framework_arguments, merge_options
 from dnnlib.tflib.stored_network import OWN_VERSION, match_variables, read_state
+from dnnlib.tflib.template import NetworkTemplate, is_building_template
 
 
-class Network(NetworkVariables):
+class Network(NetworkTemplate, NetworkVariables):
     """A function of tensors with variables of its own, in the manner of StyleGAN2's ``Network``.
 
     The constructor builds the *template graph* once, with placeholders as inputs; that creates the
@@ -34,14 +28,10 @@ class Network(NetworkVariables):
       **static_kwargs: options of the builder. They are saved with the network.
 
     Attributes:
-      name, scope: given name; unique variable and name scope in the graph.
+      name: as given.
       builder, static_kwargs: name of the build function; its options.
       components: EasyDict of sub-networks by role, for instance ``G.components.synthesis``.
-      num_inputs, input_names, input_shapes, input_templates: the inputs; axis 0 is the batch.
-      num_outputs, output_names, output_shapes, output_templates: the outputs.
-      own_vars, vars, trainables: {local name: variable}; ``vars`` and ``trainables`` include those
-        of sub-networks, with the sub-network's name in front.
-      var_global_to_local: {name in the graph: local name}.
+      and those of :class:`dnnlib.tflib.template.NetworkTemplate`: inputs, outputs, variables.
 
     Raises:
       TypeError: an option that the builder does not take, or a missing one.
@@ -52,107 +42,10 @@ class Network(NetworkVariables):
         self.static_kwargs = util.EasyDict(options)
         self.name = name or self.builder
         self.components = util.EasyDict()
-        self._build_template()
+        self._build()
         # A sub-network leaves it to the network that is being built around it.
-        if _has_session() and not self._is_inside_another():
+        if tfutil.gives_values() and _has_session() and not is_building_template():
             self.reset_vars()
-
-    # ------------------------------------------------------------------------------- building
-
-    def _build_template(self):
-        """Call the builder with placeholders; creates the variables and missing sub-networks."""
-        func = builders.find_builder(self.builder)
-        check_options(self.builder, func, self.static_kwargs, is_static=True)
-        check_required(self.builder, func, self.static_kwargs)
-        self._begin(input_names(func))
-        self._templates = self._make_templates(reuse=False)
-        inputs, outputs = self._templates
-        self.output_names = [tensor.op.name.split("/")[-1] for tensor in outputs]
-        self.input_shapes = [_batch_shape(tensor) for tensor in inputs]
-        self.output_shapes = [_batch_shape(tensor) for tensor in outputs]
-        self._list_variables()
-
-    def _begin(self, names):
-        """What a network has before anything of it is built."""
-        self.input_names, self._bound, self._run_cache = names, {}, {}
-        self._templates, self._calls, self._owner = None, 0, None
-        with tf.name_scope(None):
-            self.scope = tf.get_default_graph().unique_name(self.name.replace("/", "_"))
-
-    def _make_templates(self, reuse):
-        """Placeholders for the inputs, and the outputs; ``reuse``: of variables that exist."""
-        variables = tfutil.absolute_variable_scope(self.scope, reuse, draw_by_name)
-        operations = tfutil.absolute_name_scope(self.scope)
-        with tf.control_dependencies(None), variables, operations, _count_nesting():
-            inputs = [tf.placeholder(tf.float32, name=name) for name in self.input_names]
-            return inputs, self._call_builder(inputs, is_template_graph=True)
-
-    @property
-    def input_templates(self):
-        """Placeholders of the template graph."""
-        return self._template_graph()[0]
-
-    @property
-    def output_templates(self):
-        """Outputs of the template graph."""
-        return self._template_graph()[1]
-
-    def _template_graph(self):
-        """The template graph; a clone makes it when it is asked for."""
-        if self._templates is None:
-            self._templates = self._make_templates(reuse=True)
-        return self._templates
-
-    @property
-    def num_inputs(self):
-        """Number of inputs."""
-        return len(self.input_names)
-
-    @property
-    def num_outputs(self):
-        """Number of outputs."""
-        return len(self.output_names)
-
-    @property
-    def input_shape(self):
-        """Shape of the first input."""
-        return self.input_shapes[0]
-
-    @property
-    def output_shape(self):
-        """Shape of the first output."""
-        return self.output_shapes[0]
-
-    def _copy_structure(self, source, name, owner=None):
-        """Become another network with variables like ``source``'s, but build nothing yet."""
-        self.name, self.builder = name, source.builder
-        self.static_kwargs = copy.deepcopy(source.static_kwargs)
-        self._begin(source.input_names)
-        self._owner = owner
-        self.output_names = source.output_names
-        self.input_shapes, self.output_shapes = source.input_shapes, source.output_shapes
-        with tf.name_scope(None), tf.control_dependencies(None):
-            netvars.create_like(source.own_vars, self.scope)
-        self.components = util.EasyDict()
-        for role, component in source.components.items():
-            self.components[role] = Network.__new__(Network)
-            self.components[role]._copy_structure(component, component.name, owner=self)
-        self._list_variables()
-
-    @staticmethod
-    def _is_inside_another():
-        """Whether a template is being built right now."""
-        return tfutil.graph_cache().get("nesting", 0) > 0
-
-    def _list_variables(self):
-        """Find the variables that the template graph created."""
-        self.own_vars = netvars.variables_below(self.scope)
-        self.vars = dict(self.own_vars)
-        for component in self.components.values():
-            self.vars.update({f"{component.name}/{k}": v for k, v in component.vars.items()})
-        trainable = {variable.name for variable in tf.trainable_variables()}
-        self.trainables = {k: v for k, v in self.vars.items() if v.name in trainable}
-        self.var_global_to_local = {v.op.name: k for k, v in self.vars.items()}
 
     def _call_builder(self, inputs, is_template_graph, **dynamic_kwargs):
         """Build the graph once more; returns the list of outputs."""
@@ -202,16 +95,24 @@ class Network(NetworkVariables):
         check_options(self.builder, func, dynamic_kwargs)
         self._let_owner_bind()
         given = running.pad_inputs(self, in_expr)
-        with tfutil.absolute_variable_scope(self.scope, reuse=True), tf.name_scope(self.name):
+        if self.input_shapes is None and any(x is None for x in given):
+            self._build_template()  # which says what is missing
+        with self._variable_scope(), tf.name_scope(self.name):
             first = next(tf.convert_to_tensor(x) for x in given if x is not None)
             inputs = []
-            for x, name, shape in zip(given, self.input_names, self.input_shapes):
-                filled = tf.zeros([tf.shape(first)[0], *shape[1:]]) if x is None else x
+            for i, (x, name) in enumerate(zip(given, self.input_names)):
+                filled = self._zeros(i, tf.shape(first)[0]) if x is None else x
                 inputs.append(tf.identity(filled, name=name))
             outputs = self._call_builder(inputs, is_template_graph=False, **dynamic_kwargs)
+        if self.input_shapes is None:
+            self._end_building(inputs)
         if return_as_list:
             return outputs
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _zeros(self, index, num):
+        """Zeros in the place of an input, for that number of samples."""
+        return tf.zeros([num, *self.input_shapes[index][1:]])
 
     def run(
         self,
@@ -267,13 +168,15 @@ class Network(NetworkVariables):
           name: the clone's name; default the same.
           **new_static_kwargs: options that differ.
         """
-        tfutil.assert_tf_initialized()  # values are copied
+        if tfutil.gives_values():
+            tfutil.assert_tf_initialized()
         if new_static_kwargs:
             options = merge_options(copy.deepcopy(self.static_kwargs), new_static_kwargs)
             return self.convert(self.builder, name, **options)
         net = Network.__new__(Network)
         net._copy_structure(self, name or self.name)
-        net.copy_vars_from(self)
+        if tfutil.gives_values():
+            net.copy_vars_from(self)
         return net
 
     def convert(self, new_func_name=None, new_name=None, **new_static_kwargs):
@@ -356,10 +259,10 @@ class Network(NetworkVariables):
         self.components = util.EasyDict()
         before = {variable.name for variable in tf.global_variables()}
         try:
-            self._build_template()
+            self._build()
             values = match_variables(self, stored)
         except BaseException as error:
-            netvars.forget_all_but(before)
+            variables.forget_all_but(before)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             # Options that the builder refuses, in whatever way.
@@ -369,26 +272,7 @@ class Network(NetworkVariables):
         tfutil.set_vars(values)
 
 
-@contextlib.contextmanager
-def _count_nesting():
-    """Count in the graph how many templates are being built around each other."""
-    cache = tfutil.graph_cache()
-    cache["nesting"] = cache.get("nesting", 0) + 1
-    try:
-        yield
-    finally:
-        cache["nesting"] -= 1
-
-
 def _has_session():
     """Whether the default session belongs to the default graph."""
     session = tf.get_default_session()
     return session is not None and session.graph is tf.get_default_graph()
-
-
-def _batch_shape(tensor):
-    """Static shape, [None, ...]; the builder has to say all but the batch axis."""
-    if tensor.shape.ndims is None:
-        raise ValueError(f"the builder does not set the shape of {tensor.op.name}; use set_shape()")
-    shape = tensor.shape.as_list()
-    return [None, *shape[1:]] if shape else []

@@ -8,23 +8,18 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import UserError
-from dnnlib.tflib import compat, tfutil
+from dnnlib.tflib import compat, light, tfutil
+from dnnlib.tflib.variables import create_zeros
 
 # What StyleGAN2's configurations call the algorithm.
 ADAM_NAMES = ("tf.train.AdamOptimizer", "dnnlib.tflib.optimizer.SimpleAdam")
-
-
-def _zero_variable(name, shape, dtype=tf.float32):
-    """Variable that starts at zero and is not trained."""
-    zeros = tf.initializers.zeros()
-    return tf.get_variable(name, shape, dtype, zeros, trainable=False, use_resource=True)
 
 
 class _Memory:
     """What Adam remembers between updates; optimizers may share it."""
 
     def __init__(self):
-        self.step = _zero_variable("step", [], tf.int64)
+        self.step = create_zeros("step", [], tf.int64)
         self.moments = {}  # variable name => (first moment, second moment)
         self.by_replica = {}  # replica => {name for checkpoints: moment}
 
@@ -36,7 +31,7 @@ class _Memory:
                 with tf.device(variable.device):
                     for suffix in ("m", "v"):
                         slot = f"{variable.op.name}/{suffix}"
-                        state[f"{name}/{suffix}"] = _zero_variable(slot, variable.shape)
+                        state[f"{name}/{suffix}"] = create_zeros(slot, variable.shape)
                 self.moments[variable.name] = (state[f"{name}/m"], state[f"{name}/v"])
 
 
@@ -123,7 +118,7 @@ class Optimizer:
         with tf.name_scope(None):
             self._scope = tf.get_default_graph().unique_name(name.replace("/", "_"))
         with self._state_scope():
-            self.num_skipped = _zero_variable("num_skipped", [], tf.int64)
+            self.num_skipped = create_zeros("num_skipped", [], tf.int64)
             self._memory = _Memory() if share is None else share._memory
 
     def _state_scope(self):
@@ -188,13 +183,13 @@ class Optimizer:
 
     def _accumulate(self, replicas):
         """Add to the sums of the rounds; the last round updates and clears them. => norm []."""
-        count = _zero_variable("round", [], tf.int64)
+        count = create_zeros("round", [], tf.int64)
         sums, adds = [], [count.assign_add(1).op]
         for index, pairs in enumerate(replicas):
             sums.append([])
             for position, (gradient, variable) in enumerate(pairs):
                 with tf.device(variable.device):
-                    total = _zero_variable(f"sum{index}/{position}", variable.shape)
+                    total = create_zeros(f"sum{index}/{position}", variable.shape)
                     adds.append(total.assign_add(gradient).op)
                     sums[index].append((total, variable))
 
@@ -269,18 +264,9 @@ class Optimizer:
         """
         first, second = self._memory.moments[variable.name]
         with tf.device(variable.device):
-            return tf.raw_ops.ResourceApplyAdam(
-                var=_handle(variable),
-                m=_handle(first),
-                v=_handle(second),
-                beta1_power=powers[0],
-                beta2_power=powers[1],
-                lr=rates[0],
-                beta1=rates[1],
-                beta2=rates[2],
-                epsilon=rates[3],
-                grad=gradient,
-            )
+            slots = [_handle(x) for x in (variable, first, second)]
+            given = [*slots, *powers, *rates, gradient]
+            return light.operation("ResourceApplyAdam", given, [], T=gradient.dtype)
 
     def state_vars(self):
         """What a checkpoint has to hold between two updates: {name: variable}.
@@ -313,9 +299,9 @@ def _gradients(pairs):
 
 def _handle(variable):
     """Handle of a variable, made in this branch of a tf.cond: one from outside costs a Switch."""
-    op = variable.handle.op
-    names = {name: op.get_attr(name) for name in ("container", "shared_name")}
-    return tf.raw_ops.VarHandleOp(dtype=variable.dtype, shape=variable.shape, **names)
+    name = variable.handle.op.get_attr("shared_name")
+    facts = dict(dtype=variable.dtype, shape=variable.shape, shared_name=name, container=b"")
+    return light.output("VarHandleOp", [], tf.resource, **facts)
 
 
 def _float64(x):

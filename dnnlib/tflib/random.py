@@ -64,10 +64,12 @@ class StepRandom(RandomSource):
       batch_size: int; samples in the global batch.
       offset: int or scalar tensor; first sample that is handled here.
       stride: int; distance between the samples that are handled here.
-      prefix: str put before the name of every site, see :meth:`child`.
+      prefix: str put before the name of every site, see :meth:`child`; or a list of them, of which
+        ``choice`` is the one that is meant when the graph runs.
+      choice: int scalar tensor; index of a prefix.
     """
 
-    def __init__(self, seed, nimg, batch_size, offset=0, stride=1, prefix=""):
+    def __init__(self, seed, nimg, batch_size, offset=0, stride=1, prefix="", choice=None):
         if batch_size % stride != 0:
             raise ValueError(f"batch_size={batch_size} is not divisible by stride={stride}")
         self.seed = int(seed)
@@ -75,7 +77,8 @@ class StepRandom(RandomSource):
         self.batch_size = batch_size
         self.offset = offset
         self.stride = stride
-        self.prefix = prefix
+        self.prefixes = [prefix] if isinstance(prefix, str) else list(prefix)
+        self.choice = choice
 
     def child(self, prefix):
         return StepRandom(
@@ -84,13 +87,18 @@ class StepRandom(RandomSource):
             self.batch_size,
             self.offset,
             self.stride,
-            prefix=f"{self.prefix}{prefix}/",
+            [f"{before}{prefix}/" for before in self.prefixes],
+            self.choice,
         )
 
     def _key(self, site):
         """[2] int64 seed of TensorFlow's stateless operations."""
         with tf.device("/cpu:0"):  # where a GPU's generators want it
-            key = tf.constant(_site_key(self.seed, self.prefix + site), dtype=tf.int64)
+            keys = [_site_key(self.seed, prefix + site) for prefix in self.prefixes]
+            if self.choice is None:
+                key = tf.constant(keys[0], tf.int64)
+            else:
+                key = tf.gather(tf.constant(keys, tf.int64), self.choice)
             return tf.stack([key, self.nimg])
 
     def _rows(self, x):

@@ -1,5 +1,6 @@
 """Sessions, variables and small tensor helpers, under the names that StyleGAN2's scripts use."""
 
+import contextlib
 import os
 import random
 
@@ -14,6 +15,9 @@ _DEFAULTS = {
     "rnd.tf_random_seed": "auto",  # "auto" = drawn from NumPy's generator
     "gpu_options.allow_growth": True,  # take GPU memory when needed, not all of it at once
     "allow_soft_placement": True,  # operations without a GPU kernel run on the CPU
+    # TensorFlow's optimizer goes through a graph once, not twice: half of its time is a quarter of
+    # that to the first step, and what the second time finds is not to be measured
+    "graph_options.rewrite_options.meta_optimizer_iterations": 1,
 }
 
 _open_contexts = []
@@ -205,6 +209,25 @@ def shared_tensor(key, build):
         if key not in made:
             made[key] = build()
         return made[key]
+
+
+@contextlib.contextmanager
+def without_values():
+    """Networks that are made in this context get no values: who makes them runs initializers.
+
+    In one call for all of them; then clones get their originals' values, as they share the draws.
+    """
+    cache = graph_cache()
+    before, cache["without_values"] = cache.get("without_values", False), True
+    try:
+        yield
+    finally:
+        cache["without_values"] = before
+
+
+def gives_values():
+    """Whether networks that are made now get initial values at once."""
+    return not graph_cache().get("without_values", False)
 
 
 def is_portable(graph=None):

@@ -8,7 +8,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib.random import FreeRandom, StepRandom
-from training.model.attention import AttentionSpec, attention_weights, kind_of, literal
+from training.model.attention import literal
+from training.model.attention_weights import AttentionSpec, attention_weights, kind_of
 from training.model.dropout import NO_DROPOUT, Dropout
 from training.model.folded import fold_keys, fold_queries
 from training.model.image_attention import (

@@ -9,7 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from test_attention import Case, randomise
 
-from training.model.attention import AttentionSpec, attention_weights, literal
+from training.model.attention import literal
+from training.model.attention_weights import AttentionSpec, attention_weights
 from training.model.folded import fold_queries
 from training.model.image_attention import image_from_image
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from training.model.attention import AttentionSpec, enlarge_assignments
+from training.model.attention import enlarge_assignments
+from training.model.attention_weights import AttentionSpec
 from training.model.image_attention import _Cells
 from training.model.positional import GridEncodings
 

@@ -4,11 +4,18 @@ Latents that accumulate from layer to layer without normalisation, say, start wi
 deviation of hundreds, whose losses no training recovers from.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import ROOT
 
 from dnnlib import tflib
+
+sys.path.insert(0, str(ROOT / "bench"))
+
+from starts import MAPPING, spreads
 
 FORMS = {
     "simplex": {},
@@ -23,45 +30,16 @@ LATENT_STEPS = {
     "between latents": dict(ltnt2ltnt=True),
     "both steps": dict(img2ltnt=True, ltnt2ltnt=True),
 }
-MAPPING = dict(mapping_ltnt2ltnt=True, mapping_resnet=True)
-
-
-def spreads(resolution, mapping=(), **synthesis):
-    """Standard deviations of the images, and of the gradient of a random projection of each image
-    by the latents of each layer.
-    """
-    synthesis = {"norm": "layer", "architecture": "resnet", "channel_base": 512, **synthesis}
-    G = tflib.Network(
-        "G",
-        "generator",
-        resolution=resolution,
-        z_dim=16,
-        w_dim=16,
-        components_num=5,
-        transformer=True,
-        use_pos=True,
-        style_mixing=0.0,
-        attention_dropout=0.0,
-        mapping=dict(mapping),
-        synthesis={"channel_max": 32, "maps": "none", **synthesis},
-    )
-    z = tf.random.stateless_normal([4, *G.input_shapes[0][1:]], seed=[0, 1])
-    images, ws = G.get_output_for(z, None, is_training=True, return_ws=True, maps="none")
-    y = tf.random.stateless_normal(tf.shape(images), seed=[0, 2]) / resolution
-    gradient = tf.gradients(tf.reduce_sum(images * y), [ws])[0]
-    tflib.init_uninitialized_vars()
-    images, gradient = tflib.run([images, gradient])
-    return images.std(), gradient.std()
 
 
 def check(image_spread, gradient_spread):
     assert 0.2 <= image_spread <= 10
-    assert 0.02 <= gradient_spread <= 10
+    assert 0.2 <= gradient_spread <= 10
 
 
 @pytest.mark.parametrize("integration", ["add", "both"])
 @pytest.mark.parametrize("steps", LATENT_STEPS)
-def test_small_networks(session, steps, integration):
+def test_small_networks(steps, integration):
     check(*spreads(16, integration=integration, **LATENT_STEPS[steps]))
 
 
@@ -70,7 +48,7 @@ def test_small_networks(session, steps, integration):
 @pytest.mark.parametrize("integration", ["add", "mul", "both"])
 @pytest.mark.parametrize("steps", LATENT_STEPS)
 @pytest.mark.parametrize("form", FORMS)
-def test_all_forms(session, form, steps, integration, architecture):
+def test_all_forms(form, steps, integration, architecture):
     options = {**FORMS[form], **LATENT_STEPS[steps]}
     if options.get("duplex") and options.get("img2ltnt"):
         pytest.skip("--duplex updates the latents from the image already")
@@ -94,7 +72,7 @@ def test_all_forms(session, form, steps, integration, architecture):
     ],
     ids="-".join,
 )
-def test_large_networks(session, options, resolution):
+def test_large_networks(options, resolution):
     check(*spreads(resolution, MAPPING if "ltnt2ltnt" in options else (), **options))
 
 

@@ -66,7 +66,7 @@ def test_every_loss_and_penalty_takes_augmented_images(name):
     rng = StepRandom(0, tf.constant(0, tf.int64), 5)
 
     def mark(images, rng):
-        site = rng.prefix.strip("/").rpartition("/")[2]
+        site = rng.prefixes[0].strip("/").rpartition("/")[2]
         return images * 0 + {"augment_real": 10.0, "augment_fake": 20.0}[site]
 
     given = Batch(Painter(), D, rng, tf.zeros([5, 0]), reals, augmentation=mark)

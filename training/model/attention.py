@@ -1,4 +1,4 @@
-"""Attention of X to Y as the paper writes it, and the weights that both of its forms share.
+"""Attention of X to Y as the paper writes it, and what both of its forms compute.
 
 Paper: Generative Adversarial Transformers (GANsformer, Hudson & Zitnick 2021, arXiv:2103.01209).
 
@@ -9,7 +9,7 @@ Paper: Generative Adversarial Transformers (GANsformer, Hudson & Zitnick 2021, a
 
 :func:`literal` computes that as it stands: the reference, to read, to test against and to alter.
 folded.py computes the same function at linear cost, and is what networks use unless they are built
-with ``attention_form="literal"``.
+with ``attention_form="literal"``. What an attention is and has: attention_weights.py.
 
 Keys of duplex attention are centroids of the queries, as in k-means. They begin, by ``kind``, as
 
@@ -29,19 +29,16 @@ of queries, keys and values, M heads, S = D / M.
 """
 
 from collections import namedtuple
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.errors import OptionError, must_be_one_of
+from dnnlib.tflib.light import plus, reshape
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from training.model.dropout import NO_DROPOUT
-from training.model.layers import NO_TAIL, SQUARE, dense, dense_weights, matmul_last, scaled
-from training.model.quirks import NO_QUIRKS, Quirks
+from training.model.layers import NO_TAIL, dense, matmul_last
 
 MASKED = -10000.0  # added to the scores of hidden latents
-INTEGRATIONS = ("add", "mul", "both")
 Attended = namedtuple("Attended", "x y probs")  # what :func:`literal` returns
 
 
@@ -152,140 +149,6 @@ def content_and_position(x, w):
 # What both forms use.
 
 
-@dataclass(frozen=True)
-class AttentionSpec:
-    """What one attention is.
-
-    Raises:
-      OptionError: no attention can be that.
-    """
-
-    dim: int  # D, width of queries, keys and values
-    num_heads: int = 1  # M; divides D
-    x_gate: bool = False  # scale what each query takes by a learned sigmoid
-    y_gate: bool = False  # scale what each key gives by a learned sigmoid
-    integration: str = "add"  # what is gathered becomes a bias ("add"), a gain ("mul") or "both"
-    norm: str = None  # normalisation before, see integrate()
-    kind: str = "simplex"  # what becomes of the keys: "simplex", or see the top of this file
-    iterations: int = 1  # of k-means
-    form: str = "folded"  # key of image_attention.FORMS
-    quirks: Quirks = NO_QUIRKS
-    start: tuple = SQUARE  # height : width of the images, see layers.grid_size
-
-    def __post_init__(self):
-        if self.integration not in INTEGRATIONS:
-            raise OptionError(f"integration {must_be_one_of(self.integration, INTEGRATIONS)}")
-        if self.dim % self.num_heads != 0:
-            raise OptionError(
-                f"--num-heads={self.num_heads} does not divide {self.dim}, the width of an "
-                "attention (a layer's channels, or a component's size); use a number that divides "
-                f"all of them, such as {np.gcd(self.dim, 2 ** self.num_heads.bit_length() // 2)}"
-            )
-
-    @property
-    def size(self):
-        """S, size of a head."""
-        return self.dim // self.num_heads
-
-    def sides(self, positions):
-        """Height and width of an image of that many positions."""
-        height = round(np.sqrt(positions * self.start[0] / self.start[1]))
-        return height, positions // height
-
-    @property
-    def score_factor(self):
-        """What scores are multiplied by: 1, but for quirks."""
-        if self.kind == "simplex":
-            return self.size ** (0.5 * (1 - self.iterations))
-        return np.sqrt(2.0) if self.quirks.scaled_by_half else 1.0
-
-
-class Weights(
-    namedtuple(
-        "Weights",
-        "spec x_pos y_pos num_keys query key value from_pos to_pos update key2 start balance "
-        "y_gate x_gate out",
-    )
-):
-    """What an attention has beside X and Y. A layer is (weight [I, O], bias [O]); None: not there.
-
-    Attributes:
-      spec: AttentionSpec.
-      x_pos, y_pos: [F, I] and [T, I], positional encodings of X and Y.
-      num_keys: T.
-      query, key, value: layers of width D; ``from_pos`` and ``to_pos``, those of x_pos and y_pos.
-      update: layer from centroids to what updates Y.
-      key2: layer from queries to centroids.
-      start: [1, M, T, 2S], learned centroids.
-      balance: list with [M, 1, 2S] for each iteration of k-means.
-      y_gate, x_gate: two layers each, of Y or X and of its positions.
-      out: layer from what is gathered to the update of X.
-    """
-
-
-def attention_weights(x, y, spec, x_pos=None, y_pos=None, is_carried=False):
-    """Create (or reuse) the variables of an attention, in the order of the published snapshots.
-
-    Args:
-      x: [N, F, C], or an image [N, H, W, C]; of x and y, only the shapes count.
-      y: [N, T, I], or likewise.
-      spec: AttentionSpec.
-      x_pos: [F, I], positional encoding of X, or None.
-      y_pos: [T, I], positional encoding of Y, or None.
-      is_carried: "iterative" gets assignments from the attention before.
-
-    Returns:
-      Weights.
-    """
-    (*_, channels), (*_, width) = x.shape.as_list(), y.shape.as_list()
-    num_queries, num_keys = (int(np.prod(t.shape.as_list()[1:-1])) for t in (x, y))
-    dim, heads = spec.dim, spec.num_heads
-    query, key = dense_weights(channels, dim, "query"), dense_weights(width, dim, "key")
-    value = dense_weights(width, dim, "value")
-    from_pos, to_pos = _pos_weights(x_pos, dim, "from_pos"), _pos_weights(y_pos, dim, "to_pos")
-    update = key2 = start = None
-    if spec.kind == "duplex":
-        update = dense_weights(2 * dim, width, "update")
-    elif spec.kind == "iterative" and not is_carried and num_queries >= num_keys:
-        key2 = dense_weights(dim, 2 * dim, "key2")
-    elif spec.kind != "simplex" and not is_carried:
-        shape, init = [1, heads, num_keys, 2 * dim // heads], tf.initializers.random_normal()
-        start = scaled(tf.get_variable("toasgn_init", shape, initializer=init), 1.0)
-    balance = []
-    for i in range(0 if spec.kind == "simplex" else spec.iterations):
-        shape, init = [heads, 1, 2 * dim // heads], tf.initializers.ones()
-        with tf.variable_scope(f"iter_{i}"):
-            balance.append(tf.get_variable("st_weights", shape, initializer=init))
-    y_gate = x_gate = None
-    if spec.y_gate:
-        y_gate = dense_weights(width, heads, "e_cont"), _pos_weights(y_pos, heads, "e_pos")
-    if spec.x_gate:
-        x_gate = dense_weights(channels, heads, "n_cont"), _pos_weights(x_pos, heads, "n_pos")
-    out = dense_weights(dim, channels * (2 if spec.integration == "both" else 1), "out")
-    return Weights(
-        spec,
-        x_pos,
-        y_pos,
-        num_keys,
-        query,
-        key,
-        value,
-        from_pos,
-        to_pos,
-        update,
-        key2,
-        start,
-        balance,
-        y_gate,
-        x_gate,
-        out,
-    )
-
-
-def _pos_weights(pos, dim, name):
-    return None if pos is None else dense_weights(pos.shape.as_list()[1], dim, name)
-
-
 def gates(x, y, w):
     """How much each key gives, [N, T, M], and each query takes, [N, F, M]; None without a gate."""
     given = taken = None
@@ -316,8 +179,8 @@ def enlarge_assignments(shares, num_queries, w):
     _, heads, num_keys, old = shares.shape.as_list()
     if old == num_queries:
         return shares
-    x = upsample_2d(tf.reshape(shares, [-1, *w.spec.sides(old), 1]))
-    x = tf.reshape(x, [-1, heads, num_keys, num_queries])
+    x = upsample_2d(reshape(shares, [-1, *w.spec.sides(old), 1]))
+    x = reshape(x, [-1, heads, num_keys, num_queries])
     return x if w.spec.quirks.repeated_assignments else x * np.float32(old / num_queries)
 
 
@@ -329,7 +192,7 @@ def evenly_spaced(num, length):
 def layer_norm(x):
     """Mean 0 and variance 1 over the last axis, without parameters."""
     x -= tf.reduce_mean(x, axis=-1, keepdims=True)
-    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+    return x * tf.rsqrt(plus(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True), 1e-8))
 
 
 def linear(x, layer, pos=None, pos_layer=None, fused=True):
@@ -348,28 +211,11 @@ def linear(x, layer, pos=None, pos_layer=None, fused=True):
 def split_heads(x, num_heads):
     """[N, T, D] => [N, M, T, S]."""
     _, num, dim = x.shape.as_list()
-    x = tf.reshape(x, [-1, num, num_heads, dim // num_heads])
+    x = reshape(x, [-1, num, num_heads, dim // num_heads])
     return tf.transpose(x, [0, 2, 1, 3])
 
 
 def merge_heads(x):
     """[N, M, T, S] => [N, T, D]."""
     _, num_heads, num, size = x.shape.as_list()
-    return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [-1, num, num_heads * size])
-
-
-def kind_of(options):
-    """The ``kind`` of attention that the options of a generator ask for.
-
-    Raises:
-      OptionError: options that contradict each other.
-    """
-    if options.duplex and options.iterative:
-        raise OptionError("--duplex and --iterative are two ways to find centroids; choose one")
-    if options.duplex:
-        return "duplex"
-    if options.kmeans:
-        return "iterative" if options.iterative else "kmeans"
-    if (options.iterative or options.kmeans_iters != 1) and not options.quirk.rescaled_simplex:
-        raise OptionError("--kmeans-iters and --iterative need --kmeans (or --duplex)")
-    return "simplex"
+    return reshape(tf.transpose(x, [0, 2, 1, 3]), [-1, num, num_heads * size])

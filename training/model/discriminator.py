@@ -17,7 +17,7 @@ from dnnlib.tflib.ops.upfirdn_2d import downsample_2d
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.precision import as_map
 from dnnlib.tflib.random import random_source
-from training.model.attention import AttentionSpec, attention_weights
+from training.model.attention_weights import AttentionSpec, attention_weights
 from training.model.dropout import Dropout
 from training.model.image_attention import (
     image_from_latents,

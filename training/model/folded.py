@@ -16,6 +16,7 @@ Axes as in attention.py; P positions, the long side, queries or keys.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib.light import pad_last, reshape, times
 from dnnlib.tflib.ops.attend import attend, attend_probs
 from dnnlib.tflib.ops.fused_bias_act import scale_features
 from dnnlib.tflib.precision import widened
@@ -115,7 +116,7 @@ class Projection:
         content, position, pos = self._factors(keys)
         dots = tf.matmul(content, self.x, transpose_b=True)
         dots += tf.matmul(position, pos, transpose_b=True)
-        return tf.reshape(dots, [-1, *keys.shape.as_list()[1:3], self.num_positions])
+        return reshape(dots, [-1, *keys.shape.as_list()[1:3], self.num_positions])
 
     def _factors(self, keys):
         """Keys back through the layers: [N, M * T, C]; and two factors of what does not depend on
@@ -132,13 +133,13 @@ class Projection:
     def gather(self, weights):
         """Weighted sums of the positions: weights [N, M, T, P] => [N, M, T, S]."""
         _, heads, num, _ = weights.shape.as_list()
-        flat = tf.reshape(weights, [-1, heads * num, self.num_positions])
+        flat = reshape(weights, [-1, heads * num, self.num_positions])
         (sums,) = matmul_heads(tf.matmul(flat, self.x), self.content, num_heads=heads)
         if self.pos is not None:
             sums += matmul_heads(matmul_last(flat, self.pos), self.position, num_heads=heads)[0]
-        sums = tf.reshape(sums, [-1, heads, num, sums.shape.as_list()[2]])
+        sums = reshape(sums, [-1, heads, num, sums.shape.as_list()[2]])
         total = tf.reduce_sum(weights, axis=3, keepdims=True)  # [N, M, T, 1]
-        return sums + total * tf.reshape(self.bias, [heads, 1, -1])
+        return sums + total * reshape(self.bias, [heads, 1, -1])
 
 
 def project(x, layer, pos=None, pos_layer=None):
@@ -161,18 +162,18 @@ def matmul_heads(x, *weights, num_heads=None, axis=1, transpose_w=False):
     size, heads = x.shape.as_list()[-1], num_heads or x.shape.as_list()[1]
     num = x.shape.as_list()[-2] // (heads if num_heads else 1)
     if heads == 1:  # plain products: a third of the operations
-        x = tf.reshape(x, [-1, size])
+        x = reshape(x, [-1, size])
         products = [tf.matmul(x, w, transpose_b=transpose_w) for w in weights]
-        return [tf.reshape(y, [-1, num, y.shape.as_list()[1]]) for y in products]
-    x = tf.transpose(tf.reshape(x, [-1, heads, num, size]), [1, 0, 2, 3])
-    x = tf.reshape(x, [heads, -1, size])
+        return [reshape(y, [-1, num, y.shape.as_list()[1]]) for y in products]
+    x = tf.transpose(reshape(x, [-1, heads, num, size]), [1, 0, 2, 3])
+    x = reshape(x, [heads, -1, size])
     found = []
     for w in weights:
         parts = tf.stack(tf.split(w, heads, axis))
         parts = tf.transpose(parts, [0, 2, 1]) if transpose_w else parts  # [M, I, O]
         y, out = tf.matmul(x, parts), parts.shape.as_list()[2]
-        y = tf.transpose(tf.reshape(y, [heads, -1, num, out]), [1, 0, 2, 3])
-        found.append(tf.reshape(y, [-1, heads * num, out]))
+        y = tf.transpose(reshape(y, [heads, -1, num, out]), [1, 0, 2, 3])
+        found.append(reshape(y, [-1, heads * num, out]))
     return found
 
 
@@ -192,11 +193,11 @@ def _score_tables(x, y, w, mask, dropout, carried):
         k = linear(y, w.key, w.y_pos, w.to_pos, fused=False)
         k = split_heads(k, spec.num_heads)
     if spec.kind == "simplex":
-        keys, logits = queries.tables(k * np.float32(spec.score_factor / np.sqrt(spec.size)))
+        keys, logits = queries.tables(times(k, spec.score_factor / np.sqrt(spec.size)))
         return keys, logits if hidden is None else logits + hidden, y
     e = _content_and_position(x, w)
     if spec.kind == "duplex":  # the latents attend to the image
-        centroids = e.gather(tf.nn.softmax(queries.dots(k * np.float32(1 / np.sqrt(spec.size)))))
+        centroids = e.gather(tf.nn.softmax(queries.dots(times(k, 1 / np.sqrt(spec.size)))))
         y = layer_norm(y + linear(merge_heads(centroids), w.update))
     else:
         centroids = _first_centroids(x, e, w, carried)
@@ -229,27 +230,35 @@ def _content_and_position(x, w):
     """The two parts of the queries, a Projection to [N, P, M, 2S]."""
     heads = 1 if w.spec.quirks.heads_of_joined else w.spec.num_heads
     weight, bias = w.query[0], tf.expand_dims(w.query[1], 0)
-    content = _join(weight, tf.zeros_like(weight), heads)
+    content = _join(weight, None, heads)
     if w.x_pos is None:
-        return Projection(x, content, _join(bias, tf.zeros_like(bias), heads))
+        return Projection(x, content, _join(bias, None, heads))
     weight, pos_bias = w.from_pos[0], tf.expand_dims(w.from_pos[1], 0)
-    position = _join(tf.zeros_like(weight), weight, heads)
+    position = _join(None, weight, heads)
     return Projection(x, content, _join(bias, pos_bias, heads), w.x_pos, position)
 
 
 def _join(a, b, heads):
-    """[I, D], [I, D] => [I, 2D], of which each head has its part of a, then its part of b."""
+    """[I, D], [I, D] => [I, 2D], of which each head has its part of a, then its part of b.
+
+    None stands for zeros.
+    """
+    if heads == 1 and (a is None or b is None):
+        x = b if a is None else a
+        dim = x.shape.as_list()[1]
+        return pad_last(x, 0, dim) if b is None else pad_last(x, dim, 0)
+    a, b = (tf.zeros_like(b) if a is None else a), (tf.zeros_like(a) if b is None else b)
     if heads == 1:
         return tf.concat([a, b], 1)
     rows, dim = a.shape.as_list()
-    parts = [tf.reshape(part, [rows, heads, dim // heads]) for part in (a, b)]
-    return tf.reshape(tf.concat(parts, axis=2), [rows, 2 * dim])
+    parts = [reshape(part, [rows, heads, dim // heads]) for part in (a, b)]
+    return reshape(tf.concat(parts, axis=2), [rows, 2 * dim])
 
 
 def _probs(x, keys, logits, w, scale=None):
     """Probabilities without gates and dropout, [N, P, M, T]."""
     probs = attend_probs(x, keys, w.spec.num_heads, logits, scale)
-    return tf.reshape(probs, [-1, x.shape.as_list()[1], w.spec.num_heads, w.num_keys])
+    return reshape(probs, [-1, x.shape.as_list()[1], w.spec.num_heads, w.num_keys])
 
 
 def _update(x, keys, logits, v, keep, w, tail):
@@ -277,7 +286,7 @@ def _update(x, keys, logits, v, keep, w, tail):
         values,
         heads=w.spec.num_heads,
         logits=logits,
-        keep=None if keep is None else tf.reshape(keep, [-1, positions, keys.shape.as_list()[1]]),
+        keep=None if keep is None else reshape(keep, [-1, positions, keys.shape.as_list()[1]]),
         bias=bias,
         integration=integration,
         normalise=norm in ("layer", "batch"),

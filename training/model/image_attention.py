@@ -9,8 +9,6 @@ import tensorflow.compat.v1 as tf
 from dnnlib.errors import OptionError
 from dnnlib.tflib.precision import widened
 from training.model.attention import (
-    AttentionSpec,
-    attention_weights,
     dot_product,
     gated,
     gates,
@@ -19,6 +17,7 @@ from training.model.attention import (
     merge_heads,
     split_heads,
 )
+from training.model.attention_weights import AttentionSpec, attention_weights
 from training.model.dropout import NO_DROPOUT
 from training.model.folded import fold_keys, fold_queries
 from training.model.layers import NO_TAIL

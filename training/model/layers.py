@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError
+from dnnlib.tflib.light import reshape, snapshot, times
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.ops.conv2d import conv2d
 from dnnlib.tflib.ops.fused_bias_act import fused_bias_act, scale_features
@@ -78,8 +79,8 @@ def scaled(variable, scale):
 
     def build():
         with tf.device(variable.device):
-            value = tf.convert_to_tensor(variable)
-            return value if scale == 1 else value * scale
+            value = snapshot(variable)
+            return value if scale == 1 else times(value, scale)
 
     if isinstance(variable, tf.Tensor):  # read in another precision
         return build()
@@ -109,8 +110,8 @@ def matmul_last(x, w):
     if x.shape.ndims == 2:
         return tf.matmul(x, w)
     inner = x.shape.as_list()[1:-1]
-    y = tf.matmul(tf.reshape(x, [-1, w.shape.as_list()[0]]), w)
-    return tf.reshape(y, [-1, *inner, w.shape.as_list()[1]])
+    y = tf.matmul(reshape(x, [-1, w.shape.as_list()[0]]), w)
+    return reshape(y, [-1, *inner, w.shape.as_list()[1]])
 
 
 def dense(x, layer, act="linear"):
@@ -258,7 +259,7 @@ def spectrally_normalized(w, gain=1.0):
     channels = w.shape.as_list()[-1]
     init = tf.initializers.random_normal()
     vector = tf.get_variable("weight_sn", [1, channels], initializer=init, trainable=False)
-    matrix = tf.reshape(w, [-1, channels]) / np.float32(gain)
+    matrix = reshape(w, [-1, channels]) / np.float32(gain)
     left = tf.matmul(tf.convert_to_tensor(vector), matrix, transpose_b=True)
     left *= tf.rsqrt(tf.reduce_sum(tf.square(left)) + 1e-8)
     right = tf.matmul(left, matrix)
@@ -306,7 +307,7 @@ class Tail(namedtuple("Tail", "scale noise bias act gain clamp", defaults=[None]
         if self.noise is None:
             return self
         _, height, width, _ = self.noise.shape.as_list()
-        return self._replace(noise=tf.reshape(self.noise, [-1, height * width, 1]))
+        return self._replace(noise=reshape(self.noise, [-1, height * width, 1]))
 
 
 NO_TAIL = Tail(scale=None, noise=None, bias=None, act="linear", gain=1.0)
@@ -331,7 +332,7 @@ def minibatch_stddev_layer(x, group_size=4, num_new_channels=1):
     if group_size is not None:
         group = min(group_size, size) if size else tf.minimum(group_size, group)
     part = channels // num_new_channels
-    y = tf.reshape(x, [group, -1, height, width, num_new_channels, part])
+    y = reshape(x, [group, -1, height, width, num_new_channels, part])
     y -= tf.reduce_mean(y, axis=0, keepdims=True)
     y = tf.sqrt(tf.reduce_mean(tf.square(y), axis=0) + 1e-8)  # [M, H, W, parts, C / parts]
     y = tf.reduce_mean(y, axis=[1, 2, 4])[:, tf.newaxis, tf.newaxis, :]  # [M, 1, 1, parts]

@@ -16,11 +16,12 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
 from dnnlib.errors import OptionError
+from dnnlib.tflib.light import plus, reshape
 from dnnlib.tflib.ops.activations import ACTIVATIONS
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.precision import double_precision
 from dnnlib.tflib.random import random_source
-from training.model.attention import AttentionSpec, attention_weights
+from training.model.attention_weights import AttentionSpec, attention_weights
 from training.model.dropout import Dropout
 from training.model.image_attention import latents_from_latents
 from training.model.layers import dense_layer, latent_block, latent_block_weights
@@ -182,7 +183,7 @@ def embed_label(c, dim):
 
 def normalize(x, axis=-1):
     """Mean square 1 along the last axis (ProGAN, Karras et al. 2018, Sec. 4.2), or others."""
-    return x * tf.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + 1e-8)
+    return x * tf.rsqrt(plus(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True), 1e-8))
 
 
 class MappingLayers:
@@ -247,6 +248,6 @@ def _shared(x, dim, mlp, attention):
             "apart; leave out one of them"
         )
     _, num, width = x.shape.as_list()
-    x = dense_layer(tf.reshape(x, [-1, num * width]), dim, name="inmap")
+    x = dense_layer(reshape(x, [-1, num * width]), dim, name="inmap")
     x = dense_layer(mlp.with_dim(dim)(x), num * mlp.dim, name="outmap")
-    return tf.reshape(x, [-1, num, mlp.dim])
+    return reshape(x, [-1, num, mlp.dim])

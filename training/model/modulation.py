@@ -5,6 +5,7 @@ Paper: StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), Sec. 2.2.
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib.light import plus, reshape
 from dnnlib.tflib.ops.conv_narrow import conv_narrow
 from training.model.layers import convolve, get_bias, get_weight, matmul_last
 
@@ -24,7 +25,7 @@ def modulation(y, num_features, modulate=True):
     """
     w = get_weight([y.shape.as_list()[-1], num_features], name="mod_weight")
     b = get_bias(num_features, name="mod_bias")
-    return tf.matmul(y, w) + (b + 1.0) if modulate else None
+    return tf.matmul(y, w) + plus(b, 1.0) if modulate else None
 
 
 def demodulation(w, style, epsilon=1e-8):
@@ -39,7 +40,7 @@ def demodulation(w, style, epsilon=1e-8):
       [N, O].
     """
     energy = tf.reduce_sum(tf.square(w), axis=[0, 1])  # [I, O]
-    return tf.rsqrt(tf.matmul(tf.square(style), energy) + epsilon)
+    return tf.rsqrt(plus(tf.matmul(tf.square(style), energy), epsilon))
 
 
 def modulated_conv2d_layer(
@@ -93,9 +94,9 @@ def modulated_rgb_layer(x, y, num_out, modulate=True):
     if style is None:
         return tf.cast(matmul_last(x, tf.cast(w, x.dtype)), w.dtype)
     w = style[:, tf.newaxis] * _turned(w)  # [N, O, I]
-    x = tf.reshape(x, [-1, height * width, num_in])
+    x = reshape(x, [-1, height * width, num_in])
     rgb = tf.cast(tf.matmul(x, tf.cast(w, x.dtype), transpose_b=True), w.dtype)
-    return tf.reshape(rgb, [-1, height, width, num_out])
+    return reshape(rgb, [-1, height, width, num_out])
 
 
 def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
@@ -126,7 +127,7 @@ def extra_rgb_layer(x, y, y_rgb, num_out, modulate=True):
         return tf.cast(convolve(x, matmul_last(w, w_rgb)), w.dtype)
     # [N * R, O] x [3 * 3, I, O]^T; then their channels are scaled by the style.
     to_rgb = tf.expand_dims(demodulation(w, style) * style_rgb, 1) * _turned(w_rgb)  # [N, R, O]
-    to_rgb, w = tf.reshape(to_rgb, [-1, channels]), tf.reshape(w, [9 * channels, channels])
-    filters = tf.reshape(tf.matmul(to_rgb, w, transpose_b=True), [-1, 9 * num_out, channels])
+    to_rgb, w = reshape(to_rgb, [-1, channels]), reshape(w, [9 * channels, channels])
+    filters = reshape(tf.matmul(to_rgb, w, transpose_b=True), [-1, 9 * num_out, channels])
     filters *= style[:, tf.newaxis]  # [N, R * 9, I]
     return conv_narrow(x, filters)

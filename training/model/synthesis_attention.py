@@ -7,14 +7,10 @@ import dataclasses
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib.tflib.light import reshape
 from dnnlib.tflib.ops.fused_bias_act import scale_features
-from training.model.attention import (
-    AttentionSpec,
-    assignments,
-    attention_weights,
-    kind_of,
-    layer_norm,
-)
+from training.model.attention import assignments, layer_norm
+from training.model.attention_weights import AttentionSpec, attention_weights, kind_of
 from training.model.image_attention import (
     image_from_latents,
     image_step_weights,
@@ -60,7 +56,7 @@ class LatentImageAttention:
             probs = make_probs()  # [N, P, M, K]
             _, positions, heads, num = probs.shape.as_list()
             shape = [-1, num, heads, height, positions // height]
-            maps.append(tf.reshape(tf.transpose(probs, [0, 3, 2, 1]), shape))
+            maps.append(reshape(tf.transpose(probs, [0, 3, 2, 1]), shape))
         return maps
 
     def weights(self, x, latents, r):
@@ -119,7 +115,7 @@ class LatentImageAttention:
           [N, H, W, C], the layer's output.
         """
         _, height, width, channels = x.shape.as_list()
-        x, tail = tf.reshape(x, [-1, height * width, channels]), tail.flat()
+        x, tail = reshape(x, [-1, height * width, channels]), tail.flat()
         dropout, is_done = self.dropout.at(site), False
         if latents is not None:
             is_done = tail.is_leaky and not weights["image"] and "n2l" not in weights
@@ -141,7 +137,7 @@ class LatentImageAttention:
             x, tail = scale_features(x, tail.scale), tail._replace(scale=None)
         x = image_steps(x, weights["image"], self.options.local_attention, dropout)
         x = clip(x, tail.clamp) if is_done else tail.apply(x)
-        return tf.reshape(x, [-1, height, width, channels])
+        return reshape(x, [-1, height, width, channels])
 
     def _latents_of(self, latents):
         """The latents that this layer attends to."""

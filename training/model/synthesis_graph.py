@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.errors import OptionError
+from dnnlib.tflib.light import reshape
 from dnnlib.tflib.ops.upfirdn_2d import upsample_2d
 from dnnlib.tflib.options import COUNT, option
 from dnnlib.tflib.precision import as_map, widened
 from dnnlib.tflib.random import random_source
-from training.model.attention import INTEGRATIONS
+from training.model.attention_weights import INTEGRATIONS
 from training.model.dropout import Dropout
 from training.model.kgan import MERGE_TYPES, Merging
 from training.model.layers import (
@@ -118,8 +119,12 @@ class SynthesisGraph:
         self.first_layer, self.progressive = first_layer, progressive
         self.max_log2 = opt.max_log2
         self.noise_mode = chosen_noise_mode(opt) or "random"
-        self.latents = tf.unstack(ws, axis=2)  # L times [N, K, D]
-        self.num_samples = tf.shape(ws)[0]
+        self.latents = tf.unstack(ws, axis=2) if opt.merge else None  # L times [N, K, D]
+        self.globals = None if opt.merge else tf.unstack(ws[:, -1], axis=1)  # L times [N, D]
+        self.components = None  # L times [N, K - 1, D]
+        if opt.transformer:
+            self.components = tf.unstack(ws[:, :-1], axis=2)
+        self.num_samples, self.num_latents = tf.shape(ws)[0], ws.shape.as_list()[2]
         self.rng = random_source(rng, ws)
         self.merging = None
         if opt.merge:
@@ -168,9 +173,11 @@ class SynthesisGraph:
 
     def _style(self, index):
         """The latent that modulates convolutions: [N, D], or [N * k, D] for k pictures."""
+        if self.merging is None:
+            return self.globals[index]
         latents = self.latents[index]
-        if self.merging is not None and latents.shape.as_list()[1] > 1:
-            return tf.reshape(latents, [-1, latents.shape.as_list()[2]])
+        if latents.shape.as_list()[1] > 1:
+            return reshape(latents, [-1, latents.shape.as_list()[2]])
         return latents[:, -1]
 
     # ----------------------------------------------------------------------------------- noise
@@ -193,11 +200,11 @@ class SynthesisGraph:
         size = self.opt.size_at(r)
         if self.noise_mode == "const":
             copies = self.noise_variables[i].shape.as_list()[0]
-            noise = tf.reshape(self.noise_variables[i], [copies, *size, 1])
+            noise = reshape(self.noise_variables[i], [copies, *size, 1])
             times = self.num_samples * (self._num_pictures(r) // copies)
             return tf.tile(noise, [times, 1, 1, 1])
         noise = self.rng.normal(f"noise/{site}", [self._num_pictures(r), *size, 1])
-        return tf.reshape(noise, [-1, *size, 1])
+        return reshape(noise, [-1, *size, 1])
 
     def _tail(self, scale, r, i, site, gain=1.0):
         """What ends layer i; creates its variables."""
@@ -225,7 +232,7 @@ class SynthesisGraph:
             y = self._style(0)
             shape = [y.shape.as_list()[1], features * size[0] * size[1]]
             x = tf.matmul(y, get_weight(shape, gain=np.sqrt(2) / 4))
-            x = tf.transpose(tf.reshape(x, [-1, features, *size]), [0, 2, 3, 1])
+            x = tf.transpose(reshape(x, [-1, features, *size]), [0, 2, 3, 1])
             return self._tail(None, 2, 0, "4x4/Dense").apply(x)
 
     def _layer(self, x, r, name, i, up=False, gain=1.0):
@@ -257,7 +264,7 @@ class SynthesisGraph:
                 if self.attention is not None:
                     self.attention.skip_layer()
                 return self._tail(scale, r, i, name, gain).apply(x)
-            components = self.latents[index][:, :-1] if opt.transformer else None
+            components = self.components[index] if opt.transformer else None
             weights = self.attention.weights(x, components, r)
             tail = self._tail(scale, r, i, name, gain)
             return self.attention(x, components, weights, tail, name)
@@ -289,7 +296,7 @@ class SynthesisGraph:
         """Add the image of this resolution to those of coarser ones: [N, H, W, num_channels]."""
         opt = self.opt
         is_last = r == self.max_log2
-        index = len(self.latents) - 1 if is_last else 2 * r - 3 + self.first_layer
+        index = self.num_latents - 1 if is_last else 2 * r - 3 + self.first_layer
         scope = f"ToRGB_lod{self.max_log2 - r}" if self.progressive else f"{2**r}x{2**r}/ToRGB"
         with tf.variable_scope(scope):
             style = self._style(index)
@@ -325,6 +332,6 @@ def output_maps(maps, size, form):
 def enlarge(maps, height, width):
     """Nearest neighbour: [N, K, M, h, w] => [N, K, M, height, width]."""
     _, num, heads, rows, columns = maps.shape.as_list()
-    x = tf.reshape(maps, [-1, rows, 1, columns, 1])
+    x = reshape(maps, [-1, rows, 1, columns, 1])
     x = tf.tile(x, [1, 1, height // rows, 1, width // columns])
-    return tf.reshape(x, [-1, num, heads, height, width])
+    return reshape(x, [-1, num, heads, height, width])
