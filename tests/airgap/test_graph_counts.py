@@ -33,5 +33,5 @@ def test_a_step_on_a_gpu_makes_no_detours():
         assert forms["layouts rewritten"]["inserted"] > 0, phase
         assert left["casts"] <= written["casts"] <= 20, phase
         assert forms["host reads"] == [], phase
-        assert 0 < forms["bytes fed"] <= 8 + 4 + 4, phase  # images shown, round, augmentation
+        assert 0 < forms["bytes fed"] <= 8 + 3 * 4, phase  # images shown, round, phase, augment_p
         assert forms["bytes copied ahead"] == 2 * 3 * 16 * 16
