@@ -14,6 +14,7 @@ import common
 from dnnlib import tflib
 from dnnlib.tflib.compat import tf
 
+NUM_LATENTS = 6  # five components and the global latent
 MAPPING = dict(mapping_ltnt2ltnt=True, mapping_resnet=True)
 # Flags => options of the synthesis network, options of the mapping network.
 CASES = {
@@ -52,7 +53,7 @@ def spreads(resolution, mapping=(), seed=0, **synthesis):
             resolution=resolution,
             z_dim=16,
             w_dim=16,
-            components_num=5,
+            components_num=NUM_LATENTS - 1,
             transformer=True,
             use_pos=True,
             style_mixing=0.0,

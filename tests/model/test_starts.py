@@ -15,7 +15,7 @@ from dnnlib import tflib
 
 sys.path.insert(0, str(ROOT / "bench"))
 
-from starts import MAPPING, spreads
+from starts import MAPPING, NUM_LATENTS, spreads
 
 FORMS = {
     "simplex": {},
@@ -32,9 +32,9 @@ LATENT_STEPS = {
 }
 
 
-def check(image_spread, gradient_spread):
+def check(image_spread, gradient_length):
     assert 0.2 <= image_spread <= 10
-    assert 0.2 <= gradient_spread <= 10
+    assert 0.2 <= gradient_length / np.sqrt(NUM_LATENTS) <= 10  # of one latent
 
 
 @pytest.mark.parametrize("integration", ["add", "both"])
