@@ -308,7 +308,7 @@ WATCHING = {
 def print_networks(config):
     """Print the layers of the networks that the flags describe."""
     start_tensorflow(config)
-    from training.graph import build_networks  # noqa: PLC0415 - needs TensorFlow
+    from training.networks import build_networks  # noqa: PLC0415 - needs TensorFlow
 
     for net in build_networks(config):
         net.print_layers()

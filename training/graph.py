@@ -25,6 +25,7 @@ from training.batch import Batch, Step, cosine_decay, mean_of, split_batch
 from training.distributed import ALONE
 from training.freeze import trained_variables
 from training.inputs import Inputs
+from training.networks import build_networks
 
 # Phase => the function of a batch that it minimizes.
 FUNCTIONS = {
@@ -57,17 +58,6 @@ class Phase:
     optimizer: Any
     watched: dict  # name => [] tensor
     update: Any  # tf.Operation
-
-
-def build_networks(config):
-    """G and D as the configuration describes them, with initial values."""
-    facts = config["facts"]
-    shape = {key: facts[key] for key in ("num_channels", "resolution")}
-    shape["c_dim"] = facts["label_size"]
-    shape.update({key: facts[key] for key in ("start",) if key in facts})
-    names = config["networks"]
-    G = tflib.Network("G", names["generator"], **shape, **config["G"])
-    return G, tflib.Network("D", names["discriminator"], **shape, **config["D"])
 
 
 class TrainingGraph:

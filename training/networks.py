@@ -8,6 +8,7 @@ A network of your own is registered here, too: import its module, see docs/exten
 import training.foreign
 import training.published_names  # noqa: F401 - both register what is in published snapshots
 from config.consumers import takes_flags
+from dnnlib import tflib
 from training.model.discriminator import discriminator
 from training.model.generator import generator
 from training.model.mapping import mapping
@@ -25,6 +26,7 @@ takes_flags("synthesis")(synthesis)
 takes_flags("D")(discriminator)
 
 __all__ = [
+    "build_networks",
     "discriminator",
     "generator",
     "mapping",
@@ -34,3 +36,14 @@ __all__ = [
     "stylegan2_synthesis",
     "synthesis",
 ]
+
+
+def build_networks(config):
+    """G and D as the configuration describes them, with initial values."""
+    facts = config["facts"]
+    shape = {key: facts[key] for key in ("num_channels", "resolution")}
+    shape["c_dim"] = facts["label_size"]
+    shape.update({key: facts[key] for key in ("start",) if key in facts})
+    names = config["networks"]
+    G = tflib.Network("G", names["generator"], **shape, **config["G"])
+    return G, tflib.Network("D", names["discriminator"], **shape, **config["D"])

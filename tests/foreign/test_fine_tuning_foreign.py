@@ -13,7 +13,7 @@ from config.flags import FLAGS
 from config.resolve import add_facts, parse, resolve
 from dnnlib import tflib
 from training.fitting import match, variables_by_path
-from training.graph import build_networks
+from training.networks import build_networks
 from training.pretrained import WAYS, Pretrained
 
 TOLERANCE = 5e-5

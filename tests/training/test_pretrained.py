@@ -13,8 +13,8 @@ from dnnlib import tflib
 from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import LOG_NAME, create_run, save_config
 from training import checkpoint, pretrained
-from training.graph import build_networks
 from training.model.quirks import PUBLISHED_QUIRKS
+from training.networks import build_networks
 from training.pretrained import NothingFitsError, Pretrained, prepare
 
 TINY = ["--channel-base=16", "--channel-max=6", "--mapping-layersnum=2"]
