@@ -223,6 +223,8 @@ def join(cluster, settings, timeout):
         "device_filters": [f"/job:worker/task:{cluster.rank}"],
         "experimental.collective_group_leader": "/job:worker/replica:0/task:0",
         "graph_options.rewrite_options.scoped_allocator_optimization": _SCOPED_ALLOCATOR_OFF,
+        # As often as TensorFlow would: after a single time, 1.15 fails at collective operations.
+        "graph_options.rewrite_options.meta_optimizer_iterations": 0,
     }
     own = {name: value for name, value in settings.items() if not name.startswith("rnd.")}
     own.setdefault("gpu_options.allow_growth", True)
