@@ -85,9 +85,9 @@ def patch(graph):
 
     run_iteration, start = training_loop.run_iteration, cli.start_tensorflow
 
-    def noted_iteration(graph, state, batch):
+    def noted_iteration(graph, state, *batches):
         reached[:] = struct.pack("q", state.nimg + graph.split.batch_size)
-        return run_iteration(graph, state, batch)
+        return run_iteration(graph, state, *batches)
 
     def quick_start(*args):
         devices, settings = start(*args)  # optimizing the graph would take longer than it saves
@@ -138,6 +138,7 @@ def main(seed, kills, argv):
         child, started = start([*parts, f"--total-kimg={ENDLESS}"]), time.time()
         if not patience:  # the first one shows how long it takes until there is a checkpoint
             while not checkpoint.find_states(run_dir):
+                assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it saved"
                 time.sleep(0.01)
             patience = 2 * (time.time() - started)
         time.sleep(moments.uniform(0, patience))
