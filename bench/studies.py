@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 # 24 thousand images of 32x32 scenes: 5 to 15 minutes on one core.
 BUDGET = (
@@ -60,6 +61,8 @@ class Study:
     images_num: int = 2000
 
 
+quick_study = functools.partial(Study, prepare=LARGE_OBJECTS, images_num=1000)
+
 STUDIES = {
     "native": Study(
         "Do native operations train like their references, by the demo's recipe?",
@@ -73,16 +76,14 @@ STUDIES = {
         {"native": "--custom-ops native", "ref": "--custom-ops ref"},
         seeds=5,
     ),
-    "learning": Study(
+    "learning": quick_study(
         "Do native operations train like their references? Three minutes a run, to look at "
         "before a change to operations lands.",
         QUICK,
         {"native": "--custom-ops native", "ref": "--custom-ops ref"},
-        prepare=LARGE_OBJECTS,
         metrics="fid,pr",
-        images_num=1000,
     ),
-    "objective": Study(
+    "objective": quick_study(
         "Which loss and regularizer, with k-means centroids as published?",
         f"--gansformer-default {QUICK_BUDGET}",
         {
@@ -91,10 +92,8 @@ STUDIES = {
             "relativistic-r1": f"{RELATIVISTIC} --d-reg-interval 4",
             "relativistic-r1r2": f"{RELATIVISTIC} {R1R2}",
         },
-        prepare=LARGE_OBJECTS,
-        images_num=1000,
     ),
-    "recipe": Study(
+    "recipe": quick_study(
         "What alters --recipe small for the better? Each setting changes one thing.",
         QUICK,
         {
@@ -113,29 +112,21 @@ STUDIES = {
             "4-components": "--components-num 4 --latent-size 64",
             "16-components": "--components-num 16 --latent-size 256",
         },
-        prepare=LARGE_OBJECTS,
-        images_num=1000,
     ),
-    "few": Study(
+    "few": quick_study(
         "Does adaptive augmentation help on 300 pictures?",
         f"{QUICK} --train-images-num 300 --total-kimg 16",
         {"none": "", "ada": "--aug ada --aug-kimg 10"},
-        prepare=LARGE_OBJECTS,
-        images_num=1000,
     ),
-    "baselines": Study(
+    "baselines": quick_study(
         "The paper's comparison, with its objective: logistic loss and R1.",
         QUICK_BUDGET,
         MODELS,
-        prepare=LARGE_OBJECTS,
-        images_num=1000,
     ),
-    "baselines-small": Study(
+    "baselines-small": quick_study(
         "The paper's comparison, with the objective of the recipe for small images.",
         f"{QUICK_BUDGET} {RELATIVISTIC} {R1R2}",
         MODELS,
-        prepare=LARGE_OBJECTS,
-        images_num=1000,
     ),
     "smoke": Study(
         "Does a study run at all? (A few steps of tiny networks, which learn nothing.)",
