@@ -15,6 +15,7 @@ import numpy as np
 from dnnlib.tflib import native
 from dnnlib.tflib.compat import TF_VERSION, configure, local_gpu_names, tf, xla_settings
 from dnnlib.tflib.precision import CHOICES, session_settings, set_precision
+from dnnlib.tflib.tfutil import DEFAULTS
 from dnnlib.tflib.tfutil import session_config as config_of
 
 MODELS = {
@@ -81,19 +82,13 @@ def start(args):
 
 
 def session_config(threads, xla=False):
-    """Sessions use exactly this number of threads."""
-    config = config_of(session_settings())
-    config.MergeFrom(
-        tf.ConfigProto(
-            intra_op_parallelism_threads=threads,
-            inter_op_parallelism_threads=threads,
-            allow_soft_placement=True,
-        )
+    """Sessions as a training has them, with exactly this number of threads."""
+    settings = dict.fromkeys(
+        ("intra_op_parallelism_threads", "inter_op_parallelism_threads"), threads
     )
-    if xla:
-        (level,) = xla_settings().values()
-        config.graph_options.optimizer_options.global_jit_level = level
-    return config
+    return config_of(
+        {**DEFAULTS, **settings, **session_settings(), **(xla_settings() if xla else {})}
+    )
 
 
 def seconds(run, repeats):

@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from dnnlib.tflib import compat
 
-_DEFAULTS = {
+DEFAULTS = {  # of sessions, see init_tf
     "rnd.np_random_seed": None,  # None = leave NumPy's generator alone
     "rnd.tf_random_seed": "auto",  # "auto" = drawn from NumPy's generator
     "gpu_options.allow_growth": True,  # take GPU memory when needed, not all of it at once
@@ -40,7 +40,7 @@ def init_tf(config_dict=None, target=""):
     session = tf.get_default_session()
     if session is not None and session.graph is tf.get_default_graph():
         return
-    settings = dict(_DEFAULTS, **(config_dict or {}))
+    settings = dict(DEFAULTS, **(config_dict or {}))
     for key, value in settings.items():
         if key.startswith("env."):
             os.environ[key[len("env.") :]] = str(value)
