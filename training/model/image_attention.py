@@ -12,6 +12,7 @@ from training.model.attention import (
     dot_product,
     gated,
     gates,
+    layer_norm,
     linear,
     literal,
     merge_heads,
@@ -103,7 +104,7 @@ def image_step_weights(x, r, options, pos, dim=None):
     return weights
 
 
-def image_steps(x, weights, window, dropout):
+def image_steps(x, weights, window, dropout, normalize=False):
     """Attention between the positions of an image, where there are weights for it.
 
     Args:
@@ -111,12 +112,17 @@ def image_steps(x, weights, window, dropout):
       weights: see :func:`image_step_weights`.
       window: side of the windows of the step "local".
       dropout: Dropout.
+      normalize: LayerNorm(x + a) in the step "local", which every layer has: without it, maps grow
+        from layer to layer of G. In D it would hide how bright a picture is.
 
     Returns:
       [N, P, C].
     """
     for name, w in weights.items():
-        x = image_from_image(x, w, dropout.at(name), window if name == "local" else None)
+        is_local = name == "local"
+        x = image_from_image(x, w, dropout.at(name), window if is_local else None)
+        if is_local and normalize:
+            x = tf.cast(layer_norm(widened(x)), x.dtype)
     return x
 
 

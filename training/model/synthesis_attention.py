@@ -135,7 +135,7 @@ class LatentImageAttention:
             x, tail = attended.x, tail._replace(scale=None)
         elif tail.scale is not None:
             x, tail = scale_features(x, tail.scale), tail._replace(scale=None)
-        x = image_steps(x, weights["image"], self.options.local_attention, dropout)
+        x = image_steps(x, weights["image"], self.options.local_attention, dropout, normalize=True)
         x = clip(x, tail.clamp) if is_done else tail.apply(x)
         return reshape(x, [-1, height, width, channels])
 
