@@ -10,7 +10,7 @@ BUDGET = (
     "--dataset scenes --resolution 32 --channel-base 1024 --channel-max 64 --batch-size 8 "
     "--ema-kimg 0.5 --total-kimg 24"
 )
-DEMO = f"--gansformer-default {BUDGET}"  # logistic loss, R1, k-means centroids
+PUBLISHED = f"--gansformer-default {BUDGET}"  # logistic loss, R1, k-means centroids
 SMALL = f"--gansformer-default --recipe small {BUDGET}"  # relativistic loss, R1 and R2, duplex
 
 R1R2 = "--d-reg r1r2 --d-reg-interval 4"
@@ -23,6 +23,12 @@ QUICK_BUDGET = (
     "--ema-kimg 0.25 --total-kimg 8"
 )
 QUICK = f"--gansformer-default --recipe small {QUICK_BUDGET}"
+
+# What make demo does: 64 thousand images, seven minutes on one core.
+DEMO_BUDGET = (
+    "--dataset scenes --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 "
+    "--ema-kimg 0.5 --total-kimg 64"
+)
 
 SIMPLEX = "--kmeans false --duplex false"
 DUPLEX = "--kmeans false --duplex true"
@@ -50,6 +56,8 @@ class Study:
       prepare: flags for prepare_data.py; "" if the dataset is there already.
       metrics: what the judge measures of each run, by EfficientNet-lite0's features.
       images_num: images that are measured.
+      first: flags, beside a run's own, of a training that comes before it: the run begins with the
+        networks of that one. "": no such training.
     """
 
     question: str
@@ -59,14 +67,15 @@ class Study:
     prepare: str = "--scenes --images-num 6000 --resolution 32"
     metrics: str = "fid,pr,objects,layout"
     images_num: int = 2000
+    first: str = ""
 
 
 quick_study = functools.partial(Study, prepare=LARGE_OBJECTS, images_num=1000)
 
 STUDIES = {
     "native": Study(
-        "Do native operations train like their references, by the demo's recipe?",
-        DEMO,
+        "Do native operations train like their references, by the published objective?",
+        PUBLISHED,
         {"native": "--custom-ops native", "ref": "--custom-ops ref"},
         seeds=10,
     ),
@@ -109,7 +118,7 @@ STUDIES = {
             "mapping-lr": "--mapping-lrmul 1",
             "mapping-2": "--mapping-layersnum 2",
             "d-lr-0.002": "--d-lr 0.002",
-            "skip": "--g-arch skip",
+            "resnet": "--g-arch resnet",
             "no-noise": "--local-noise false",
             "style-mixing": "--style-mixing 0.9",
             "latent-stem": "--latent-stem true",
@@ -117,10 +126,36 @@ STUDIES = {
             "16-components": "--components-num 16 --latent-size 256",
         },
     ),
+    "demo": Study(
+        "What does make demo give, and what do the published objective and architecture?",
+        f"--gansformer-default {DEMO_BUDGET}",
+        {
+            "demo": "--recipe small",
+            "decay": "--recipe small --lr-decay-kimg 64",
+            "resnet": "--recipe small --g-arch resnet",
+            "published": "",
+        },
+        seeds=5,
+        prepare="--scenes --large-objects --images-num 6000 --resolution 16",
+    ),
     "few": quick_study(
-        "Does adaptive augmentation help on 300 pictures?",
-        f"{QUICK} --train-images-num 300 --total-kimg 16",
+        "Does adaptive augmentation help on 300 pictures? With the logistic loss, for which its "
+        "target is meant.",
+        f"{QUICK} --g-loss logistic_ns --d-loss logistic --d-reg r1 --d-reg-interval 16 "
+        "--train-images-num 300 --ema-kimg 0.5 --total-kimg 48",
         {"none": "", "ada": "--aug ada --aug-kimg 10"},
+    ),
+    "transfer": Study(
+        "500 pictures: does it help to begin with a model of other pictures?",
+        "--gansformer-default --recipe small --dataset scenes --resolution 32 --channel-base 256 "
+        "--channel-max 32 --batch-size 8 --ema-kimg 0.25 --total-kimg 4 --train-images-num 500",
+        {
+            "scratch": "",
+            "transfer": "--pretrained-pkl models/scenes32.pkl",
+            "freeze-d": "--pretrained-pkl models/scenes32.pkl --freeze-d 4",
+        },
+        prepare="--scenes --images-num 2000 --resolution 32",
+        images_num=1000,
     ),
     "baselines": quick_study(
         "The paper's comparison, with its objective: logistic loss and R1.",
@@ -138,7 +173,8 @@ STUDIES = {
         "--batch-size 4 --total-kimg 0.008",
         {"kmeans": "", "simplex": SIMPLEX},
         seeds=2,
-        prepare="--scenes --images-num 40 --resolution 16",
+        prepare="--scenes --images-num 40 --resolution 16 --multi-resolution",
         images_num=40,
+        first="--resolution 8 --total-kimg 0.004",
     ),
 }

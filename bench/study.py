@@ -123,22 +123,42 @@ class Runner:
         run, started = f"{setting}-s{seed}", time.time()
         if self._stopping.is_set():
             return None
-        steps = {"train": self._train_flags(setting, seed), "judge": self._judge_flags(run)}
-        if study_report.is_finished(self._run_dir(run)):
-            del steps["train"]
         if study_report.is_judged(self._run_dir(run), self.study):
             return None
-        for step, flags in steps.items():
-            status = self._call(run, "run_network.py", flags)
+        if not self._train(run, setting, seed) or not self._judge(run):
             if self._stopping.is_set():
                 return None
-            if status or (step == "train" and not study_report.is_finished(self._run_dir(run))):
-                log(f"{run}: failed to {step}; see {self._log_path(run)}")
-                return run
+            log(f"{run}: failed; see {self._log_path(run)}")
+            return run
         figures = study_report.read_figures(self._run_dir(run), self.study)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         log(f"{run}  time {format_time(time.time() - started)}  {text}")
         return None
+
+    def _train(self, run, setting, seed):
+        """Do what is missing of a run's trainings; returns whether all are finished."""
+        flags = f"{self.study.base} {self.study.settings[setting]} --seed {seed}".split()
+        if self.study.first:
+            before = f"first-{run}"
+            if not self._train_one(run, before, flags + self.study.first.split()):
+                return False
+            snapshot = self._run_dir(before) / "network-final.pkl"
+            flags += ["--pretrained-pkl", str(snapshot)]
+        return self._train_one(run, run, flags)
+
+    def _train_one(self, run, name, flags):
+        """Train ``name``, with the log of ``run``, if that was not done; returns whether it is."""
+        if not study_report.is_finished(self._run_dir(name)):
+            flags = last_of_each([*f"--train {OUTPUT}".split(), *flags])
+            self._call(run, "run_network.py", [*flags, *self._shared_flags(name)])
+        return study_report.is_finished(self._run_dir(name))
+
+    def _judge(self, run):
+        """Measure a run; returns whether that succeeded."""
+        what = f"--eval --metrics {self.study.metrics} --features efficientnet"
+        num = f"--eval-images-num {self.study.images_num}"
+        flags = [*f"{what} {num}".split(), *self._shared_flags(run)]
+        return self._call(run, "run_network.py", flags) == 0 and not self._stopping.is_set()
 
     def _run_dir(self, run):
         return latest_run(str(self.folder / "runs"), run)
@@ -152,15 +172,6 @@ class Runner:
     def _shared_flags(self, run):
         runs = ["--result-dir", str(self.folder / "runs"), "--expname", run]
         return [*runs, "--data-dir", str(self._data_dir), "--gpus", self._gpus]
-
-    def _train_flags(self, setting, seed):
-        flags = f"--train {OUTPUT} --seed {seed} {self.study.base} {self.study.settings[setting]}"
-        return [*last_of_each(flags.split()), *self._shared_flags(f"{setting}-s{seed}")]
-
-    def _judge_flags(self, run):
-        what = f"--eval --metrics {self.study.metrics} --features efficientnet"
-        num = f"--eval-images-num {self.study.images_num}"
-        return [*f"{what} {num}".split(), *self._shared_flags(run)]
 
     def _call(self, name, script, flags):
         """Run a script; its output is added to a log. Returns its exit status."""

@@ -21,7 +21,7 @@ from vis.pictures import save_picture
 def test_flags_of_every_study_exist_and_fit(name):
     one = studies.STUDIES[name]
     assert len(one.settings) > 1 and one.seeds >= 2
-    for flags in one.settings.values():
+    for flags in [*one.settings.values(), one.first]:
         words = study.last_of_each(f"--train --seed 3 {one.base} {flags}".split())
         flags_given = [word for word in words if word.startswith("--")]
         assert len(flags_given) == len(set(flags_given))
@@ -114,6 +114,7 @@ def test_a_study_from_end_to_end(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "| kmeans | 1 |" in shown and "| simplex | 1 |" in shown
     (tmp_path / "smoke" / "runs" / "kmeans-s0-000" / "network-final.pkl").stat()
+    assert "Beginning with" in (tmp_path / "smoke" / "logs" / "kmeans-s0.txt").read_text()
     before = (tmp_path / "smoke" / "results.json").read_text()
     assert study.main([*argv, "--report"]) == 0  # nothing is trained again
     assert (tmp_path / "smoke" / "results.json").read_text() == before
