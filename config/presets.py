@@ -37,6 +37,7 @@ RECIPES = {
         "d-reg-interval": 4,
         "kmeans": False,
         "duplex": True,
+        "g-arch": "skip",
         **SMALL,
     },
 }
