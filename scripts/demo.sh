@@ -8,21 +8,22 @@ started=$(date +%s)
 
 train() {
     "$python" run_network.py --train --gansformer-default --recipe small --dataset scenes --expname demo \
-        --resolution 32 --channel-base 512 --channel-max 64 --batch-size 8 --ema-kimg 0.5 \
-        --tick 1 --snapshot-ticks 4 --total-kimg "$1"
+        --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 --ema-kimg 0.5 \
+        --tick 2 --snapshot-ticks 8 --total-kimg "$1"
 }
 
-echo "1/4  Rendering scenes, of one to four large objects: what pictures of 32x32 can show"
-"$python" prepare_data.py --scenes --large-objects --images-num 6000 --resolution 32
+echo "1/4  Rendering scenes of one to four large objects: what pictures of 16x16 can show"
+"$python" prepare_data.py --scenes --large-objects --images-num 6000 --resolution 16
 
 echo "2/4  Training the first half"
-train 8
+train 32
 
 echo "3/4  Resuming the same run for the second half"
-train 16
+train 64
 
-echo "4/4  Drawing 16 samples and the attention of each latent"
+echo "4/4  Drawing 16 samples and the attention of each latent, and counting objects"
 "$python" generate.py --model $run/network-final.pkl --seeds 0-15 --grid --attention --output-dir $run/generated
+"$python" run_network.py --eval --expname demo --dataset scenes --metrics objects,layout --eval-images-num 1000
 
 echo
 echo "Done in $((($(date +%s) - started) / 60)) min. Look at:"
