@@ -194,4 +194,4 @@ def test_mutated_files_are_read_or_refused(trio, tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert min(outcomes.values()) > 40
-    assert peak < 100 * len(data)
+    assert peak < 200 * len(data)  # a damaged length or shape would ask for much more
