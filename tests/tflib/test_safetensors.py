@@ -179,19 +179,20 @@ def test_mutated_files_are_read_or_refused(trio, tmp_path):
     data = trio[0].read_bytes()
     rng = random.Random(0)
     path = tmp_path / "mutated.safetensors"
-    outcomes = {"read": 0, "refused": 0}
-    tracemalloc.start()
+    outcomes, peaks = {"read": 0, "refused": 0}, []
+    read_snapshot(trio[0])  # imports and caches are not a file's
     for _ in range(400):
         mutated = bytearray(data[: rng.choice([len(data)] * 3 + [rng.randrange(len(data))])])
         for _ in range(rng.randrange(1, 5)):
             mutated[rng.randrange(len(mutated))] = rng.randrange(256)
         path.write_bytes(mutated)
+        tracemalloc.start()  # anew: the garbage of earlier reads is not this one's
         try:
             read_snapshot(path)
             outcomes["read"] += 1
         except UserError:
             outcomes["refused"] += 1
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
     assert min(outcomes.values()) > 40
-    assert peak < 200 * len(data)  # a damaged length or shape would ask for much more
+    assert max(peaks) < 20 * len(data)
