@@ -24,12 +24,6 @@ QUICK_BUDGET = (
 )
 QUICK = f"--gansformer-default --recipe small {QUICK_BUDGET}"
 
-# What make demo does: 64 thousand images, seven minutes on one core.
-DEMO_BUDGET = (
-    "--dataset scenes --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 "
-    "--ema-kimg 0.5 --total-kimg 64"
-)
-
 SIMPLEX = "--kmeans false --duplex false"
 DUPLEX = "--kmeans false --duplex true"
 
@@ -128,7 +122,7 @@ STUDIES = {
     ),
     "demo": Study(
         "What does make demo give, and what do the published objective and architecture?",
-        f"--gansformer-default {DEMO_BUDGET}",
+        f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 64",
         {
             "demo": "--recipe small",
             "decay": "--recipe small --lr-decay-kimg 64",
@@ -141,14 +135,13 @@ STUDIES = {
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures? With the logistic loss, for which its "
         "target is meant.",
-        f"{QUICK} --g-loss logistic_ns --d-loss logistic --d-reg r1 --d-reg-interval 16 "
-        "--train-images-num 300 --ema-kimg 0.5 --total-kimg 48",
+        f"--gansformer-default {QUICK_BUDGET} {DUPLEX} --g-arch skip --train-images-num 300 "
+        "--ema-kimg 0.5 --total-kimg 48",
         {"none": "", "ada": "--aug ada --aug-kimg 10"},
     ),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
-        "--gansformer-default --recipe small --dataset scenes --resolution 32 --channel-base 256 "
-        "--channel-max 32 --batch-size 8 --ema-kimg 0.25 --total-kimg 4 --train-images-num 500",
+        f"{QUICK} --resolution 32 --total-kimg 4 --train-images-num 500",
         {
             "scratch": "",
             "transfer": "--pretrained-pkl models/scenes32.pkl",
