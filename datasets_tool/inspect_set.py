@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from datasets_tool.convert import load_info
 from datasets_tool.decode import to_picture
-from datasets_tool.pool import interrupts_wait, start_quietly
+from datasets_tool.pool import interrupts_wait, result_of, start_quietly
 from dnnlib.errors import UserError
 from dnnlib.records.record_set import RecordSet, find_levels
 from dnnlib.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, DamagedRecordError, RecordFile
@@ -23,7 +23,6 @@ from dnnlib.util import atomic_write, log
 
 _SHOWN = 20  # faults that are printed
 _BLOCK = 1 << 22
-_LOOK_SECONDS = 0.2  # between two looks at how far the workers are
 
 
 class _StoppedError(Exception):
@@ -100,15 +99,18 @@ def _map_in_workers(check, jobs, workers, bar):
             workers, context, _start_worker, (progress, os.getpid())
         )
     futures = []
+
+    def show_progress():
+        bar.update(sum(progress[:-1]) - bar.n)
+
     try:
         for place, job in enumerate(jobs):
             with interrupts_wait():  # each call may start a worker
                 futures.append(pool.submit(_check_in_worker, check, job, place))
         for future in futures:
-            while not concurrent.futures.wait([future], _LOOK_SECONDS).done:
-                bar.update(sum(progress[:-1]) - bar.n)
-            bar.update(sum(progress[:-1]) - bar.n)
-            yield future.result()
+            result = result_of(future, show_progress)
+            show_progress()
+            yield result
     finally:
         progress[len(jobs)] = 1
         for future in futures:

@@ -33,6 +33,7 @@ _CHUNK_BYTES = 3 << 20  # of the largest images that a worker converts in one pi
 _AHEAD_BYTES = 12 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt()
 _KEPT_BYTES, _MALLOC_BYTES = 64 << 20, 32 << 20  # freed memory to keep, the largest block of it
+_LOOK_SECONDS = 0.1  # between two looks at what a worker does, and at Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,19 @@ def interrupts_wait():
         handler(signal.SIGINT, None)
 
 
+def result_of(future, look=lambda: None):
+    """The result of a future of a pool; ``look()`` is called every tenth of a second until then.
+
+    ``future.result()`` alone may hang the pool: Ctrl-C that strikes just after it has taken the
+    future's lock leaves it locked, and then the pool's own thread waits for ever to set the result.
+    """
+    while True:
+        with interrupts_wait():
+            if concurrent.futures.wait([future], _LOOK_SECONDS).done:
+                return future.result()
+        look()
+
+
 def start_quietly(parent):
     """First thing in a worker: the parent alone answers Ctrl-C, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -311,7 +325,7 @@ def _convert_in_workers(source, recipe, keys, workers):
             submit(slots_num - 1)
         while waiting:
             future, start = waiting.popleft()
-            results, position = future.result(), start
+            results, position = result_of(future), start
             submit(1)
             for converted in results:
                 if converted.error is None:

@@ -1,5 +1,6 @@
 """The command, from pictures to a set on disk: contents, resuming, refusals."""
 
+import concurrent.futures
 import contextlib
 import errno
 import gzip
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -21,7 +23,7 @@ from tiny_records import write_set
 import prepare_data
 from datasets_tool import writer as writer_module
 from datasets_tool.convert import prepare
-from datasets_tool.pool import Recipe, interrupts_wait
+from datasets_tool.pool import Recipe, interrupts_wait, result_of
 from datasets_tool.scenes import ScenesSource, render_scene
 from datasets_tool.sources.folders import FolderSource
 from dnnlib import cli
@@ -658,6 +660,31 @@ def test_systems_without_signal_masks_prepare_too(monkeypatch):
         assert answers == [1]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class InterruptedLock:
+    """A lock; Ctrl-C is pressed whenever it is taken."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.acquire, self.release = self.lock.acquire, self.lock.release
+
+    def __enter__(self):
+        self.lock.acquire()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    def __exit__(self, *_):
+        self.lock.release()
+
+
+def test_an_interrupt_leaves_no_future_locked():
+    """The pool's thread would wait for it for ever."""
+    lock, future = InterruptedLock(), concurrent.futures.Future()
+    future.set_result(7)
+    future._condition = threading.Condition(lock)
+    with pytest.raises(KeyboardInterrupt):
+        result_of(future)
+    assert not lock.lock.locked()
 
 
 def interrupt(argv, root, ready, wait):
