@@ -130,7 +130,7 @@ GROUPS = {
         Flag("dataset",            FIXED, "data.dataset",                   str,          "name of a dataset made by prepare_data.py, which also selects the preset's values; or path of a zip or folder of images as StyleGAN2-ADA and StyleGAN3 have it"),
         Flag("data-dir",           FREE,  "data.data_dir",                  str,          "folder of all datasets"),
         Flag("resolution",         FIXED, "data.resolution",                count(4),     "height and width of the images, a power of two (default: the dataset's)"),
-        Flag("train-images-num",   FIXED, "data.train_images_num",          count(),      "number of training images (default: all)"),
+        Flag("train-images-num",   FIXED, "data.train_images_num",          count(),      "number of training images (default: all); metrics compare with all"),
         Flag("mirror-augment",     FIXED, "data.mirror_augment",            boolean,      "flip half of the training images horizontally"),
         Flag("ratio",              FREE,  "data.ratio",                     ratio,        "height / width of saved pictures, such as 3/4; the black bars around them are cut off (default: the dataset's)"),
         Flag("rectangle",          FIXED, "data.rectangle",                 boolean,      "train pictures that are not square as rectangles, without the black bars that make them square"),

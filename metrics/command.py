@@ -98,6 +98,8 @@ class TrainingMetrics:
 def training_metrics(config, dataset, run_dir):
     """What a training run is to measure; opens the feature networks.
 
+    A run that trains on part of a dataset is compared with all of it.
+
     A metric whose features cannot be had is left out, with a line that says how to get them.
 
     Args:
@@ -120,7 +122,8 @@ def training_metrics(config, dataset, run_dir):
     if not protocols:
         return None
     batch_size = batch_size_for(dataset.resolution, loop.batch_gpu)
-    images = DatasetImages(dataset, config["data"]["ratio"])
+    whole = Dataset(dataset.path, dataset.resolution, mirror=dataset.mirror)
+    images = DatasetImages(whole, config["data"]["ratio"])
     evaluator = Evaluator(protocols, features, images, loop.seed, batch_size)
     return TrainingMetrics(evaluator, run_dir)
 
@@ -188,7 +191,6 @@ class _Command:
         dataset = Dataset(
             find_dataset(data.data_dir, data.dataset),
             data.resolution or resolution,
-            data.train_images_num,
             mirror=data.mirror_augment,
         )
         return DatasetImages(dataset, data.ratio)

@@ -224,24 +224,30 @@ def test_something_else_than_a_generator(place, session):
         evaluate(place, pretrained_pkl=str(place / "d.pkl"), metrics="ppl")
 
 
+def test_a_run_on_part_of_a_dataset_is_compared_with_all_of_it(place):
+    evaluate(place, train_images_num=5)
+    assert records(place, "fid-10-random")[0]["num_reals"] == 10
+
+
 # While training
 
 
-def training_metrics(place, names):
-    dataset = Dataset(place / "datasets" / "set")
+def training_metrics(place, names, max_images=None):
+    dataset = Dataset(place / "datasets" / "set", max_images=max_images)
     config = make_config(place, metrics=names, features="inception")
     return command.training_metrics(config, dataset, place / "results/exp-000")
 
 
 def test_metrics_while_training(place, painter):
-    metrics = training_metrics(place, "fid-random,kid-random")
+    metrics = training_metrics(place, "fid-random,kid-random", max_images=5)
     run_dir = place / "results/exp-000"
     found = [
         metrics.measure(painter, run_dir / f"network-snapshot-{kimg:06d}.pkl") for kimg in (8, 16)
     ]
     assert set(found[0]) == {"fid-10-random", "kid-10-random"}
     assert found[0] == pytest.approx(found[1], rel=1e-4)  # the same weights, the same draws
-    assert [record["kimg"] for record in records(place, "fid-10-random")] == [8, 16]
+    found = records(place, "fid-10-random")
+    assert [(record["kimg"], record["num_reals"]) for record in found] == [(8, 10), (16, 10)]
     assert (run_dir / "best-fid-10-random.pkl").exists()
 
 
