@@ -125,10 +125,12 @@ class Runner:
             return None
         if study_report.is_judged(self._run_dir(run), self.study):
             return None
-        if not self._train(run, setting, seed) or not self._judge(run):
+        is_trained = self._train(run, setting, seed)
+        if not is_trained or not self._judge(run):
             if self._stopping.is_set():
                 return None
-            log(f"{run}: failed; see {self._log_path(run)}")
+            what = "judging" if is_trained else "training"
+            log(f"{run}: {what} failed; see {self._log_path(run)}")
             return run
         figures = study_report.read_figures(self._run_dir(run), self.study)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -107,6 +107,19 @@ def test_sections_are_replaced_and_the_rest_stays(results):
     assert "### which" not in twice and "Before." in twice and twice.endswith("After.\n")
 
 
+def test_what_failed_is_said(tmp_path, capsys):
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    (commands / "run_network.py").write_text("raise SystemExit(1)")
+    one = studies.Study("Which?", "--base 1", {"a": "", "b": ""}, 1, "", "fid,pr", 40)
+    make_run(tmp_path / "which", "b", 0, 1.0)
+    (tmp_path / "which" / "runs" / "b-s0-000" / "metric-fid-40-efficientnet.jsonl").unlink()
+    runner = study.Runner("which", one, tmp_path, tmp_path, ["a", "b"], 1, commands=commands)
+    assert runner.run_all(1) == ["a-s0", "b-s0"]
+    shown = capsys.readouterr().out
+    assert "a-s0: training failed; see " in shown and "b-s0: judging failed; see " in shown
+
+
 @pytest.mark.slow
 def test_a_study_from_end_to_end(tmp_path, capsys):
     argv = ["smoke", "--folder", str(tmp_path), "--seeds", "1", "--jobs", "1"]
