@@ -15,7 +15,7 @@ from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import find_snapshots, kimg_text
 from dnnlib.tflib.autosummary import SummaryWriter
 from training import checkpoint
-from training.alarms import Alarms, variety
+from training.alarms import Alarms, distinctness, variety
 from vis.attention_maps import layer_strips, overlay_sheet
 from vis.pictures import crop_to_ratio, sample_grid, save_picture
 from vis.report.page import REPORT_NAME, write_report
@@ -51,7 +51,7 @@ class Maintenance:
         self._writer = SummaryWriter(run_dir) if self._options.summarize else None
         self._timed_nimg, self._timed_since = state.nimg, time.time()
         self._saved_at = time.time()  # there is nothing to lose yet
-        self._alarms, self._signs, self._variety = Alarms(), 0.0, None
+        self._alarms, self._signs, self._spread = Alarms(), 0.0, None
 
     def begin(self, seconds):
         """Say what is trained; show the data and, in a new run, the untrained generator."""
@@ -131,8 +131,8 @@ class Maintenance:
             "memory_gb": memory,
             **means,
         }
-        if self._variety is not None:  # of the last snapshot
-            row["samples/variety"] = self._variety
+        if self._spread is not None:  # of the last snapshot
+            row["samples/variety"], row["samples/distinctness"] = self._spread
         self._signs = means.get("scores/r_t", 0.0)
         self._guard(_append_row, self._run_dir / STATS_NAME, row)
         if self._writer is not None:
@@ -224,9 +224,10 @@ class Maintenance:
                     path.unlink()
 
     def _warn(self, samples, reals):
-        """Say so if samples of the moving average hardly vary, or if D knows its reals."""
-        self._variety = variety(samples, reals / 127.5 - 1)
-        for line in self._alarms.check(self._variety, self._signs):
+        """Say so if samples of the moving average are too much alike, or if D knows its reals."""
+        reals = reals / 127.5 - 1
+        self._spread = variety(samples, reals), distinctness(samples, reals)
+        for line in self._alarms.check(*self._spread, self._signs):
             util.log(line)
 
     def _save_attention(self, kind, draw, num, samples, maps):
