@@ -18,7 +18,7 @@ from metrics.registry import count_text
 from metrics.report import read_records
 from vis.pictures import read_picture, save_picture, titled
 
-SHEET_SEEDS = 3  # on a sheet
+SHEET_SEEDS = 5  # on a sheet
 SHEET_WIDTH = 400  # of a run's samples on it, in pixels, at most
 PAGE = "results.md"
 
