@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from datasets_tool.convert import load_info
 from datasets_tool.decode import to_picture
-from datasets_tool.pool import interrupts_wait, result_of, start_quietly
+from datasets_tool.pool import end_pool, interrupts_wait, result_of, start_quietly
 from dnnlib.errors import UserError
 from dnnlib.records.record_set import RecordSet, find_levels
 from dnnlib.records.tfrecord import FOOTER_BYTES, HEADER_BYTES, DamagedRecordError, RecordFile
@@ -113,9 +113,7 @@ def _map_in_workers(check, jobs, workers, bar):
             yield result
     finally:
         progress[len(jobs)] = 1
-        for future in futures:
-            future.cancel()
-        pool.shutdown()
+        end_pool(pool, futures)
 
 
 def _check_in_worker(check, job, place):

@@ -218,6 +218,14 @@ def result_of(future, look=lambda: None):
         look()
 
 
+def end_pool(pool, futures):
+    """Cancel what has not begun, and wait for the rest; a further Ctrl-C waits, too."""
+    with interrupts_wait():
+        for future in futures:
+            future.cancel()
+        pool.shutdown()
+
+
 def start_quietly(parent):
     """First thing in a worker: the parent alone answers Ctrl-C, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -334,6 +342,4 @@ def _convert_in_workers(source, recipe, keys, workers):
                 yield converted
             starts.append(start)
     finally:
-        for future, _ in waiting:
-            future.cancel()
-        pool.shutdown()
+        end_pool(pool, [future for future, _ in waiting])

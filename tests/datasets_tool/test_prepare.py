@@ -23,7 +23,7 @@ from tiny_records import write_set
 import prepare_data
 from datasets_tool import writer as writer_module
 from datasets_tool.convert import prepare
-from datasets_tool.pool import Recipe, interrupts_wait, result_of
+from datasets_tool.pool import Recipe, end_pool, interrupts_wait, result_of
 from datasets_tool.scenes import ScenesSource, render_scene
 from datasets_tool.sources.folders import FolderSource
 from dnnlib import cli
@@ -685,6 +685,10 @@ def test_an_interrupt_leaves_no_future_locked():
     with pytest.raises(KeyboardInterrupt):
         result_of(future)
     assert not lock.lock.locked()
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        end_pool(types.SimpleNamespace(shutdown=lambda: calls.append("shutdown")), [future])
+    assert not lock.lock.locked() and calls == ["shutdown"]
 
 
 def interrupt(argv, root, ready, wait):
