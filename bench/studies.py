@@ -27,6 +27,8 @@ QUICK = f"--gansformer-default --recipe small {QUICK_BUDGET}"
 SIMPLEX = "--kmeans false --duplex false"
 DUPLEX = "--kmeans false --duplex true"
 
+OPERATIONS = {"native": "--custom-ops native", "ref": "--custom-ops ref"}
+
 # The models of the paper's Table 1, in its order. SAGAN's attention and k-GAN's merging are at
 # 8x8, since their own 32x32 is beyond pictures of 16x16.
 MODELS = {
@@ -71,27 +73,27 @@ STUDIES = {
     "native": Study(
         "Do native operations train like their references, by the published objective?",
         PUBLISHED,
-        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        OPERATIONS,
         seeds=10,
     ),
     "native-quick": quick_study(
         "Do native operations train like their references, by the published objective, on the "
         "demo's kind of pictures?",
         f"--gansformer-default {QUICK_BUDGET}",
-        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        OPERATIONS,
         seeds=10,
     ),
     "native-small": Study(
         "Do native operations train like their references, by the recipe for small images?",
         SMALL,
-        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        OPERATIONS,
         seeds=5,
     ),
     "learning": quick_study(
         "Do native operations train like their references? Three minutes a run, to look at "
         "before a change to operations lands.",
         QUICK,
-        {"native": "--custom-ops native", "ref": "--custom-ops ref"},
+        OPERATIONS,
         metrics="fid,pr",
     ),
     "objective": quick_study(
