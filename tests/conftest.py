@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import sys
@@ -9,6 +10,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # a test asks for a GPU by name: marker `gpu`
 
 import pytest
+
+# Graphs are millions of objects, which Python's collector would look through again and again.
+gc.set_threshold(100_000, 50, 100)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

@@ -1,6 +1,7 @@
 """Imports point one way, and nothing imports in a circle; strings that name modules count."""
 
 import ast
+import functools
 import pathlib
 import re
 import sys
@@ -26,11 +27,11 @@ KNOWN_CYCLES = [
 
 def _find_modules():
     """{name of a module: its file}, without the tests."""
-    modules = {}
-    for path in ROOT.rglob("*.py"):
+    modules = {path.stem: path for path in ROOT.glob("*.py")}
+    folders = [folder for folder in ROOT.iterdir() if not folder.name.startswith((".", "tests"))]
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[0] != "tests" and not parts[0].startswith("."):
-            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return modules
 
 
@@ -70,16 +71,14 @@ def _named_module(value):
     return name if name and "." in name else None  # config.json is a file's name
 
 
-def _edges():
+@functools.lru_cache(maxsize=None)
+def import_edges():
     """{module: modules that it imports}, at any depth of its code."""
-    edges = {}
+    found = {}
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        edges[name] = {_module_of(other) for other in _imported(tree)} - {None, name}
-    return edges
-
-
-EDGES = _edges()
+        found[name] = {_module_of(other) for other in _imported(tree)} - {None, name}
+    return found
 
 
 def _height(module):
@@ -98,7 +97,10 @@ def _runs_upward(module, other):
 
 def test_imports_point_one_way():
     found = {
-        (m, other) for m, others in EDGES.items() for other in others if _runs_upward(m, other)
+        (m, other)
+        for m, others in import_edges().items()
+        for other in others
+        if _runs_upward(m, other)
     }
     assert not found
 
@@ -111,7 +113,7 @@ def test_every_module_belongs_to_a_layer_or_is_a_script():
 
 
 def test_nothing_imports_in_a_circle():
-    assert [set(cycle) for cycle in _cycles(EDGES)] == KNOWN_CYCLES
+    assert [set(cycle) for cycle in _cycles(import_edges())] == KNOWN_CYCLES
 
 
 def _cycles(edges):

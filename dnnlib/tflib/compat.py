@@ -60,7 +60,18 @@ def configure():
     tf.enable_resource_variables()
     if not _configured:
         allow_tf32(False)  # "float32" has to mean it
+        _create_operations_directly()
     _configured = True
+
+
+def _create_operations_directly():
+    """Take the search for a deprecated argument out of every operation's creation.
+
+    TensorFlow 1.15 inspects the signature of its own function each time: a fifth of the time that
+    building a graph takes. The argument has no effect; nothing here passes it.
+    """
+    if TF_VERSION < (2, 0):
+        tf.Graph.create_op = getattr(tf.Graph.create_op, "__wrapped__", tf.Graph.create_op)
 
 
 def allow_tf32(allowed):
