@@ -37,17 +37,24 @@ def optimized_session():
         yield sess
 
 
+def session_config(optimize=False):
+    """tf.ConfigProto: two logical CPU devices, with or without TensorFlow's graph optimizers."""
+    from dnnlib.tflib.compat import tf  # noqa: PLC0415 - after the environment is set
+
+    config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
+    return config
+
+
 @contextlib.contextmanager
 def _session(optimize):
     from dnnlib.tflib import compat  # noqa: PLC0415 - after the environment is set
     from dnnlib.tflib.compat import tf  # noqa: PLC0415
 
     compat.configure()
-    config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
-    config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
     with tf.Graph().as_default():
         tf.set_random_seed(0)
-        with tf.Session(config=config) as sess:
+        with tf.Session(config=session_config(optimize)) as sess:
             yield sess
 
 

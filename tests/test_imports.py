@@ -28,10 +28,11 @@ KNOWN_CYCLES = [
 def _find_modules():
     """{name of a module: its file}, without the tests."""
     modules = {path.stem: path for path in ROOT.glob("*.py")}
-    folders = [folder for folder in ROOT.iterdir() if not folder.name.startswith((".", "tests"))]
-    for path in (path for folder in folders for path in folder.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    for folder in ROOT.iterdir():  # not all files at once: environments have thousands
+        if folder.name != "tests" and not folder.name.startswith("."):
+            for path in folder.rglob("*.py"):
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return modules
 
 

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import session_config
 
 from config.flags import FLAGS
 from config.resolve import add_facts, parse, resolve
@@ -119,8 +120,7 @@ def _initial(name, variable):
 
 def _plain_session():
     """A session that does not optimise graphs: they run but a few times here."""
-    config = tf.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config = session_config()
     config.graph_options.optimizer_options.opt_level = -1
     return config
 

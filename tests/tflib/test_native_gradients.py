@@ -10,11 +10,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, session_config
 from custom_ops import chosen
 
 from config.resolve import add_facts, parse, resolve
-from dnnlib.tflib.compat import tf
 
 sys.path.insert(0, str(ROOT / "bench"))
 
@@ -38,9 +37,7 @@ def sides(request):
     """The same training with both forms of the operations, and the state that it begins in."""
     config = resolve(parse([*OPTIONS, *ATTENTION[request.param]]))
     add_facts(config, RESOLUTION, 3, 100, 0)
-    settings = tf.ConfigProto()
-    # TensorFlow's graph optimizers take longer than what they would save here.
-    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    settings = session_config()
     with chosen("native"):
         sides = {choice: compare.Side(config, choice, settings) for choice in ("native", "ref")}
     return {**sides, "fresh": sides["native"].state()}

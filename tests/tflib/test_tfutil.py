@@ -55,11 +55,7 @@ def test_images_from_uint8_and_back(session):
 
 def test_creating_an_operation_inspects_no_signature(session, monkeypatch):
     """Which TensorFlow 1.15 does by itself, for an argument without effect."""
-
-    def fail(*args, **kwargs):
-        raise AssertionError("slow")
-
-    monkeypatch.setattr(tf_inspect, "getcallargs", fail)
+    monkeypatch.delattr(tf_inspect, "getcallargs")
     assert session.run(tf.reshape(tf.constant(3), [1])).tolist() == [3]
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import session_config
 
 from config.flags import FLAGS as FLAGS_TABLE
 from config.options import AugmentOptions
@@ -178,7 +179,7 @@ def test_every_split_sees_the_same(devices):
     seen = []
     for size, places in ((8, ["/cpu:0"]), (4, devices)):
         argv = [f"--batch-gpu={size}", "--aug=fixed", "--aug-p=0.7", "--aug-pipe=bgcfnc"]
-        with tf.Graph().as_default(), tf.Session(config=two_cpus()).as_default():
+        with tf.Graph().as_default(), tf.Session(config=session_config()).as_default():
             graph = TrainingGraph(make_config(*argv), places)
             rng = np.random.RandomState(0)
             nets = {"G": graph.G, "D": graph.D}
@@ -192,12 +193,6 @@ def test_every_split_sees_the_same(devices):
     for name, value in seen[0].items():
         assert seen[1][name] == pytest.approx(value, rel=2e-3, abs=1e-4), name
     assert seen[0]["scores/r_t"] == pytest.approx(seen[1]["scores/r_t"], abs=1e-6)
-
-
-def two_cpus():
-    config = tf.ConfigProto(device_count={"CPU": 2}, allow_soft_placement=True)
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return config
 
 
 # Flags and reports
