@@ -116,12 +116,14 @@ STUDIES = {
             "lr-0.008": "--g-lr 0.008 --d-lr 0.008",
             "gamma-0.01": "--gamma 0.01",
             "gamma-0.25": "--gamma 0.25",
+            "gamma-1": "--gamma 1",
             "batch-4": "--batch-size 4",
             "batch-16": "--batch-size 16",
             "simplex": SIMPLEX,
             "k-means": "--kmeans true --duplex false",
             "mapping-lr": "--mapping-lrmul 1",
             "mapping-2": "--mapping-layersnum 2",
+            "mapping-attention": "--mapping-ltnt2ltnt true",
             "d-lr-0.002": "--d-lr 0.002",
             "resnet": "--g-arch resnet",
             "no-noise": "--local-noise false",
@@ -145,9 +147,10 @@ STUDIES = {
     ),
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures? With the logistic loss, for which its "
-        "target is meant.",
+        "target is meant; gamma, rates and moving average by StyleGAN2-ADA's rules (--auto).",
         f"--gansformer-default {QUICK_BUDGET} {DUPLEX} --g-arch skip --train-images-num 300 "
-        "--ema-kimg 0.5 --total-kimg 96",
+        "--gamma 0.0064 --g-lr 0.0025 --d-lr 0.0025 --ema-kimg 2.5 --total-kimg 256 "
+        "--snapshot-ticks 24",
         {"none": "", "ada": "--aug ada --aug-kimg 10"},
     ),
     "transfer": Study(
