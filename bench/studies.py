@@ -145,6 +145,12 @@ STUDIES = {
         seeds=5,
         prepare="--scenes --large-objects --images-num 6000 --resolution 16",
     ),
+    "longer": Study(
+        "What do the demo's settings and the published ones give with four times its training?",
+        f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 256 --snapshot-ticks 32",
+        {"recipe": "--recipe small", "published": ""},
+        prepare="--scenes --large-objects --images-num 6000 --resolution 16",
+    ),
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures? With the logistic loss, for which its "
         "target is meant; gamma, rates and moving average by StyleGAN2-ADA's rules (--auto).",
