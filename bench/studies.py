@@ -107,9 +107,9 @@ STUDIES = {
         },
     ),
     "recipe": quick_study(
-        "What alters --recipe small for the better? Each setting changes one thing. Half of the "
-        "demo's training.",
-        f"{QUICK} --ema-kimg 0.5 --total-kimg 32",
+        "What alters --recipe small for the better? Each setting changes one thing. A "
+        "quarter of the demo's training.",
+        f"{QUICK} --ema-kimg 0.5 --total-kimg 16",
         {
             "recipe": "",
             "lr-0.002": "--g-lr 0.002 --d-lr 0.002",
