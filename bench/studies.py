@@ -152,12 +152,9 @@ STUDIES = {
         prepare="--scenes --large-objects --images-num 6000 --resolution 16",
     ),
     "few": quick_study(
-        "Does adaptive augmentation help on 300 pictures? With the logistic loss, for which its "
-        "target is meant; gamma, rates and moving average by StyleGAN2-ADA's rules (--auto).",
-        f"--gansformer-default {QUICK_BUDGET} {DUPLEX} --g-arch skip --train-images-num 300 "
-        "--gamma 0.0064 --g-lr 0.0025 --d-lr 0.0025 --ema-kimg 2.5 --total-kimg 256 "
-        "--snapshot-ticks 24",
-        {"none": "", "ada": "--aug ada --aug-kimg 10"},
+        "Does adaptive augmentation help on 300 pictures?",
+        f"{QUICK} --train-images-num 300 --ema-kimg 2.5 --total-kimg 192 --snapshot-ticks 32",
+        {"none": "", "ada": "--aug ada --aug-pipe blit --aug-target 0.8 --aug-kimg 10"},
     ),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
