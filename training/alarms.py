@@ -89,7 +89,8 @@ class Alarms:
             )
         if self._sure == PATIENCE:
             lines.append(
-                f"Warning: D knows its training images (r_t {signs:.2f}): it overfits; try "
-                "--aug ada, --mirror-augment, more images, or a larger --gamma"
+                f"Warning: D tells nearly all training images from samples (r_t {signs:.2f}): if "
+                "samples get worse from here on, it knows them by heart; try --aug ada, "
+                "--mirror-augment, more images, or a larger --gamma"
             )
         return lines
