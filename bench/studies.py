@@ -134,14 +134,9 @@ STUDIES = {
         },
     ),
     "demo": Study(
-        "What does make demo give, and what do the published objective and architecture?",
-        f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 64",
-        {
-            "demo": "--recipe small",
-            "decay": "--recipe small --lr-decay-kimg 64",
-            "resnet": "--recipe small --g-arch resnet",
-            "published": "",
-        },
+        "What does make demo give, and what does the recipe for small images?",
+        f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 96",
+        {"demo": "", "recipe": "--recipe small", "resnet": "--recipe small --g-arch resnet"},
         seeds=5,
         prepare="--scenes --large-objects --images-num 6000 --resolution 16",
     ),
