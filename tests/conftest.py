@@ -8,8 +8,6 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # a test asks for a GPU by name: marker `gpu`
-# With AVX-512, memory was corrupted in two tests of attention, and not without oneDNN's kernels.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import pytest
 
@@ -50,10 +48,9 @@ def session_config(optimize=False):
 
 @contextlib.contextmanager
 def _session(optimize):
-    from dnnlib.tflib import compat  # noqa: PLC0415 - after the environment is set
-    from dnnlib.tflib.compat import tf  # noqa: PLC0415
+    from dnnlib.tflib.compat import configure, tf  # noqa: PLC0415 - after the environment is set
 
-    compat.configure()
+    configure()
     with tf.Graph().as_default():
         tf.set_random_seed(0)
         with tf.Session(config=session_config(optimize)) as sess:

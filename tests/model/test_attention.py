@@ -145,6 +145,15 @@ def _parameters():
     return [pytest.param(name, marks=[] if name in QUICK else [slow]) for name in CASES]
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_learned_centroids_are_repeated_for_products(session, heads):
+    """oneDNN corrupts memory in a product of [N, 1, F, S] with [1, 1, T, S] on AVX-512."""
+    Case(kind="kmeans", num_heads=heads).outputs(literal)
+    found = [op for op in session.graph.get_operations() if op.type.startswith("BatchMatMul")]
+    sides = [[side.shape.as_list()[:-2] for side in op.inputs] for op in found]
+    assert sides and all(left == right == [N, heads] for left, right in sides)
+
+
 @pytest.mark.parametrize("name", _parameters())
 def test_folded_equals_literal_in_values_and_gradients(session, name):
     case = Case(**CASES[name])

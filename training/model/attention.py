@@ -127,11 +127,15 @@ def duplex(q, k, e, y, w, score):
 
 
 def first_centroids(q, e, w, carried):
-    """Centroids with which "kmeans" and "iterative" begin: [N or 1, M, T, 2S]."""
+    """Centroids with which "kmeans" and "iterative" begin: [N, M, T, 2S].
+
+    Constants are repeated N times: with AVX-512, oneDNN in TensorFlow 2.21 corrupts memory in a
+    product of [N, 1, F, 2S] with [1, 1, T, 2S].
+    """
     if carried is not None:
         return tf.matmul(enlarge_assignments(carried, e.shape.as_list()[2], w), e)
     if w.key2 is None:
-        return w.start
+        return tf.tile(w.start, [tf.shape(q)[0], 1, 1, 1])
     some = tf.gather(q, evenly_spaced(w.num_keys, q.shape.as_list()[2]), axis=2)
     return split_heads(linear(merge_heads(some), w.key2), w.spec.num_heads)
 
