@@ -11,7 +11,6 @@ like samples.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import numpy as np
 from config.resolve import find_dataset
 from dnnlib import cli, tflib
 from dnnlib.errors import UserError
-from dnnlib.submission.run_dir import find_snapshots
+from dnnlib.submission.run_dir import find_snapshots, load_config
 from dnnlib.tflib.compat import tf
 from metrics.generated import GeneratedImages
 from metrics.image_sources import DatasetImages
@@ -56,9 +55,9 @@ def mean_scores(run_dir, num):
       num: number of images of each kind.
 
     Raises:
-      UserError: the run has no snapshot, or no image was held out.
+      UserError: it is no run, has no snapshot, or no image was held out.
     """
-    config = json.loads(Path(run_dir, "config.json").read_text(encoding="utf-8"))
+    config = load_config(run_dir)
     data, loop = config["data"], config["loop"]
     snapshots = find_snapshots(run_dir)
     if not snapshots:
@@ -71,18 +70,18 @@ def mean_scores(run_dir, num):
             f"{run_dir}: was trained on all {dataset.num_images} images of {path}; "
             "--train-images-num holds some out"
         )
+    reals = DatasetImages(dataset, ratio=1.0)  # whole, as D takes them; samples likewise
     with tf.Graph().as_default(), tflib.create_session({}):
         _, D, Gs = tflib.load_networks(snapshots[-1][1])
-        scores = []
+        generated = GeneratedImages(Gs, loop["seed"], loop["batch_size"], reals, reals.ratio)
+        parts = []
         for start, end in ((0, first), (first, dataset.num_images)):
             places = range(start, min(end, start + num))
             images = np.stack([dataset.image(place) for place in places])
-            labels = np.stack([dataset.label(place) for place in places])
-            scores.append(mean_score(D, images, labels, loop["batch_size"]))
-        generated = GeneratedImages(Gs, loop["seed"], loop["batch_size"], DatasetImages(dataset))
-        images = np.concatenate(list(generated.batches(num)))
-        labels = np.concatenate([labels for _, labels in generated.draw(num)])
-        return (*scores, mean_score(D, images, labels, loop["batch_size"]))
+            parts.append((images, reals.labels(places)))
+        samples = np.concatenate(list(generated.batches(num)))
+        parts.append((samples, np.concatenate([labels for _, labels in generated.draw(num)])))
+        return [mean_score(D, *part, loop["batch_size"]) for part in parts]
 
 
 def main(argv=None):
@@ -97,8 +96,6 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     for run in args.runs:
-        if not Path(run, "config.json").is_file():
-            raise UserError(f"{run}: is no run directory; it holds no config.json")
         scores = mean_scores(run, args.images_num)
         training, held_out, samples = (f"{score:.2f}" for score in scores)
         print(

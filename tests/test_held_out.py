@@ -28,7 +28,8 @@ def run(tmp_path):
     sizes = dict(channel_base=64, channel_max=6)
     data = dict(dataset="set", data_dir=str(tmp_path), resolution=RESOLUTION, ratio=None)
     data.update(rectangle=False, train_images_num=TRAINING)
-    config = {"data": data, "loop": {"batch_size": BATCH, "seed": 2}}
+    loop = dict(batch_size=BATCH, seed=2)
+    config = {"flags": {}, "facts": {}, "data": data, "loop": loop}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with tf.Graph().as_default(), tflib.create_session({}):
         latents = dict(z_dim=4, w_dim=4, components_num=2, resolution=RESOLUTION)
