@@ -68,6 +68,11 @@ class Study:
 
 
 quick_study = functools.partial(Study, prepare=LARGE_OBJECTS, images_num=1000)
+demo_study = functools.partial(
+    Study,
+    settings={"demo": "", "recipe": "--recipe small"},
+    prepare="--scenes --large-objects --images-num 6000 --resolution 16",
+)
 
 STUDIES = {
     "native": Study(
@@ -107,8 +112,7 @@ STUDIES = {
         },
     ),
     "recipe": quick_study(
-        "What alters --recipe small for the better? Each setting changes one thing. A "
-        "quarter of the demo's training.",
+        "What alters --recipe small for the better? Each setting changes one thing.",
         f"{QUICK} --ema-kimg 0.5 --total-kimg 16",
         {
             "recipe": "",
@@ -147,18 +151,14 @@ STUDIES = {
             "skip": "--g-arch skip",
         },
     ),
-    "demo": Study(
-        "What does make demo give, and what does the recipe for small images?",
+    "demo": demo_study(
+        "What does make demo give at least, and what does the recipe for small images?",
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 96",
-        {"demo": "", "recipe": "--recipe small", "resnet": "--recipe small --g-arch resnet"},
         seeds=5,
-        prepare="--scenes --large-objects --images-num 6000 --resolution 16",
     ),
-    "longer": Study(
-        "What do the demo's settings and the published ones give with four times its training?",
+    "longer": demo_study(
+        "What do both give in the longest training of make demo?",
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 256 --snapshot-ticks 32",
-        {"recipe": "--recipe small", "published": ""},
-        prepare="--scenes --large-objects --images-num 6000 --resolution 16",
     ),
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures, with the published objective?",
