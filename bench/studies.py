@@ -160,6 +160,15 @@ STUDIES = {
         "What do both give in the longest training of make demo?",
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 256 --snapshot-ticks 32",
     ),
+    "grow": Study(
+        "32x32 with the published settings, begun at 16x16 with the same channels.",
+        "--gansformer-default --dataset scenes --resolution 32 --channel-base 512 --channel-max 32 "
+        "--batch-size 8 --ema-kimg 2 --total-kimg 160 --lr-decay-kimg 160 --snapshot-ticks 20",
+        {"published": ""},
+        prepare="--scenes --large-objects --images-num 6000 --resolution 32 --multi-resolution",
+        # A million thousand images: rates that stay.
+        first="--resolution 16 --ema-kimg 0.5 --total-kimg 256 --lr-decay-kimg 1000000",
+    ),
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures, with the published objective?",
         f"--gansformer-default {QUICK_BUDGET} --train-images-num 300 --ema-kimg 2.5 "
