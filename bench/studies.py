@@ -175,6 +175,21 @@ STUDIES = {
         "--total-kimg 384 --snapshot-ticks 64",
         {"none": "", "ada": "--aug ada --aug-pipe blit --aug-kimg 10"},
     ),
+    "emoji": Study(
+        "Real drawings: does what suits scenes suit them, too?",
+        "--gansformer-default --dataset emoji --resolution 16 --channel-base 256 --channel-max 32 "
+        "--batch-size 8 --ema-kimg 0.5 --total-kimg 128 --snapshot-ticks 32",
+        {
+            "rules": "",
+            "as-scenes": "--components-num 8 --latent-size 128 --mapping-ltnt2ltnt false "
+            "--average-by-component true --gamma 0.05 --style-mixing 0 --g-lr 0.004 --d-lr 0.004 "
+            "--truncation-psi 1",
+        },
+        # Of the package emoji-datasource-google, unpacked here: see docs/data.md.
+        prepare="--task emoji --images-dir package/img/google/64 --labels package/emoji.json "
+        "--label-column category --resolution 16",
+        metrics="fid,pr",
+    ),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
         f"{QUICK} --resolution 32 --total-kimg 4 --train-images-num 500",
