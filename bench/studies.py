@@ -211,6 +211,11 @@ STUDIES = {
         f"{QUICK_BUDGET} {RELATIVISTIC} {R1R2}",
         MODELS,
     ),
+    "baselines-longer": quick_study(
+        "The paper's comparison, with its objective, for eight times as many images.",
+        f"{QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 64 --snapshot-ticks 16",
+        MODELS,
+    ),
     "smoke": Study(
         "Does a study run at all? (A few steps of tiny networks, which learn nothing.)",
         "--dataset scenes --gansformer-default --resolution 16 --channel-base 64 --channel-max 8 "
