@@ -118,10 +118,11 @@ def image_steps(x, weights, window, dropout, normalize=False):
     Returns:
       [N, P, C].
     """
-    for name, w in weights.items():
-        is_local = name == "local"
-        x = image_from_image(x, w, dropout.at(name), window if is_local else None)
-        if is_local and normalize:
+    if "n2n" in weights:
+        x = image_from_image(x, weights["n2n"], dropout.at("n2n"))
+    if "local" in weights:
+        x = image_from_image(x, weights["local"], dropout.at("local"), window)
+        if normalize:
             x = tf.cast(layer_norm(widened(x)), x.dtype)
     return x
 
