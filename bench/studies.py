@@ -181,6 +181,7 @@ STUDIES = {
         "--batch-size 8 --ema-kimg 0.5 --total-kimg 128 --snapshot-ticks 32",
         {
             "rules": "",
+            "recipe": "--recipe small",
             "as-scenes": "--components-num 8 --latent-size 128 --mapping-ltnt2ltnt false "
             "--average-by-component true --gamma 0.05 --style-mixing 0 --g-lr 0.004 --d-lr 0.004 "
             "--truncation-psi 1",
