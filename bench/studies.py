@@ -151,6 +151,7 @@ STUDIES = {
             "lr-0.008": "--g-lr 0.008 --d-lr 0.008",
             "batch-16": "--batch-size 16",
             "gamma-0.5": "--gamma 0.5",
+            "gamma-5": "--gamma 5",
             "mapping-attention": "--mapping-ltnt2ltnt true",
             "simplex": SIMPLEX,
             "duplex": DUPLEX,
