@@ -198,7 +198,8 @@ STUDIES = {
     ),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
-        f"{QUICK} --resolution 32 --total-kimg 4 --train-images-num 500",
+        f"--gansformer-default {QUICK_BUDGET} --resolution 32 --channel-base 512 --total-kimg 4 "
+        "--train-images-num 500",
         {
             "scratch": "",
             "transfer": "--pretrained-pkl models/scenes32.pkl",
