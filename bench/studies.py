@@ -179,7 +179,7 @@ STUDIES = {
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures, with the published objective?",
         f"--gansformer-default {QUICK_BUDGET} --train-images-num 300 --ema-kimg 2.5 "
-        "--total-kimg 384 --snapshot-ticks 64",
+        "--total-kimg 640 --snapshot-ticks 64",
         {"none": "", "ada": "--aug ada --aug-pipe blit --aug-kimg 10"},
     ),
     "emoji": Study(
