@@ -79,13 +79,14 @@ class Alarms:
         if self._flat == PATIENCE:
             lines.append(
                 f"Warning: samples vary {varied:.2f} times as much as the real images: the "
-                "generator collapses; try a larger --gamma, --recipe small, or lower learning rates"
+                "generator collapses; try ten times the --gamma, --recipe small, or lower learning "
+                "rates"
             )
         if self._alike == PATIENCE:
             lines.append(
                 f"Warning: the sample most like a sample is {distinct:.2f} times as far from it as "
-                "with real images: the generator repeats few pictures; try a larger --gamma, "
-                "--recipe small, or lower learning rates, from an earlier snapshot"
+                "with real images: the generator repeats few pictures; try ten times the "
+                "--gamma, --recipe small, or lower learning rates, from an earlier snapshot"
             )
         if self._sure == PATIENCE:
             lines.append(
