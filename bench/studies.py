@@ -168,10 +168,10 @@ STUDIES = {
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 256 --snapshot-ticks 32",
     ),
     "grow": Study(
-        "32x32 with the published settings, begun at 16x16 with the same channels.",
+        "32x32 begun at 16x16 with the same channels: published settings or recipe?",
         "--gansformer-default --dataset scenes --resolution 32 --channel-base 512 --channel-max 32 "
         "--batch-size 8 --ema-kimg 2 --total-kimg 160 --lr-decay-kimg 160 --snapshot-ticks 20",
-        {"published": ""},
+        {"published": "", "recipe": "--recipe small"},
         prepare="--scenes --large-objects --images-num 6000 --resolution 32 --multi-resolution",
         # A million thousand images: rates that stay.
         first="--resolution 16 --ema-kimg 0.5 --total-kimg 256 --lr-decay-kimg 1000000",
