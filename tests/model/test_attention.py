@@ -139,6 +139,9 @@ QUICK = (
     "duplex_gates",
 )
 
+# Inputs moved by their rounding move gradients through three iterations by up to 1.6e-5.
+ACCURACY = {"kmeans_iterations": 3e-5}
+
 
 def _parameters():
     slow = pytest.mark.slow
@@ -162,8 +165,7 @@ def test_folded_equals_literal_in_values_and_gradients(session, name):
     randomise(session)
     fetched = [{k: g for k, g in grads.items() if g is not None} for grads in gradients]
     (got, want), grads = session.run([outputs, fetched])
-    # Inputs moved by their rounding move gradients through three iterations by up to 1.6e-5.
-    accuracy = 1e-5 * case.spec.iterations
+    accuracy = ACCURACY.get(name, 1e-5)
     for folded, expected in zip(got, want):
         np.testing.assert_allclose(folded, expected, atol=accuracy * (1 + np.abs(expected).max()))
     for key in set(grads[0]) | set(grads[1]):
