@@ -169,8 +169,8 @@ STUDIES = {
     ),
     "grow": Study(
         "32x32 begun at 16x16 with the same channels: published settings or recipe?",
-        "--gansformer-default --dataset scenes --resolution 32 --channel-base 512 --channel-max 32 "
-        "--batch-size 8 --ema-kimg 2 --total-kimg 160 --lr-decay-kimg 160 --snapshot-ticks 20",
+        f"--gansformer-default {QUICK_BUDGET} --resolution 32 --channel-base 512 --ema-kimg 2 "
+        "--total-kimg 160 --lr-decay-kimg 160 --snapshot-ticks 20",
         {"published": "", "recipe": "--recipe small"},
         prepare="--scenes --large-objects --images-num 6000 --resolution 32 --multi-resolution",
         # A million thousand images: rates that stay.
@@ -184,8 +184,8 @@ STUDIES = {
     ),
     "emoji": Study(
         "Real drawings: settings by rule, a strong penalty, and relativistic losses.",
-        "--gansformer-default --dataset emoji --resolution 16 --channel-base 256 --channel-max 32 "
-        "--batch-size 8 --ema-kimg 0.5 --total-kimg 128 --snapshot-ticks 32",
+        f"--gansformer-default {QUICK_BUDGET} --dataset emoji --ema-kimg 0.5 --total-kimg 128 "
+        "--snapshot-ticks 32",
         {
             "rules": "",
             "gamma-10": f"{SMALL_LATENTS} --gamma 10",
