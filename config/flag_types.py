@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+from dnnlib.errors import must_be_one_of
+
 
 def boolean(text):
     """True or False, in the usual spellings."""
@@ -67,6 +69,19 @@ def key_of(table):
         return text
 
     parse.choices = table
+    return parse
+
+
+def some_of(*choices):
+    """Type of one or more names from a list, separated by commas."""
+
+    def parse(text):
+        for name in text.split(","):
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"each name {must_be_one_of(name, choices)}")
+        return text
+
+    parse.metavar = "NAME[,NAME...]"
     return parse
 
 

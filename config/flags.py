@@ -25,6 +25,7 @@ from config.flag_types import (
     one_of,
     or_none,
     registered,
+    some_of,
 )
 from dnnlib.cli import ratio
 
@@ -167,7 +168,7 @@ GROUPS = {
     ),
     "Augmentation": (
         Flag("aug",                FIXED, "aug.name",                       one_of("none", "ada", "fixed", "diffaugment"), "augment what the discriminator sees, for small training sets: with an adapted probability (ada), a fixed one, or the cheaper DiffAugment"),
-        Flag("aug-pipe",           FIXED, "aug.pipe",                       one_of("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"), "transformations to draw from; combined names are the initials of their parts", needs="aug=ada,fixed"),
+        Flag("aug-pipe",           FIXED, "aug.pipe",                       some_of("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc", "xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast", "lumaflip", "hue", "saturation"), "transformations to draw from: parts, parts by their initials (bgc: blit, geom and color), or single ones, such as xflip,xint,color where turned pictures would be nonsense; see docs/augmentation.md", needs="aug=ada,fixed"),
         Flag("aug-p",              FIXED, "aug.p",                          PROBABILITY,  "probability of each transformation; with ada, the initial one (default: 0)", needs="aug=ada,fixed"),
         Flag("aug-target",         FIXED, "aug.target",                     number(float, -1, 1), "mean sign of the discriminator's scores of real images that ada aims at", needs="aug=ada"),
         Flag("aug-kimg",           FIXED, "aug.kimg",                       POSITIVE,     "thousands of images within which ada can raise the probability from 0 to 1", needs="aug=ada"),

@@ -99,7 +99,7 @@ class AugmentOptions:
     """Augmentation of what the discriminator sees (ADA, Karras et al. 2020, arXiv:2006.06676)."""
 
     name: str = "none"  # "ada" adapts p, "fixed" does not, "diffaugment" is another, cheaper one
-    pipe: str = "bgc"  # of training.augment.PIPES
+    pipe: str = "bgc"  # names of training.augment.PIPES, separated by commas
     p: float | None = None  # probability of each transformation; where "ada" begins, None = 0
     target: float = 0.6  # of r_t, the mean sign of D's scores of reals
     kimg: float = 500.0  # thousands of images in which p can go from 0 to 1

@@ -50,6 +50,7 @@ def test_no_consumer_swallows_unknown_arguments(name):
 @pytest.mark.parametrize("flag", flags.FLAGS.values(), ids=lambda flag: flag.name)
 def test_a_value_reaches_all_its_destinations(flag):
     samples = {"latent-size": "768", "gpus": "none", "kgan": "False", "resolution": "16"}
+    samples["aug-pipe"] = "xflip,hue"
     samples["bf16-res"] = "0"  # TensorFlow 1.15 takes no other
     choices = flag.choices()
     text = samples.get(flag.name)

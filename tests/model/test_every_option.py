@@ -41,7 +41,7 @@ CASES = {
     ADA: """
         --aug=fixed --aug-p=0.3 --aug-pipe=blit --aug-pipe=geom --aug-pipe=color --aug-pipe=filter
         --aug-pipe=noise --aug-pipe=cutout --aug-pipe=bg --aug-pipe=bgcf --aug-pipe=bgcfn
-        --aug-pipe=bgcfnc
+        --aug-pipe=bgcfnc --aug-pipe=xflip,hue
     """,
     PATHS: """
         --g-reg-weight=1 --g-reg-interval=3

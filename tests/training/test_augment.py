@@ -1,5 +1,6 @@
 """Augmentation in a training: what the networks see, the controller, resuming, reports."""
 
+import argparse
 import json
 
 import numpy as np
@@ -220,7 +221,13 @@ def test_flags_that_contradict_are_refused(argv, message):
 
 
 def test_the_flag_names_the_pipes():
-    assert set(FLAGS_TABLE["aug-pipe"].choices()) == set(augment.PIPES)
+    parsed = FLAGS_TABLE["aug-pipe"].type
+    for name in augment.PIPES:
+        assert parsed(name) == name and parsed(f"cutout,{name}") == f"cutout,{name}"
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=r"xfrac, .*, got 'xflop'; did you mean 'xflip'"
+    ):
+        parsed("color,xflop")
 
 
 def test_the_status_line_shows_p():

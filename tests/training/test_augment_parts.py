@@ -19,7 +19,7 @@ from training.augment.color import change_color, recolor
 from training.augment.corruptions import add_noise, cut_out
 from training.augment.filters import SYM2, SYM6, amplify, band_filters
 from training.augment.geometry import blit, inverse_matrix, move_pixels, resample, warp
-from training.augment.pipe import PARTS
+from training.augment.pipe import PARTS, TRANSFORMATIONS, shares
 
 pytestmark = pytest.mark.usefixtures("session")
 
@@ -351,11 +351,47 @@ def test_every_pipe_draws_its_own_parts():
     seen = tflib.run(
         {name: augment(x, rng, AugmentOptions(name="fixed", pipe=name), p) for name in PIPES}
     )
-    assert len({value.tobytes() for value in seen.values()}) == len(PIPES) == 11
+    assert len({value.tobytes() for value in seen.values()}) == len(PIPES) == 23
     joint = augment(x, rng, AugmentOptions(name="fixed", pipe="blit"), p)
     joint = augment(joint, rng, AugmentOptions(name="fixed", pipe="geom"), p)
     np.testing.assert_array_equal(tflib.run(joint), seen["bg"])
     assert PIPES["bgc"] == ("blit", "geom", "color") and PIPES["bgcfnc"] == tuple(PARTS)
+
+
+def test_single_transformations_make_up_their_part():
+    assert shares("cutout,blit,geom") == shares("bg,cutout") == dict(blit=1, geom=1, cutout=1)
+    assert list(shares("xint,hue,rotate90,xflip")) == ["blit", "color"]
+    for part, names in TRANSFORMATIONS.items():
+        assert shares(",".join(names)) == {part: 1.0}
+        for i, name in enumerate(names):
+            np.testing.assert_array_equal(shares(name)[part], np.eye(len(names))[i])
+
+
+def test_only_chosen_transformations_are_drawn():
+    """Each leaves something as it was, which all of its part would change."""
+    x = pictures(6, 8, 8).transpose([0, 3, 1, 2])
+
+    def draw(pipe):
+        options = AugmentOptions(name="fixed", pipe=pipe)
+        return augment(tf.constant(x), step_random(6), options, tf.constant(1.0))
+
+    flipped, turned, tinted = tflib.run([draw("xflip"), draw("rotate90"), draw("hue")])
+    for image, flip, turn in zip(x, flipped, turned):
+        assert any(np.array_equal(flip, y) for y in (image, image[..., ::-1]))
+        turns = [np.rot90(image, i, axes=(1, 2)) for i in range(4)]
+        assert any(np.array_equal(turn, y) for y in turns)
+    assert len({(a == b).all() for a, b in zip(x, flipped)}) == 2
+    np.testing.assert_allclose(tinted.mean(axis=1), x.mean(axis=1), atol=1e-6)
+    assert np.abs(tinted - x).max() > 0.1
+
+
+@pytest.mark.parametrize("chosen, gates", [(0, [0]), (1, [1, 3]), (2, [2]), (3, [4])])
+def test_both_turns_of_a_warp_are_one_choice(chosen, gates):
+    x = tf.constant(pictures(height=8, width=12))
+    draws = {"warp": np.random.RandomState(2).randn(2, 4), "turns": [(0.1, 0.7), (0.4, 0.8)]}
+    some = warp(x, np.eye(4, dtype="f")[chosen] * 0.4, Given(gates=np.full([2, 5], 0.1), **draws))
+    closed = np.tile([float(gate not in gates) for gate in range(5)], [2, 1])
+    np.testing.assert_array_equal(*tflib.run([some, warp(x, 0.4, Given(gates=closed, **draws))]))
 
 
 @pytest.mark.parametrize(

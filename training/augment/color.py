@@ -40,7 +40,7 @@ def recolor(x, p, rng):
 
     Args:
       x: [N, H, W, C], grey, RGB or RGBA.
-      p: probability of each of the five.
+      p: probability of each of the five, [] or [5].
       rng: RandomSource.
 
     Returns:

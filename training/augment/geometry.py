@@ -23,7 +23,7 @@ def blit(x, p, rng):
 
     Args:
       x: [N, H, W, C].
-      p: probability of each of the three.
+      p: probability of each of the three, [] or [3].
       rng: RandomSource.
 
     Returns:
@@ -69,14 +69,15 @@ def warp(x, p, rng):
 
     Args:
       x: [N, H, W, C].
-      p: probability of each; the two turns together count as one.
+      p: probability of each, [] or [4]; the two turns together count as one.
       rng: RandomSource.
 
     Returns:
       [N, H, W, C].
     """
-    p_turn = 1 - tf.sqrt(1 - p)  # of each: one of both falls on an image with probability p
-    gates = draw_gates(rng, 5, tf.stack([p, p_turn, p, p_turn, p]))
+    p = tf.ones([4]) * p
+    turn = 1 - tf.sqrt(1 - p[1])  # of each: one of both falls on an image with probability p
+    gates = draw_gates(rng, 5, tf.stack([p[0], turn, p[2], turn, p[3]]))
     normals, turns = rng.normal("warp", [4]), np.pi * (2 * rng.uniform("turns", [2]) - 1)
     height, width = x.shape.as_list()[1:3]
     scale = gated(gates[:, 0], tf.pow(2.0, SCALE * normals[:, 0]), 1.0)

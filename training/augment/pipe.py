@@ -1,5 +1,6 @@
 """The whole augmentation as one function of images."""
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from training.augment.color import recolor
@@ -17,10 +18,38 @@ PARTS = {
     "noise": add_noise,
     "cutout": cut_out,
 }
-# --aug-pipe => parts; joint names are the initials of their parts.
+# Of parts with several transformations: their names, in the order of the part's probabilities.
+TRANSFORMATIONS = {
+    "blit": ("xflip", "rotate90", "xint"),
+    "geom": ("scale", "rotate", "aniso", "xfrac"),
+    "color": ("brightness", "contrast", "lumaflip", "hue", "saturation"),
+}
+# A name of --aug-pipe => parts, or transformations; joint names are the initials of their parts.
 PIPES = {name: (name,) for name in PARTS}
 PIPES.update({name: tuple(PARTS)[:num] for num, name in enumerate(("bg", "bgc", "bgcf"), 2)})
 PIPES.update(bgcfn=tuple(PARTS)[:5], bgcfnc=tuple(PARTS))
+PIPES.update({name: (name,) for names in TRANSFORMATIONS.values() for name in names})
+
+
+def shares(pipe):
+    """What a pipe makes of p.
+
+    Args:
+      pipe: names of PIPES, separated by commas.
+
+    Returns:
+      {part: 1.0 if all of its transformations are drawn with probability p, else a float32 array of
+      1 for those that are, and 0 for the others}, in the order in which parts are applied.
+    """
+    chosen = {item for name in pipe.split(",") for item in PIPES[name]}
+    found = {}
+    for part in PARTS:
+        names = TRANSFORMATIONS.get(part, ())
+        if part in chosen or (names and chosen.issuperset(names)):
+            found[part] = 1.0
+        elif chosen.intersection(names):
+            found[part] = np.float32([name in chosen for name in names])
+    return found
 
 
 def augment(images, rng, options, p):
@@ -45,7 +74,7 @@ def augment(images, rng, options, p):
         if options.name == "diffaugment":
             x = diffaugment(x, rng)
         else:
-            for name in PIPES[options.pipe]:
-                x = PARTS[name](x, p, rng.child(name))
+            for name, share in shares(options.pipe).items():
+                x = PARTS[name](x, p * share, rng.child(name))
         x = tf.ensure_shape(x, [None, *[images.shape.as_list()[i] for i in (2, 3, 1)]])
         return tf.transpose(x, [0, 3, 1, 2])
