@@ -28,13 +28,29 @@ SMALL = {
     "truncation-psi": 1.0,
 }
 
+# Few small components, without the attention between them that makes pictures alike.
+SMALL_LATENTS = {
+    "components-num": 8,
+    "latent-size": 128,
+    "mapping-ltnt2ltnt": False,
+    "average-by-component": True,
+}
+
+RELATIVISTIC = {
+    "g-loss": "relativistic",
+    "d-loss": "relativistic",
+    "d-reg": "r1r2",
+    "d-reg-interval": 4,
+}
+
+# Other sets of images up to 32x32: what scenes, drawings and digits train with (docs/results.md).
+SMALL_SIDE = 32
+ANY_SMALL = {**SMALL, **RELATIVISTIC, "batch-size": 8, "gamma": 10.0}
+
 # Sets of values to be used beside a preset, which they beat; docs/results.md has what is known.
 RECIPES = {
     "small": {  # for images up to 64x64 and short trainings
-        "g-loss": "relativistic",
-        "d-loss": "relativistic",
-        "d-reg": "r1r2",
-        "d-reg-interval": 4,
+        **RELATIVISTIC,
         "kmeans": False,
         "duplex": True,
         "g-arch": "skip",
@@ -54,13 +70,7 @@ DATASETS = {
     "ffhq": {"gamma": 10.0, "mirror-augment": True},
     "cityscapes": {"gamma": 20.0, "mirror-augment": True},
     "bedrooms": {"gamma": 100.0},
-    "scenes": {
-        "components-num": 8,
-        "latent-size": 128,
-        "mapping-ltnt2ltnt": False,
-        "average-by-component": True,
-        **SMALL,
-    },
+    "scenes": {**SMALL_LATENTS, **SMALL},
 }
 
 BASELINES = {

@@ -1,10 +1,11 @@
 """Settings that follow from the resolution, the batch and the number of devices, for ``--auto``.
 
 The rules are those of StyleGAN2-ADA's automatic configuration (Karras et al. 2020,
-arXiv:2006.06676); they assume the logistic loss with R1.
+arXiv:2006.06676); they assume the logistic loss with R1. Their gamma was made for larger images: to
+small ones, of which a preset knows nothing, presets.ANY_SMALL applies instead.
 """
 
-from config.presets import DATASETS
+from config.presets import ANY_SMALL, DATASETS, RELATIVISTIC, SMALL_LATENTS, SMALL_SIDE
 from dnnlib.cli import device_names
 from dnnlib.errors import UserError
 
@@ -81,11 +82,27 @@ def choose_settings(resolution, num_devices, batch=None):
     }
 
 
+def choose_small_settings(given, num_devices):
+    """Settings of images up to 32x32, of which a preset knows nothing.
+
+    Losses and regularizers stay the published ones if one of them was given, or ``--aug ada``,
+    whose r_t is no measure of memory with relativistic losses.
+    """
+    found = dict(ANY_SMALL)
+    if given.get("aug") == "ada" or not given.keys().isdisjoint(RELATIVISTIC):
+        found = {name: value for name, value in found.items() if name not in RELATIVISTIC}
+    if given.get("gansformer-default"):
+        found.update(SMALL_LATENTS)
+    found["batch-size"] = max(found["batch-size"] // num_devices, 1) * num_devices
+    return found
+
+
 def settings_by_rule(given, find_resolution):
     """What rules say about a training: all with --auto; without it, what a preset leaves open.
 
     A published preset has values for certain datasets. For others, its gamma, batch, learning rates
-    and moving average are those that rules give.
+    and moving average are those that rules give; for images up to 32x32, those that trainings of
+    several such sets have shown to work, with smaller latents.
 
     Args:
       given: the flags on the command line, {name: value}.
@@ -100,7 +117,10 @@ def settings_by_rule(given, find_resolution):
     if not (given.get("auto") or is_open):
         return {}
     num_devices = len(device_names(given.get("gpus")) or ["/gpu:0"])
-    found = choose_settings(find_resolution(), num_devices, given.get("batch-size"))
+    resolution = find_resolution()
+    found = choose_settings(resolution, num_devices, given.get("batch-size"))
     if not given.get("auto"):
         found = {name: found[name] for name in BESIDE_PRESETS}
+        if resolution <= SMALL_SIDE:
+            found.update(choose_small_settings(given, num_devices))
     return {name: value for name, value in found.items() if name not in given}

@@ -30,7 +30,10 @@ def resolve_training(given, reloaded):
     config = resolve(given, reloaded, by_rule)
     dataset = open_dataset(path, config)
     if by_rule:
-        text = ", ".join(f"--{name} {value:g}" for name, value in by_rule.items())
+        text = ", ".join(
+            f"--{name} {format(value, 'g') if isinstance(value, float) else value}"
+            for name, value in by_rule.items()
+        )
         util.log(f"By rule for {'x'.join(map(str, dataset.shape[1:]))} images: {text}")
     return config, dataset
 

@@ -65,6 +65,26 @@ def test_a_preset_takes_from_rules_what_it_leaves_open():
     assert flags("--dataset=cats", resolution=64)["gamma"] == 10.0
 
 
+def test_small_images_of_any_set_have_settings_of_their_own():
+    small = {name: value for name, value in presets.ANY_SMALL.items() if name != "batch-size"}
+    transformer = flags("--gansformer-default", "--dataset=cats", "--gpus=0,1,2", resolution=32)
+    for name, value in {**small, **presets.SMALL_LATENTS, "batch-size": 6}.items():
+        assert transformer[name] == value, name
+    assert transformer["kmeans"] and transformer["g-arch"] == "resnet"
+    baseline = flags("--baseline=StyleGAN2", "--dataset=cats", "--gamma=3", resolution=16)
+    for name, value in {**small, "gamma": 3.0, "batch-size": 8}.items():
+        assert baseline[name] == value, name
+    assert baseline["latent-size"] == 512
+    for flag in ("--d-reg=r1", "--aug=ada"):
+        other = flags("--gansformer-default", "--dataset=cats", flag, resolution=16)
+        assert (other["g-loss"], other["d-loss"]) == ("logistic_ns", "logistic"), flag
+        assert (other["gamma"], other["d-reg-interval"]) == (10.0, 16), flag
+    large = flags("--gansformer-default", "--dataset=cats", resolution=64)
+    assert (large["latent-size"], large["gamma"]) == (512, pytest.approx(0.0256))
+    auto = flags("--gansformer-default", "--dataset=cats", "--auto", resolution=32)
+    assert auto["gamma"] == pytest.approx(0.0064) and auto["latent-size"] == 512
+
+
 @pytest.mark.parametrize(
     "size, start, resolution",
     [
