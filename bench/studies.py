@@ -14,7 +14,10 @@ PUBLISHED = f"--gansformer-default {BUDGET}"  # logistic loss, R1, k-means centr
 SMALL = f"--gansformer-default --recipe small {BUDGET}"  # relativistic loss, R1 and R2, duplex
 
 R1R2 = "--d-reg r1r2 --d-reg-interval 4"
+LOGISTIC = "--g-loss logistic_ns --d-loss logistic --d-reg r1 --d-reg-interval 16"
 RELATIVISTIC = "--g-loss relativistic --d-loss relativistic"
+
+FROM_MODEL = "--channel-base 512 --channel-max 32 --pretrained-pkl models/scenes32.pkl"
 
 # 8 thousand images of 16x16, one to four large objects: two to three minutes on one core.
 LARGE_OBJECTS = "--scenes --large-objects --images-num 2000 --resolution 16"
@@ -74,6 +77,34 @@ class Study:
 
 
 quick_study = functools.partial(Study, prepare=LARGE_OBJECTS, images_num=1000)
+SMALL_SETS = "Which settings train small pictures of any kind? {}."
+
+
+def small_set_study(kind, dataset, **other):
+    """The same settings as for other kinds of pictures, 32 thousand images of 16x16."""
+    return quick_study(
+        SMALL_SETS.format(kind),
+        f"--gansformer-default {QUICK_BUDGET} --dataset {dataset} --ema-kimg 0.5 --total-kimg 32",
+        {
+            "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",
+            "gamma-1": f"{SMALL_LATENTS} {LOGISTIC} --gamma 1",
+            "gamma-0.05": f"{SMALL_LATENTS} {LOGISTIC} --gamma 0.05",
+            "relativistic-10": f"{SMALL_LATENTS} --gamma 10 {RELATIVISTIC} {R1R2}",
+            "auto": "--auto",
+        },
+        metrics="fid,pr",
+        **other,
+    )
+
+
+# Of the package emoji-datasource-google, unpacked here: see docs/data.md.
+EMOJI = (
+    "--task emoji --images-dir package/img/google/64 --labels package/emoji.json "
+    "--label-column category --resolution 16"
+)
+# Of scikit-learn, written as files: see docs/results.md.
+DIGITS = "--task digits --images-dir digits --labels digits.csv --label-column digit"
+
 demo_study = functools.partial(
     Study,
     settings={"demo": "", "recipe": "--recipe small"},
@@ -179,23 +210,28 @@ STUDIES = {
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures, with the published objective?",
         f"--gansformer-default {QUICK_BUDGET} --train-images-num 300 --ema-kimg 2.5 "
-        "--total-kimg 640 --snapshot-ticks 64",
-        {"none": "", "ada": "--aug ada --aug-pipe blit --aug-kimg 10"},
+        "--total-kimg 384 --snapshot-ticks 64",
+        {
+            "none": "",
+            "ada": "--aug ada --aug-pipe xflip,xint --aug-kimg 10",
+            "ada-blit": "--aug ada --aug-pipe blit --aug-kimg 10",
+        },
     ),
     "emoji": Study(
         "Real drawings: settings by rule, a strong penalty, and relativistic losses.",
         f"--gansformer-default {QUICK_BUDGET} --dataset emoji --ema-kimg 0.5 --total-kimg 128 "
         "--snapshot-ticks 32",
         {
-            "rules": "",
-            "gamma-10": f"{SMALL_LATENTS} --gamma 10",
+            "rules": "--auto",
+            "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",
             "relativistic": f"{SMALL_LATENTS} --gamma 10 {RELATIVISTIC} {R1R2}",
         },
-        # Of the package emoji-datasource-google, unpacked here: see docs/data.md.
-        prepare="--task emoji --images-dir package/img/google/64 --labels package/emoji.json "
-        "--label-column category --resolution 16",
+        prepare=EMOJI,
         metrics="fid,pr",
     ),
+    "small-scenes": small_set_study("Scenes of large objects", "scenes"),
+    "small-emoji": small_set_study("3,786 drawings with labels", "emoji", prepare=EMOJI),
+    "small-digits": small_set_study("1,797 grey scans with labels", "digits", prepare=DIGITS),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
         f"--gansformer-default {QUICK_BUDGET} --resolution 32 --channel-base 512 --total-kimg 4 "
@@ -207,6 +243,15 @@ STUDIES = {
         },
         prepare="--scenes --images-num 2000 --resolution 32",
         images_num=1000,
+    ),
+    "from-model": Study(
+        "The first demo's pictures: its settings, or begun with the model in models/?",
+        PUBLISHED,
+        {
+            "first-demo": "",
+            "model": f"{FROM_MODEL} --lr-decay-kimg 24",
+            "model-longer": f"{FROM_MODEL} --lr-decay-kimg 60 --total-kimg 60",  # as many minutes
+        },
     ),
     "baselines": quick_study(
         "The paper's comparison, with its objective: logistic loss and R1.",
