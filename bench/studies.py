@@ -77,13 +77,12 @@ class Study:
 
 
 quick_study = functools.partial(Study, prepare=LARGE_OBJECTS, images_num=1000)
-SMALL_SETS = "Which settings train small pictures of any kind? {}."
 
 
 def small_set_study(kind, dataset, **other):
     """The same settings as for other kinds of pictures, 32 thousand images of 16x16."""
     return quick_study(
-        SMALL_SETS.format(kind),
+        f"Which settings train small pictures of any kind? {kind}.",
         f"--gansformer-default {QUICK_BUDGET} --dataset {dataset} --ema-kimg 0.5 --total-kimg 32",
         {
             "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",

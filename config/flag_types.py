@@ -81,6 +81,7 @@ def some_of(*choices):
                 raise argparse.ArgumentTypeError(f"each name {must_be_one_of(name, choices)}")
         return text
 
+    parse.names = choices
     parse.metavar = "NAME[,NAME...]"
     return parse
 

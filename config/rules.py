@@ -49,7 +49,11 @@ def choose_start(height, width):
 
 def choose_batch(resolution, num_devices):
     """Images in a step: as many as the published memory budget takes, at most 64."""
-    batch = min(num_devices * min(4096 // resolution, 32), 64)
+    return _split_evenly(min(num_devices * min(4096 // resolution, 32), 64), num_devices)
+
+
+def _split_evenly(batch, num_devices):
+    """The largest batch up to this one with as many images for each device, at least one."""
     return max(batch // num_devices, 1) * num_devices
 
 
@@ -93,7 +97,7 @@ def choose_small_settings(given, num_devices):
         found = {name: value for name, value in found.items() if name not in RELATIVISTIC}
     if given.get("gansformer-default"):
         found.update(SMALL_LATENTS)
-    found["batch-size"] = max(found["batch-size"] // num_devices, 1) * num_devices
+    found["batch-size"] = _split_evenly(found["batch-size"], num_devices)
     return found
 
 
@@ -118,9 +122,10 @@ def settings_by_rule(given, find_resolution):
         return {}
     num_devices = len(device_names(given.get("gpus")) or ["/gpu:0"])
     resolution = find_resolution()
-    found = choose_settings(resolution, num_devices, given.get("batch-size"))
-    if not given.get("auto"):
-        found = {name: found[name] for name in BESIDE_PRESETS}
-        if resolution <= SMALL_SIDE:
-            found.update(choose_small_settings(given, num_devices))
+    if not given.get("auto") and resolution <= SMALL_SIDE:
+        found = choose_small_settings(given, num_devices)
+    else:
+        found = choose_settings(resolution, num_devices, given.get("batch-size"))
+        if not given.get("auto"):
+            found = {name: found[name] for name in BESIDE_PRESETS}
     return {name: value for name, value in found.items() if name not in given}

@@ -222,6 +222,7 @@ def test_flags_that_contradict_are_refused(argv, message):
 
 def test_the_flag_names_the_pipes():
     parsed = FLAGS_TABLE["aug-pipe"].type
+    assert set(parsed.names) == set(augment.PIPES)
     for name in augment.PIPES:
         assert parsed(name) == name and parsed(f"cutout,{name}") == f"cutout,{name}"
     with pytest.raises(

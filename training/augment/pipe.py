@@ -44,11 +44,10 @@ def shares(pipe):
     chosen = {item for name in pipe.split(",") for item in PIPES[name]}
     found = {}
     for part in PARTS:
-        names = TRANSFORMATIONS.get(part, ())
-        if part in chosen or (names and chosen.issuperset(names)):
-            found[part] = 1.0
-        elif chosen.intersection(names):
-            found[part] = np.float32([name in chosen for name in names])
+        names = TRANSFORMATIONS.get(part, (part,))
+        is_drawn = [part in chosen or name in chosen for name in names]
+        if any(is_drawn):
+            found[part] = 1.0 if all(is_drawn) else np.float32(is_drawn)
     return found
 
 
