@@ -8,6 +8,7 @@ import lzma
 import os
 import posixpath
 import tarfile
+import threading
 import zipfile
 import zlib
 
@@ -56,6 +57,7 @@ class ZipSource(Source):
 
     def __init__(self, path, suffixes, below=""):
         self.path, self.description, self._open_zip = os.path.abspath(path), path, None
+        self._lock = threading.Lock()
         self._names = sorted(
             name
             for name in open_zip(path).namelist()
@@ -65,7 +67,10 @@ class ZipSource(Source):
             raise _none_found(path, suffixes)
 
     def __getstate__(self):
-        return dict(self.__dict__, _open_zip=None)
+        return dict(self.__dict__, _open_zip=None, _lock=None)
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __len__(self):
         return len(self._names)
@@ -83,15 +88,19 @@ class ZipSource(Source):
         return (*decode(self.read(key)), {})
 
     def _archive(self):
-        """The archive, opened once a process; it may be read by several threads."""
+        """The archive, opened once a process."""
         if self._open_zip is None:
             self._open_zip = open_zip(self.path)
         return self._open_zip
 
     def read(self, key):
-        """The bytes of a member."""
+        """The bytes of a member.
+
+        Threads take turns: with Python 3.7 a ZipFile read by several gives wrong bytes at times.
+        """
         try:
-            return self._archive().read(key)
+            with self._lock:
+                return self._archive().read(key)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise UnreadableImageError(one_line(error)) from error
         except (RuntimeError, NotImplementedError) as error:  # a password, an odd compression

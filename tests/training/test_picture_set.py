@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from tiny_records import write_set
 
 from config.resolve import find_dataset
+from datasets_tool.sources.archives import ZipSource
 from dnnlib.errors import UserError
 from training.dataset import Dataset
 
@@ -73,6 +75,16 @@ def test_they_are_read_like_records(tmp_path, monkeypatch, kind, threads):
     assert (found.sample_grid(4)[0] == records.sample_grid(4)[0]).all()
     assert Dataset(path, max_images=5).fingerprint() != found.fingerprint()
     found.close()
+
+
+def test_threads_read_the_same_bytes_of_a_zip(tmp_path):
+    write(tmp_path / "toys.zip", pixels(side=16))
+    source = ZipSource(str(tmp_path / "toys.zip"), (".png",))
+    names = list(source.keys())
+    expected = {name: source.read(name) for name in names}
+    order = np.random.RandomState(1).choice(names, 20000)
+    with ThreadPoolExecutor(7) as pool:
+        assert all(pool.map(lambda name: source.read(name) == expected[name], order))
 
 
 def test_vector_labels_and_none(tmp_path):
