@@ -11,7 +11,6 @@ BUDGET = (
     "--ema-kimg 0.5 --total-kimg 24"
 )
 PUBLISHED = f"--gansformer-default {BUDGET}"  # logistic loss, R1, k-means centroids
-SMALL = f"--gansformer-default --recipe small {BUDGET}"  # relativistic loss, R1 and R2, duplex
 
 R1R2 = "--d-reg r1r2 --d-reg-interval 4"
 LOGISTIC = "--g-loss logistic_ns --d-loss logistic --d-reg r1 --d-reg-interval 16"
@@ -25,10 +24,11 @@ QUICK_BUDGET = (
     "--dataset scenes --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 "
     "--ema-kimg 0.25 --total-kimg 8"
 )
-QUICK = f"--gansformer-default --recipe small {QUICK_BUDGET}"
 
 SIMPLEX = "--kmeans false --duplex false"
 DUPLEX = "--kmeans false --duplex true"
+# What the demo and short trainings of scenes were tried with beside the published settings.
+DUPLEX_SKIP = f"{RELATIVISTIC} {R1R2} {DUPLEX} --g-arch skip"
 
 # What the preset of scenes has beside its gamma.
 SMALL_LATENTS = (
@@ -88,7 +88,7 @@ def small_set_study(kind, dataset, **other):
             "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",
             "gamma-1": f"{SMALL_LATENTS} {LOGISTIC} --gamma 1",
             "gamma-0.05": f"{SMALL_LATENTS} {LOGISTIC} --gamma 0.05",
-            "relativistic-10": f"{SMALL_LATENTS} --gamma 10 {RELATIVISTIC} {R1R2}",
+            "recipe": "--recipe small",
             "auto": "--auto",
         },
         metrics="fid,pr",
@@ -106,7 +106,7 @@ DIGITS = "--task digits --images-dir digits --labels digits.csv --label-column d
 
 demo_study = functools.partial(
     Study,
-    settings={"demo": "", "recipe": "--recipe small"},
+    settings={"demo": "", "duplex-skip": DUPLEX_SKIP},
     prepare="--scenes --large-objects --images-num 6000 --resolution 16",
 )
 
@@ -124,47 +124,12 @@ STUDIES = {
         OPERATIONS,
         seeds=10,
     ),
-    "native-small": Study(
-        "Do native operations train like their references, by the recipe for small images?",
-        SMALL,
-        OPERATIONS,
-        seeds=5,
-    ),
     "learning": quick_study(
         "Do native operations train like their references? Three minutes a run, to look at "
         "before a change to operations lands.",
-        QUICK,
+        f"--gansformer-default --recipe small {QUICK_BUDGET}",
         OPERATIONS,
         metrics="fid,pr",
-    ),
-    "objective": quick_study(
-        "Which loss and regularizer, with k-means centroids as published?",
-        f"--gansformer-default {QUICK_BUDGET}",
-        {
-            "logistic-r1": "",
-            "logistic-r1r2": R1R2,
-            "relativistic-r1": f"{RELATIVISTIC} --d-reg-interval 4",
-            "relativistic-r1r2": f"{RELATIVISTIC} {R1R2}",
-        },
-    ),
-    "recipe": quick_study(
-        "What alters --recipe small for the better? Each setting changes one thing.",
-        f"{QUICK} --ema-kimg 0.5 --total-kimg 16",
-        {
-            "recipe": "",
-            "lr-0.002": "--g-lr 0.002 --d-lr 0.002",
-            "lr-0.008": "--g-lr 0.008 --d-lr 0.008",
-            "gamma-0.01": "--gamma 0.01",
-            "gamma-0.25": "--gamma 0.25",
-            "batch-4": "--batch-size 4",
-            "batch-16": "--batch-size 16",
-            "simplex": SIMPLEX,
-            "k-means": "--kmeans true --duplex false",
-            "mapping-lr": "--mapping-lrmul 1",
-            "mapping-2": "--mapping-layersnum 2",
-            "d-lr-0.002": "--d-lr 0.002",
-            "resnet": "--g-arch resnet",
-        },
     ),
     "preset": quick_study(
         "What the preset of scenes changes in the published settings, and what might be changed: "
@@ -188,8 +153,26 @@ STUDIES = {
             "skip": "--g-arch skip",
         },
     ),
+    "recipe": quick_study(
+        "What alters --recipe small for the better, on drawings? Each setting changes one thing.",
+        f"--gansformer-default --recipe small {QUICK_BUDGET} --dataset emoji --ema-kimg 0.5 "
+        "--total-kimg 16",
+        {
+            "recipe": "",
+            "gamma-2": "--gamma 2",
+            "gamma-50": "--gamma 50",
+            "lr-0.002": "--g-lr 0.002 --d-lr 0.002",
+            "batch-16": "--batch-size 16",
+            "16-components": "--components-num 16 --latent-size 256",
+            "simplex": SIMPLEX,
+            "duplex": DUPLEX,
+            "skip": "--g-arch skip",
+        },
+        prepare=EMOJI,
+        metrics="fid,pr",
+    ),
     "demo": demo_study(
-        "What does make demo give at least, and what does the recipe for small images?",
+        "What does make demo give at least, and what do relativistic losses with duplex attention?",
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 96",
         seeds=5,
     ),
@@ -198,13 +181,21 @@ STUDIES = {
         f"--gansformer-default {QUICK_BUDGET} --ema-kimg 0.5 --total-kimg 256 --snapshot-ticks 32",
     ),
     "grow": Study(
-        "32x32 begun at 16x16 with the same channels: published settings or recipe?",
+        "32x32 begun at 16x16 with the same channels.",
         f"--gansformer-default {QUICK_BUDGET} --resolution 32 --channel-base 512 --ema-kimg 2 "
         "--total-kimg 160 --lr-decay-kimg 160 --snapshot-ticks 20",
-        {"published": "", "recipe": "--recipe small"},
+        {"published": "", "duplex-skip": DUPLEX_SKIP},
         prepare="--scenes --large-objects --images-num 6000 --resolution 32 --multi-resolution",
         # A million thousand images: rates that stay.
         first="--resolution 16 --ema-kimg 0.5 --total-kimg 256 --lr-decay-kimg 1000000",
+    ),
+    "grow-64": Study(
+        "64x64 begun with the model of 32x32 in models/.",
+        f"--gansformer-default {QUICK_BUDGET} --resolution 64 --channel-base 512 --ema-kimg 2 "
+        "--gamma 0.2 --pretrained-pkl models/scenes32.pkl --total-kimg 400 --lr-decay-kimg 400 "
+        "--snapshot-ticks 20",
+        {"gamma-0.2": "", "gamma-0.05": "--gamma 0.05"},
+        prepare="--scenes --large-objects --images-num 6000 --resolution 64",
     ),
     "few": quick_study(
         "Does adaptive augmentation help on 300 pictures, with the published objective?",
@@ -223,7 +214,7 @@ STUDIES = {
         {
             "rules": "--auto",
             "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",
-            "relativistic": f"{SMALL_LATENTS} --gamma 10 {RELATIVISTIC} {R1R2}",
+            "recipe": "--recipe small",
         },
         prepare=EMOJI,
         metrics="fid,pr",
@@ -231,6 +222,28 @@ STUDIES = {
     "small-scenes": small_set_study("Scenes of large objects", "scenes"),
     "small-emoji": small_set_study("3,786 drawings with labels", "emoji", prepare=EMOJI),
     "small-digits": small_set_study("1,797 grey scans with labels", "digits", prepare=DIGITS),
+    "small-baselines": quick_study(
+        "Do the settings that small pictures of any kind take by rule serve other models, too? "
+        "3,786 drawings with labels.",
+        f"{QUICK_BUDGET} --dataset emoji --ema-kimg 0.5 --total-kimg 32",
+        {
+            "StyleGAN2": "--baseline StyleGAN2",
+            "StyleGAN2-auto": "--baseline StyleGAN2 --auto",
+            "GAN": "--baseline GAN",
+            "GAN-auto": "--baseline GAN --auto",
+        },
+        prepare=EMOJI,
+        metrics="fid,pr",
+    ),
+    "emoji-32": Study(
+        "Drawings of 32x32 by the recipe that small pictures take by rule: from random values, or "
+        "begun with the model of scenes in models/?",
+        f"--gansformer-default {QUICK_BUDGET} --dataset emoji --resolution 32 --channel-base 512 "
+        "--ema-kimg 1 --total-kimg 64 --snapshot-ticks 16",
+        {"recipe": "", "model": "--pretrained-pkl models/scenes32.pkl"},
+        prepare=EMOJI.replace("--resolution 16", "--resolution 32"),
+        metrics="fid,pr",
+    ),
     "transfer": Study(
         "500 pictures: does it help to begin with a model of other pictures?",
         f"--gansformer-default {QUICK_BUDGET} --resolution 32 --channel-base 512 --total-kimg 4 "
@@ -248,6 +261,7 @@ STUDIES = {
         PUBLISHED,
         {
             "first-demo": "",
+            "recipe": "--recipe small",
             "model": f"{FROM_MODEL} --lr-decay-kimg 24",
             "model-longer": f"{FROM_MODEL} --lr-decay-kimg 60 --total-kimg 60",  # as many minutes
         },
@@ -258,7 +272,7 @@ STUDIES = {
         MODELS,
     ),
     "baselines-small": quick_study(
-        "The paper's comparison, with the objective of the recipe for small images.",
+        "The paper's comparison, with the losses of the recipe for small images.",
         f"{QUICK_BUDGET} {RELATIVISTIC} {R1R2}",
         MODELS,
     ),

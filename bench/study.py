@@ -1,7 +1,7 @@
 """Run a study of studies.py: settings times seeds, trained, judged, laid side by side.
 
-    python bench/study.py attention              run what is missing, judge, write table and sheet
-    python bench/study.py attention --report     only look at what is there
+    python bench/study.py preset                 run what is missing, judge, write table and sheet
+    python bench/study.py preset --report        only look at what is there
     python bench/study.py --document             put all studies' results into docs/results.md
     python bench/study.py --list
 

@@ -108,18 +108,11 @@ def preset_values(given):
     dataset, baseline = given.get("dataset"), given.get("baseline")
     if given.get("gansformer-default") and baseline:
         raise UserError(f"--gansformer-default and --baseline={baseline} exclude each other")
-    recipe = dict(presets.RECIPES[given["recipe"]]) if given.get("recipe") else {}
     if given.get("gansformer-default"):
-        return {**presets.GANSFORMER, **presets.DATASETS.get(dataset, {}), **recipe}
-    if recipe:  # networks without components have no attention to choose
-        recipe.pop("duplex"), recipe.pop("kmeans")
+        return {**presets.GANSFORMER, **presets.DATASETS.get(dataset, {})}
     if baseline:
-        return {
-            **presets.BASELINES[baseline],
-            **presets.BASELINE_DATASETS.get(dataset, {}),
-            **recipe,
-        }
-    return recipe
+        return {**presets.BASELINES[baseline], **presets.BASELINE_DATASETS.get(dataset, {})}
+    return {}
 
 
 def resolve(given, reloaded=None, by_rule=None):

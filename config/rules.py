@@ -1,11 +1,11 @@
-"""Settings that follow from the resolution, the batch and the number of devices, for ``--auto``.
+"""Settings that follow from the resolution, the batch and the number of devices.
 
-The rules are those of StyleGAN2-ADA's automatic configuration (Karras et al. 2020,
-arXiv:2006.06676); they assume the logistic loss with R1. Their gamma was made for larger images: to
-small ones, of which a preset knows nothing, presets.ANY_SMALL applies instead.
+The rules of ``--auto`` are those of StyleGAN2-ADA's automatic configuration (Karras et al. 2020,
+arXiv:2006.06676); they assume the logistic loss with R1. Their gamma was made for larger images:
+small ones, of which a preset knows nothing, take ``--recipe small`` instead.
 """
 
-from config.presets import ANY_SMALL, DATASETS, RELATIVISTIC, SMALL_LATENTS, SMALL_SIDE
+from config.presets import DATASETS, RECIPES, RELATIVISTIC, SMALL_LATENTS, SMALL_SIDE
 from dnnlib.cli import device_names
 from dnnlib.errors import UserError
 
@@ -86,13 +86,13 @@ def choose_settings(resolution, num_devices, batch=None):
     }
 
 
-def choose_small_settings(given, num_devices):
-    """Settings of images up to 32x32, of which a preset knows nothing.
+def recipe_settings(name, given, num_devices):
+    """Settings of a recipe of ``presets.RECIPES``, with smaller latents in a GANsformer.
 
     Losses and regularizers stay the published ones if one of them was given, or ``--aug ada``,
     whose r_t is no measure of memory with relativistic losses.
     """
-    found = dict(ANY_SMALL)
+    found = dict(RECIPES[name])
     if given.get("aug") == "ada" or not given.keys().isdisjoint(RELATIVISTIC):
         found = {name: value for name, value in found.items() if name not in RELATIVISTIC}
     if given.get("gansformer-default"):
@@ -102,11 +102,10 @@ def choose_small_settings(given, num_devices):
 
 
 def settings_by_rule(given, find_resolution):
-    """What rules say about a training: all with --auto; without it, what a preset leaves open.
+    """What rules and recipes give: those asked for, or those for what a preset leaves open.
 
     A published preset has values for certain datasets. For others, its gamma, batch, learning rates
-    and moving average are those that rules give; for images up to 32x32, those that trainings of
-    several such sets have shown to work, with smaller latents.
+    and moving average are those of ``--auto``; images up to 32x32 take ``--recipe small``.
 
     Args:
       given: the flags on the command line, {name: value}.
@@ -117,15 +116,16 @@ def settings_by_rule(given, find_resolution):
       {name of a flag: value}; the flags that were given are not among them.
     """
     is_preset = given.get("gansformer-default") or given.get("baseline")
-    is_open = is_preset and not given.get("recipe") and given.get("dataset") not in DATASETS
-    if not (given.get("auto") or is_open):
-        return {}
+    recipe, is_auto = given.get("recipe"), given.get("auto")
+    is_open = is_preset and not (recipe or is_auto) and given.get("dataset") not in DATASETS
     num_devices = len(device_names(given.get("gpus")) or ["/gpu:0"])
-    resolution = find_resolution()
-    if not given.get("auto") and resolution <= SMALL_SIDE:
-        found = choose_small_settings(given, num_devices)
-    else:
-        found = choose_settings(resolution, num_devices, given.get("batch-size"))
-        if not given.get("auto"):
+    found = {}
+    if is_open and find_resolution() <= SMALL_SIDE:
+        recipe = "small"
+    elif is_open or is_auto:
+        found = choose_settings(find_resolution(), num_devices, given.get("batch-size"))
+        if not is_auto:
             found = {name: found[name] for name in BESIDE_PRESETS}
+    if recipe:
+        found.update(recipe_settings(recipe, given, num_devices))
     return {name: value for name, value in found.items() if name not in given}

@@ -58,15 +58,11 @@ def test_a_preset_takes_from_rules_what_it_leaves_open():
     other = flags("--gansformer-default", "--dataset=cats", "--batch-size=8", resolution=64)
     assert other["gamma"] == pytest.approx(0.1024) and other["ema-kimg"] == 2.5
     assert other["channel-base"] == known["channel-base"] and other["ema-rampup"] is None
-    assert (
-        flags("--gansformer-default", "--dataset=cats", "--recipe=small", resolution=64)["gamma"]
-        == presets.SMALL["gamma"]
-    )
     assert flags("--dataset=cats", resolution=64)["gamma"] == 10.0
 
 
-def test_small_images_of_any_set_have_settings_of_their_own():
-    small = {name: value for name, value in presets.ANY_SMALL.items() if name != "batch-size"}
+def test_small_images_of_any_set_take_the_recipe():
+    small = {name: v for name, v in presets.RECIPES["small"].items() if name != "batch-size"}
     transformer = flags("--gansformer-default", "--dataset=cats", "--gpus=0,1,2", resolution=32)
     for name, value in {**small, **presets.SMALL_LATENTS, "batch-size": 6}.items():
         assert transformer[name] == value, name
@@ -83,6 +79,21 @@ def test_small_images_of_any_set_have_settings_of_their_own():
     assert (large["latent-size"], large["gamma"]) == (512, pytest.approx(0.0256))
     auto = flags("--gansformer-default", "--dataset=cats", "--auto", resolution=32)
     assert auto["gamma"] == pytest.approx(0.0064) and auto["latent-size"] == 512
+
+
+def test_a_recipe_beats_presets_and_auto():
+    small = {**presets.RECIPES["small"], **presets.SMALL_LATENTS}
+    argv = ["--gansformer-default", "--recipe=small"]
+    for dataset in ("scenes", "ffhq", "cats"):
+        found = flags(*argv, f"--dataset={dataset}", "--ema-kimg=7", resolution=256)
+        for name, value in {**small, "ema-kimg": 7.0}.items():
+            assert found[name] == value, (dataset, name)
+    auto = flags(*argv, "--dataset=cats", "--auto", resolution=256)
+    assert (auto["gamma"], auto["batch-size"], auto["ema-rampup"]) == (10.0, 8, 0.05)
+    baseline = flags("--baseline=GAN", "--dataset=scenes", "--recipe=small", resolution=16)
+    assert (baseline["gamma"], baseline["d-reg"]) == (10.0, "r1r2")
+    assert baseline["latent-size"] == 512
+    assert flags("--dataset=cats", "--recipe=small", resolution=256)["g-loss"] == "relativistic"
 
 
 @pytest.mark.parametrize(
