@@ -1,5 +1,6 @@
 """Sessions, variables and small tensor helpers, under the names that StyleGAN2's scripts use."""
 
+import atexit
 import contextlib
 import os
 import random
@@ -20,7 +21,10 @@ DEFAULTS = {  # of sessions, see init_tf
     "graph_options.rewrite_options.meta_optimizer_iterations": 1,
 }
 
-_open_contexts = []
+# Sessions are the default until the process ends; closed then, the last one first, since
+# TensorFlow complains of any other order.
+_open_contexts = contextlib.ExitStack()
+atexit.register(_open_contexts.close)
 
 _CACHE = "dnnlib/cache"  # graph collection that holds one dict
 
@@ -66,11 +70,7 @@ def create_session(config_dict=None, force_as_default=False, target=""):
     """
     session = tf.Session(target, config=session_config(config_dict or {}))
     if force_as_default:
-        # The context is left open on purpose: it is the session of the whole process.
-        manager = session.as_default()
-        manager.enforce_nesting = False
-        manager.__enter__()
-        _open_contexts.append(manager)  # it would be closed if it were collected
+        _open_contexts.enter_context(session.as_default())
     return session
 
 
