@@ -2,7 +2,7 @@
 
     python bench/study.py preset                 run what is missing, judge, write table and sheet
     python bench/study.py preset --report        only look at what is there
-    python bench/study.py --document             put all studies' results into docs/results.md
+    python bench/study.py --document             write docs/studies of all results
     python bench/study.py --list
 
 A study's folder holds study.json (what is compared), runs/ (run directories, finished ones are not
@@ -55,7 +55,7 @@ def build_parser():
     add("--jobs", type=cli.positive_int, help="runs at once, of one thread each (default: cores)")
     add("--gpus", default="none", metavar="LIST", help="GPUs for the runs (default: none)")
     add("--report", action="store_true", help="run nothing, only write table and sheet")
-    add("--document", action="store_true", help="put the results there are into docs/results.md")
+    add("--document", action="store_true", help="write docs/studies of all results")
     add("--list", action="store_true", help="list the studies")
     return parser
 

@@ -1,4 +1,4 @@
-"""What comes out of a study: figures, a table, a sheet, and sections of docs/results.md."""
+"""What comes out of a study: figures, a table, a sheet, and its section of docs/studies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 from studies import STUDIES
 
-from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import latest_run
 from dnnlib.util import atomic_write, log
 from metrics.registry import count_text
@@ -20,7 +19,15 @@ from vis.pictures import read_picture, save_picture, titled
 
 SHEET_SEEDS = 5  # on a sheet
 SHEET_WIDTH = 400  # of a run's samples on it, in pixels, at most
-PAGE = "results.md"
+PAGE_HEAD = """\
+# Figures of every run
+
+Written by `python bench/study.py --document`; beside this page a JSON file has each study's
+figures. What follows from them is in [results.md](../results.md), with the studies that were run
+before figures were kept. Medians (ranges) over seeds; "chance": how often ranks differ from the
+first setting's as much by chance (Mann-Whitney, both sides); minutes of a core.
+
+"""
 
 # Results => (title of the column, digits behind the point).
 COLUMNS = {
@@ -90,7 +97,8 @@ def collect(name, study, folder):
 
     Returns:
       A dict of plain values: name, question, base, settings, titles, and runs, a list of dicts of
-      setting, seed, minutes, commit and figures; only finished runs are in it.
+      setting, seed, minutes, commit and figures; only finished runs are in it, and settings that
+      have some.
     """
     settings = _read_json(Path(folder) / "study.json", {"settings": study.settings})["settings"]
     runs = []
@@ -116,7 +124,9 @@ def collect(name, study, folder):
         "name": name,
         "question": study.question,
         "base": study.base,
-        "settings": settings,
+        "settings": {
+            s: flags for s, flags in settings.items() if any(r["setting"] == s for r in runs)
+        },
         "images_num": study.images_num,
         "titles": _titles(study),
         "runs": runs,
@@ -165,7 +175,7 @@ def table(results):
         first = values if first is None else first
         minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
         cells = [_spread(_values(results, setting, title), digits[title]) for title in titles]
-        last = ["" if p is None else f"{p:.2g}", f"{np.median(minutes):.0f}" if minutes else ""]
+        last = ["" if p is None else f"{p:.2g}", f"{np.median(minutes):.2g}" if minutes else ""]
         lines.append(_row([setting, str(len(runs)), *cells, *last]))
     return lines
 
@@ -212,8 +222,7 @@ def sheet(results):
 
 def write(folder, results):
     """Write results.json, table.md and sheet.png."""
-    with atomic_write(Path(folder) / "results.json", "w") as file:
-        file.write(json.dumps(results, indent=1) + "\n")
+    _write_json(Path(folder) / "results.json", results)
     with atomic_write(Path(folder) / "table.md", "w") as file:
         file.write("\n".join(table(results)) + "\n")
     picture = sheet(results)
@@ -224,83 +233,84 @@ def write(folder, results):
 # Documentation
 
 
+def seeds_table(results):
+    """Lines of Markdown: the first figure of every run, a column for each seed."""
+    title, runs = results["titles"][0], results["runs"]
+    seeds = sorted({run["seed"] for run in runs})
+    lines = [_row([f"{title}, seed", *map(str, seeds)]), _row(["---"] * (len(seeds) + 1))]
+    for setting in results["settings"]:
+        found = {run["seed"]: run["figures"] for run in runs if run["setting"] == setting}
+        if found:
+            values = (_spread([found[s][title]], 0) if s in found else "" for s in seeds)
+            lines.append(_row([setting, *values]))
+    return lines
+
+
 def section(results, picture=None):
-    """Markdown of one study.
+    """Lines of Markdown about one study.
 
     Args:
       results: see :func:`collect`.
       picture: path of its sheet beside the page, or None.
     """
-    name, base = results["name"], results["base"]
+    name = results["name"]
     commits = sorted({(run["commit"] or "unknown")[:7] for run in results["runs"]})
     versions = {(run["packages"] or {}).get("tensorflow", "unknown") for run in results["runs"]}
-    settings = [f"`{s}`: `{flags or 'nothing more'}`" for s, flags in results["settings"].items()]
     lines = [
-        f"### {name}: {results['question']}",
+        f"## {name}",
+        "",
+        results["question"],
         "",
         f"    python bench/study.py {name}",
         "",
-        f"All runs: `{base}`. {'; '.join(settings)}. Median (range) over the seeds, "
-        f"{results['images_num']:,} samples; TensorFlow {', '.join(sorted(versions))}, "
-        f"commit {', '.join(commits)}.",
-        "",
         *table(results),
+        "",
+        *seeds_table(results),
+        "",
+        f"All runs: `{results['base']}`",
+        "",
+        *(f"- {s}: `{flags}`" for s, flags in results["settings"].items() if flags),
+        "",
+        f"{results['images_num']:,} samples; TensorFlow {', '.join(sorted(versions))}; code of "
+        f"{', '.join(commits)}.",
+        "",
     ]
-    if picture:
-        lines += ["", f"![Samples of {name}]({picture})"]
-    return lines
+    return [*lines, f"![Samples of {name}]({picture})", ""] if picture else lines
 
 
 def document(folder, docs):
-    """Put the results of all studies into a page, between the marks of each.
+    """Write the page of all studies, docs/studies/README.md.
 
-    Results that were put there before stay, as docs/studies/*.json holds them; text outside of the
-    marks is not touched.
+    What is known of each study stands beside it in a JSON file; those of studies that are not in
+    ``folder`` stay.
 
     Args:
       folder: of all studies.
       docs: folder of the documentation.
     """
     kept, images = Path(docs, "studies"), Path(docs, "images")
-    kept.mkdir(exist_ok=True)
+    for path in (kept, images):
+        path.mkdir(exist_ok=True)
     for path in sorted(Path(folder).glob("*/results.json")):
         results = _read_json(path, None)
-        for run in results["runs"]:
-            run.pop("run_dir", None)
-        if results["runs"]:
-            with atomic_write(kept / f"{results['name']}.json", "w") as file:
-                file.write(json.dumps(results, indent=1) + "\n")
+        name = results["name"]
+        if name in STUDIES and results["runs"]:
+            for run in results["runs"]:
+                run.pop("run_dir", None)
+            _write_json(kept / f"{name}.json", results)
             if (path.parent / "sheet.png").exists():
-                images.mkdir(exist_ok=True)
-                shutil.copy(
-                    str(path.parent / "sheet.png"), str(images / f"study-{results['name']}.png")
-                )
-    page = Path(docs, PAGE)
-    text = page.read_text(encoding="utf-8")
-    paths = {path.stem: path for path in sorted(kept.glob("*.json"))}
-    if not paths:
-        raise UserError(f"{folder}: holds no results yet; run a study first")
-    known = [name for name in STUDIES if name in paths]
-    for name in [*known, *(name for name in paths if name not in known)]:
-        picture = f"images/study-{name}.png"
-        lines = section(_read_json(paths[name], None), Path(docs, picture).exists() and picture)
-        text = replace_section(text, name, "\n".join(lines))
-    with atomic_write(page, "w") as file:
-        file.write(text)
-    log(f"{page}: {', '.join(paths)}")
+                shutil.copy(str(path.parent / "sheet.png"), str(images / f"study-{name}.png"))
+    lines = PAGE_HEAD.splitlines()
+    names = [name for name in STUDIES if (kept / f"{name}.json").exists()]
+    for name in names:
+        picture = f"../images/study-{name}.png"
+        is_there = Path(kept, picture).exists()
+        lines += section(_read_json(kept / f"{name}.json", None), picture if is_there else None)
+    with atomic_write(kept / "README.md", "w") as file:
+        file.write("\n".join(lines))
+    log(f"{kept / 'README.md'}: {', '.join(names) or 'no study was run yet'}")
 
 
-def replace_section(text, name, section_text):
-    """Put a study's section between its marks, or at the end.
-
-    Args:
-      text: of the page.
-      name: of the study.
-      section_text: Markdown.
-    """
-    start, end = f"<!-- study {name} -->", f"<!-- end of study {name} -->"
-    marked = f"{start}\n{section_text}\n{end}"
-    if start in text and end in text:
-        before, rest = text.split(start, 1)
-        return before + marked + rest.split(end, 1)[1]
-    return f"{text.rstrip()}\n\n{marked}\n"
+def _write_json(path, value):
+    with atomic_write(path, "w") as file:
+        file.write(json.dumps(value, indent=1) + "\n")

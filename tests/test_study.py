@@ -99,12 +99,26 @@ def test_a_sheet_has_a_row_for_each_setting(results):
     assert picture.ndim == 3 and picture.shape[0] > 8 and picture.dtype == np.uint8
 
 
-def test_sections_are_replaced_and_the_rest_stays(results):
-    text = "# Page\n\nBefore.\n"
-    once = study_report.replace_section(text, "which", "\n".join(study_report.section(results)))
-    assert once.startswith(text.rstrip()) and "### which: Which?" in once and "0123456" in once
-    twice = study_report.replace_section(once + "\nAfter.\n", "which", "new")
-    assert "### which" not in twice and "Before." in twice and twice.endswith("After.\n")
+def test_a_page_of_all_studies(results, tmp_path):
+    folder, docs = tmp_path / "studies" / "native", tmp_path / "docs"
+    folder.mkdir(parents=True)
+    docs.mkdir()
+    study_report.write(folder, dict(results, name="native"))
+    study_report.document(tmp_path / "studies", docs)
+    page = (docs / "studies" / "README.md").read_text(encoding="utf-8")
+    for line in [
+        "    python bench/study.py native",
+        "| distance, seed | 0 | 1 | 2 |",
+        "| b | 300 | 100 | 200 |",
+        "- b: `--flag`",
+        "![Samples of native](../images/study-native.png)",
+    ]:
+        assert f"\n{line}\n" in page
+    assert (docs / "images" / "study-native.png").exists() and "0123456" in page
+    kept = json.loads((docs / "studies" / "native.json").read_text(encoding="utf-8"))
+    assert len(kept["runs"]) == 6 and "run_dir" not in kept["runs"][0]
+    study_report.document(tmp_path / "none", docs)  # what was found before stays
+    assert (docs / "studies" / "README.md").read_text(encoding="utf-8") == page
 
 
 def test_what_failed_is_said(tmp_path, capsys):
