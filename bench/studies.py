@@ -239,7 +239,7 @@ STUDIES = {
         "Drawings of 32x32 by the recipe that small pictures take by rule: from random values, or "
         "begun with the model of scenes in models/?",
         f"--gansformer-default {QUICK_BUDGET} --dataset emoji --resolution 32 --channel-base 512 "
-        "--ema-kimg 1 --total-kimg 64 --snapshot-ticks 16",
+        "--ema-kimg 0.5 --total-kimg 32",
         {"recipe": "", "model": "--pretrained-pkl models/scenes32.pkl"},
         prepare=EMOJI.replace("--resolution 16", "--resolution 32"),
         metrics="fid,pr",
