@@ -73,7 +73,7 @@ ARCHITECTURE = [
         for consumer, parameter in flag.destinations()
     )
 ]
-PRESETS = ("gansformer-default", "baseline", "recipe")
+PRESETS = ("gansformer-default", "baseline")
 
 
 class NothingFitsError(UserError):

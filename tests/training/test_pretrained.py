@@ -258,6 +258,7 @@ def test_without_flags_the_networks_are_the_snapshots(session, tmp_path, monkeyp
     assert len(wanted) > 30 and flags == wanted
     found = resolve(given, flags)
     assert found["G"] == config["G"] and found["D"] == config["D"]
+    assert pretrained.architecture_flags(dict(given, recipe="small")) == flags
     assert pretrained.architecture_flags(dict(given, transformer=True)) == {}
     assert pretrained.architecture_flags({"train": True}) == {}
 
