@@ -124,7 +124,7 @@ GROUPS = {
     "Presets": (
         Flag("gansformer-default", FREE,  "run.gansformer_default",         boolean,      "use the published GANsformer settings for the dataset (clevr, ffhq, cityscapes, bedrooms, scenes, others)", aliases="ganformer-default"),
         Flag("baseline",           FREE,  "run.baseline",                   key_of(presets.BASELINES), "train a baseline of the paper's comparison instead of a GANsformer"),
-        Flag("recipe",             FREE,  "run.recipe",                     key_of(presets.RECIPES), "settings that override a preset's and --auto's; small: for pictures of any set up to 64x64, relativistic losses with R1 and R2, gamma 10, batch 8, higher learning rates; the default for sets up to 32x32 that no preset knows"),
+        Flag("recipe",             FREE,  "run.recipe",                     key_of(presets.RECIPES), "settings that override a preset's and --auto's; small: for small pictures of any set, relativistic losses with R1 and R2, gamma 10, batch 8, higher learning rates; the default for sets up to 32x32 that no preset knows"),
         Flag("auto",               FREE,  "run.auto",                       boolean,      "choose batch, gamma, learning rates, moving average and channels by rule from resolution and number of GPUs, as StyleGAN2-ADA's auto"),
     ),
     "Data": (
