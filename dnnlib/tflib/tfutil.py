@@ -21,10 +21,7 @@ DEFAULTS = {  # of sessions, see init_tf
     "graph_options.rewrite_options.meta_optimizer_iterations": 1,
 }
 
-# Sessions are the default until the process ends; closed then, the last one first, since
-# TensorFlow complains of any other order.
-_open_contexts = contextlib.ExitStack()
-atexit.register(_open_contexts.close)
+_open_contexts = []  # of sessions that are the default until the process ends
 
 _CACHE = "dnnlib/cache"  # graph collection that holds one dict
 
@@ -70,8 +67,18 @@ def create_session(config_dict=None, force_as_default=False, target=""):
     """
     session = tf.Session(target, config=session_config(config_dict or {}))
     if force_as_default:
-        _open_contexts.enter_context(session.as_default())
+        manager = session.as_default()
+        manager.__enter__()
+        _open_contexts.append(manager)
     return session
+
+
+@atexit.register
+def _leave_contexts():
+    """Leave them, the last one first, or TensorFlow complains when they are collected."""
+    while _open_contexts:
+        with contextlib.suppress(AssertionError):  # of one that another thread entered
+            _open_contexts.pop().__exit__(None, None, None)
 
 
 def session_config(config_dict):

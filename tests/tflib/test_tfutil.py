@@ -142,6 +142,24 @@ def test_init_tf_in_a_process_of_its_own(root):
     assert results[0].stderr.decode() == ""
 
 
+def test_a_process_with_several_sessions_ends_quietly(root):
+    code = (
+        "import threading\n"
+        "from dnnlib import tflib\n"
+        "import tensorflow.compat.v1 as tf\n"
+        "def begin():\n"
+        "    with tf.Graph().as_default():\n"
+        "        tflib.init_tf()\n"
+        "tflib.init_tf()\n"
+        "begin()\n"
+        "thread = threading.Thread(target=begin)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "begin()\n"
+    )
+    assert run_python(root, code).stderr.decode() == ""
+
+
 def test_importing_dnnlib_does_not_import_tensorflow(root):
     code = (
         "import sys, dnnlib, dnnlib.util, dnnlib.cli, dnnlib.fetch, dnnlib.submission.run_dir\n"
