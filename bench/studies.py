@@ -195,7 +195,7 @@ STUDIES = {
         f"--gansformer-default {QUICK_BUDGET} --resolution 64 --channel-base 512 --ema-kimg 2 "
         "--gamma 0.2 --pretrained-pkl models/scenes32.pkl --total-kimg 400 --lr-decay-kimg 400 "
         "--snapshot-ticks 20",
-        {"gamma-0.2": "", "gamma-0.05": "--gamma 0.05"},
+        {"published": "", "gamma-0.05": "--gamma 0.05"},
         prepare="--scenes --large-objects --images-num 6000 --resolution 64",
     ),
     "few": quick_study(
@@ -264,6 +264,7 @@ STUDIES = {
             "first-demo": "",
             "recipe": "--recipe small",
             "model": f"{FROM_MODEL} --lr-decay-kimg 24",
+            "model-64": f"{FROM_MODEL.replace('32.pkl', '64.pkl')} --lr-decay-kimg 24",
             "model-longer": f"{FROM_MODEL} --lr-decay-kimg 60 --total-kimg 60",  # as many minutes
         },
     ),
