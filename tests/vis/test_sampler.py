@@ -141,11 +141,12 @@ def test_published_snapshots_give_the_recorded_images(session, data_dir, name):
             np.testing.assert_allclose(last, data["Gs_psi1_maps"][:, :, -1, 0], atol=1e-4)
 
 
-def test_the_model_that_comes_with_the_code(sampler, root):
-    """It draws grey ground with other things on it for other seeds; 6 pictures of 32x32."""
-    model = load_sampler(root / "models" / "scenes32.pkl", batch_size=4)
+@pytest.mark.parametrize("side", [32, 64])
+def test_the_models_that_come_with_the_code(sampler, root, side):
+    """They draw grey ground with other things on it for other seeds; 6 pictures."""
+    model = load_sampler(root / "models" / f"scenes{side}.pkl", batch_size=4)
     pictures = model.pictures(model.images(model.ws_of_seeds(range(6)))).astype(float)
-    assert pictures.shape == (6, 32, 32, 3) and model.has_attention
+    assert pictures.shape == (6, side, side, 3) and model.has_attention
     corner = pictures[:, :4, :4].mean(axis=(1, 2))
     assert np.all(np.abs(corner - corner.mean(axis=1, keepdims=True)) < 25)  # about grey
     assert pictures.std(axis=0).mean() > 10
