@@ -14,6 +14,15 @@ import prepare_data
 import project
 from config.resolve import parse
 
+PARSERS = {
+    "explore.py": explore.parse_args,
+    "export.py": export.parse_args,
+    "generate.py": generate.parse_args,
+    "prepare_data.py": prepare_data.build_parser().parse_args,
+    "project.py": project.parse_args,
+    "run_network.py": parse,
+}
+
 # Appended to the commands of the first steps; a later flag beats an earlier one.
 SHRINK = {
     "prepare_data.py": ["--images-num", "24", "--resolution", "8", "--workers", "1"],
@@ -33,14 +42,6 @@ def commands(root):
 
 
 def test_every_command_is_understood(root):
-    parsers = {
-        "explore.py": explore.parse_args,
-        "export.py": export.parse_args,
-        "generate.py": generate.parse_args,
-        "prepare_data.py": prepare_data.build_parser().parse_args,
-        "project.py": project.parse_args,
-        "run_network.py": parse,
-    }
     targets = re.findall(r"^([\w-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.M)
     seen = set()
     for command in commands(root):
@@ -50,8 +51,8 @@ def test_every_command_is_understood(root):
             assert command[0] == "python"
             seen.add(command[1])
             if "--help" not in command:
-                parsers[command[1]](command[2:])
-    assert seen == set(parsers)
+                PARSERS[command[1]](command[2:])
+    assert seen == set(PARSERS)
 
 
 @pytest.mark.slow
