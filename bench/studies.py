@@ -264,6 +264,7 @@ STUDIES = {
             "first-demo": "",
             "recipe": "--recipe small",
             "model": f"{FROM_MODEL} --lr-decay-kimg 24",
+            "model-recipe": f"{FROM_MODEL} --lr-decay-kimg 24 --recipe small",
             "model-64": f"{FROM_MODEL.replace('32.pkl', '64.pkl')} --lr-decay-kimg 24",
             "model-longer": f"{FROM_MODEL} --lr-decay-kimg 60 --total-kimg 60",  # as many minutes
         },
