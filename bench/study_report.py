@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -246,17 +245,12 @@ def seeds_table(results):
     return lines
 
 
-def section(results, picture=None):
-    """Lines of Markdown about one study.
-
-    Args:
-      results: see :func:`collect`.
-      picture: path of its sheet beside the page, or None.
-    """
+def section(results):
+    """Lines of Markdown about one study, given what :func:`collect` returns."""
     name = results["name"]
     commits = sorted({(run["commit"] or "unknown")[:7] for run in results["runs"]})
     versions = {(run["packages"] or {}).get("tensorflow", "unknown") for run in results["runs"]}
-    lines = [
+    return [
         f"## {name}",
         "",
         results["question"],
@@ -275,7 +269,6 @@ def section(results, picture=None):
         f"{', '.join(commits)}.",
         "",
     ]
-    return [*lines, f"![Samples of {name}]({picture})", ""] if picture else lines
 
 
 def document(folder, docs):
@@ -288,9 +281,8 @@ def document(folder, docs):
       folder: of all studies.
       docs: folder of the documentation.
     """
-    kept, images = Path(docs, "studies"), Path(docs, "images")
-    for path in (kept, images):
-        path.mkdir(exist_ok=True)
+    kept = Path(docs, "studies")
+    kept.mkdir(exist_ok=True)
     for path in sorted(Path(folder).glob("*/results.json")):
         results = _read_json(path, None)
         name = results["name"]
@@ -298,14 +290,10 @@ def document(folder, docs):
             for run in results["runs"]:
                 run.pop("run_dir", None)
             _write_json(kept / f"{name}.json", results)
-            if (path.parent / "sheet.png").exists():
-                shutil.copy(str(path.parent / "sheet.png"), str(images / f"study-{name}.png"))
     lines = PAGE_HEAD.splitlines()
     names = [name for name in STUDIES if (kept / f"{name}.json").exists()]
     for name in names:
-        picture = f"../images/study-{name}.png"
-        is_there = Path(kept, picture).exists()
-        lines += section(_read_json(kept / f"{name}.json", None), picture if is_there else None)
+        lines += section(_read_json(kept / f"{name}.json", None))
     with atomic_write(kept / "README.md", "w") as file:
         file.write("\n".join(lines))
     log(f"{kept / 'README.md'}: {', '.join(names) or 'no study was run yet'}")

@@ -111,10 +111,9 @@ def test_a_page_of_all_studies(results, tmp_path):
         "| distance, seed | 0 | 1 | 2 |",
         "| b | 300 | 100 | 200 |",
         "- b: `--flag`",
-        "![Samples of native](../images/study-native.png)",
     ]:
         assert f"\n{line}\n" in page
-    assert (docs / "images" / "study-native.png").exists() and "0123456" in page
+    assert "0123456" in page
     kept = json.loads((docs / "studies" / "native.json").read_text(encoding="utf-8"))
     assert len(kept["runs"]) == 6 and "run_dir" not in kept["runs"][0]
     study_report.document(tmp_path / "none", docs)  # what was found before stays
