@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 from studies import STUDIES
 
+from dnnlib.errors import UserError
 from dnnlib.submission.run_dir import latest_run
 from dnnlib.util import atomic_write, log
 from metrics.registry import count_text
@@ -233,15 +234,17 @@ def write(folder, results):
 
 
 def seeds_table(results):
-    """Lines of Markdown: the first figure of every run, a column for each seed."""
-    title, runs = results["titles"][0], results["runs"]
-    seeds = sorted({run["seed"] for run in runs})
+    """Lines of Markdown: the first figure of every run that has it, a column for each seed."""
+    title, digits = results["titles"][0], dict(COLUMNS.values())
+    found = {
+        (run["setting"], run["seed"]): f"{run['figures'][title]:.{digits[title]}f}"
+        for run in results["runs"]
+        if title in run["figures"]
+    }
+    seeds = sorted({seed for _, seed in found})
     lines = [_row([f"{title}, seed", *map(str, seeds)]), _row(["---"] * (len(seeds) + 1))]
     for setting in results["settings"]:
-        found = {run["seed"]: run["figures"] for run in runs if run["setting"] == setting}
-        if found:
-            values = (_spread([found[s][title]], 0) if s in found else "" for s in seeds)
-            lines.append(_row([setting, *values]))
+        lines.append(_row([setting, *(found.get((setting, seed), "") for seed in seeds)]))
     return lines
 
 
@@ -280,6 +283,9 @@ def document(folder, docs):
     Args:
       folder: of all studies.
       docs: folder of the documentation.
+
+    Raises:
+      UserError: there are no results at all.
     """
     kept = Path(docs, "studies")
     kept.mkdir(exist_ok=True)
@@ -290,13 +296,15 @@ def document(folder, docs):
             for run in results["runs"]:
                 run.pop("run_dir", None)
             _write_json(kept / f"{name}.json", results)
-    lines = PAGE_HEAD.splitlines()
     names = [name for name in STUDIES if (kept / f"{name}.json").exists()]
+    if not names:
+        raise UserError(f"{folder}: holds no results yet; run a study first")
+    lines = PAGE_HEAD.splitlines()
     for name in names:
         lines += section(_read_json(kept / f"{name}.json", None))
     with atomic_write(kept / "README.md", "w") as file:
         file.write("\n".join(lines))
-    log(f"{kept / 'README.md'}: {', '.join(names) or 'no study was run yet'}")
+    log(f"{kept / 'README.md'}: {', '.join(names)}")
 
 
 def _write_json(path, value):

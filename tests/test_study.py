@@ -14,6 +14,7 @@ import study
 import study_report
 
 from config.resolve import parse, resolve
+from dnnlib.errors import UserError
 from vis.pictures import save_picture
 
 
@@ -103,7 +104,8 @@ def test_a_page_of_all_studies(results, tmp_path):
     folder, docs = tmp_path / "studies" / "native", tmp_path / "docs"
     folder.mkdir(parents=True)
     docs.mkdir()
-    study_report.write(folder, dict(results, name="native"))
+    unjudged = dict(results["runs"][0], seed=3, figures={})
+    study_report.write(folder, dict(results, name="native", runs=[*results["runs"], unjudged]))
     study_report.document(tmp_path / "studies", docs)
     page = (docs / "studies" / "README.md").read_text(encoding="utf-8")
     for line in [
@@ -115,9 +117,11 @@ def test_a_page_of_all_studies(results, tmp_path):
         assert f"\n{line}\n" in page
     assert "0123456" in page
     kept = json.loads((docs / "studies" / "native.json").read_text(encoding="utf-8"))
-    assert len(kept["runs"]) == 6 and "run_dir" not in kept["runs"][0]
+    assert len(kept["runs"]) == 7 and "run_dir" not in kept["runs"][0]
     study_report.document(tmp_path / "none", docs)  # what was found before stays
     assert (docs / "studies" / "README.md").read_text(encoding="utf-8") == page
+    with pytest.raises(UserError, match="holds no results yet; run a study first"):
+        study_report.document(tmp_path / "none", tmp_path)
 
 
 def test_what_failed_is_said(tmp_path, capsys):
