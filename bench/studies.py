@@ -16,9 +16,11 @@ R1R2 = "--d-reg r1r2 --d-reg-interval 4"
 LOGISTIC = "--g-loss logistic_ns --d-loss logistic --d-reg r1 --d-reg-interval 16"
 RELATIVISTIC = "--g-loss relativistic --d-loss relativistic"
 
-FROM_MODEL = "--channel-base 512 --channel-max 32 --pretrained-pkl models/scenes32.pkl"
+MODEL_32 = "--pretrained-pkl models/scenes32.pkl"
+MODEL_64 = "--pretrained-pkl models/scenes64.pkl"
+MODEL_CHANNELS = "--channel-base 512 --channel-max 32"  # of both
 
-# 8 thousand images of 16x16, one to four large objects: two to three minutes on one core.
+# 8 thousand images of 16x16, one to four large objects: half a minute to three on one core.
 LARGE_OBJECTS = "--scenes --large-objects --images-num 2000 --resolution 16"
 QUICK_BUDGET = (
     "--dataset scenes --resolution 16 --channel-base 256 --channel-max 32 --batch-size 8 "
@@ -99,8 +101,9 @@ def small_set_study(kind, dataset, **other):
 # Of the package emoji-datasource-google, unpacked here: see docs/data.md.
 EMOJI = (
     "--task emoji --images-dir package/img/google/64 --labels package/emoji.json "
-    "--label-column category --resolution 16"
+    "--label-column category"
 )
+EMOJI_16 = f"{EMOJI} --resolution 16"
 # Of scikit-learn, written as files: see docs/results.md.
 DIGITS = "--task digits --images-dir digits --labels digits.csv --label-column digit"
 
@@ -169,7 +172,7 @@ STUDIES = {
             "duplex": DUPLEX,
             "skip": "--g-arch skip",
         },
-        prepare=EMOJI,
+        prepare=EMOJI_16,
         metrics="fid,pr",
     ),
     "demo": demo_study(
@@ -193,8 +196,7 @@ STUDIES = {
     "grow-64": Study(
         "64x64 begun with the model of 32x32 in models/.",
         f"--gansformer-default {QUICK_BUDGET} --resolution 64 --channel-base 512 --ema-kimg 2 "
-        "--gamma 0.2 --pretrained-pkl models/scenes32.pkl --total-kimg 400 --lr-decay-kimg 400 "
-        "--snapshot-ticks 20",
+        f"--gamma 0.2 {MODEL_32} --total-kimg 400 --lr-decay-kimg 400 --snapshot-ticks 20",
         {"published": "", "gamma-0.05": "--gamma 0.05"},
         prepare="--scenes --large-objects --images-num 6000 --resolution 64",
     ),
@@ -217,11 +219,11 @@ STUDIES = {
             "gamma-10": f"{SMALL_LATENTS} {LOGISTIC} --gamma 10",
             "recipe": "--recipe small",
         },
-        prepare=EMOJI,
+        prepare=EMOJI_16,
         metrics="fid,pr",
     ),
     "small-scenes": small_set_study("Scenes of large objects", "scenes"),
-    "small-emoji": small_set_study("3,786 drawings with labels", "emoji", prepare=EMOJI),
+    "small-emoji": small_set_study("3,786 drawings with labels", "emoji", prepare=EMOJI_16),
     "small-digits": small_set_study("1,797 grey scans with labels", "digits", prepare=DIGITS),
     "small-baselines": quick_study(
         "Do the settings that small pictures of any kind take by rule serve other models, too? "
@@ -233,7 +235,7 @@ STUDIES = {
             "GAN": "--baseline GAN",
             "GAN-auto": "--baseline GAN --auto",
         },
-        prepare=EMOJI,
+        prepare=EMOJI_16,
         metrics="fid,pr",
     ),
     "emoji-32": Study(
@@ -241,8 +243,8 @@ STUDIES = {
         "begun with the model of scenes in models/?",
         f"--gansformer-default {QUICK_BUDGET} --dataset emoji --resolution 32 --channel-base 512 "
         "--ema-kimg 0.5 --total-kimg 32",
-        {"recipe": "", "model": "--pretrained-pkl models/scenes32.pkl"},
-        prepare=EMOJI.replace("--resolution 16", "--resolution 32"),
+        {"recipe": "", "model": MODEL_32},
+        prepare=f"{EMOJI} --resolution 32",
         metrics="fid,pr",
     ),
     "transfer": Study(
@@ -251,8 +253,8 @@ STUDIES = {
         "--train-images-num 500",
         {
             "scratch": "",
-            "transfer": "--pretrained-pkl models/scenes32.pkl",
-            "freeze-d": "--pretrained-pkl models/scenes32.pkl --freeze-d 4",
+            "transfer": MODEL_32,
+            "freeze-d": f"{MODEL_32} --freeze-d 4",
         },
         prepare="--scenes --images-num 2000 --resolution 32",
         images_num=1000,
@@ -263,10 +265,11 @@ STUDIES = {
         {
             "first-demo": "",
             "recipe": "--recipe small",
-            "model": f"{FROM_MODEL} --lr-decay-kimg 24",
-            "model-recipe": f"{FROM_MODEL} --lr-decay-kimg 24 --recipe small",
-            "model-64": f"{FROM_MODEL.replace('32.pkl', '64.pkl')} --lr-decay-kimg 24",
-            "model-longer": f"{FROM_MODEL} --lr-decay-kimg 60 --total-kimg 60",  # as many minutes
+            "model": f"{MODEL_CHANNELS} {MODEL_32} --lr-decay-kimg 24",
+            "model-recipe": f"{MODEL_CHANNELS} {MODEL_32} --lr-decay-kimg 24 --recipe small",
+            "model-64": f"{MODEL_CHANNELS} {MODEL_64} --lr-decay-kimg 24",
+            # As many minutes as the first demo's settings take.
+            "model-longer": f"{MODEL_CHANNELS} {MODEL_32} --lr-decay-kimg 60 --total-kimg 60",
         },
     ),
     "baselines": quick_study(

@@ -17,7 +17,7 @@ GANSFORMER = {
     "attention-dropout": 0.0,  # the published 0.12 never came into effect in training
 }
 
-# How to train on small images: a gamma that is right at 256x256 is far too strong at 32x32.
+# How to train on scenes, small and plain; of other small pictures the recipe below knows.
 # Style mixing and truncation pay in long trainings only.
 SMALL = {
     "gamma": 0.05,
